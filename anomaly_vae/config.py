@@ -1,0 +1,297 @@
+"""Settings: frozen dataclasses, one sentence and one unit per field, checked when made.
+
+The values written here are the defaults for features of a frozen trunk. What differs for other
+sources of features stands in a preset file (``configs/pixels.yaml``); a user's file and then
+``--set`` come on top. pydantic checks the types and reports all mistakes at once, which is what
+a person editing a file by hand needs.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from anomaly_vae.errors import ConfigError
+
+_STRICT = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+Fit = Literal["stretch", "letterbox"]
+ModelKind = Literal["patch", "image", "dense"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ImageSettings:
+    """How a photograph becomes the square that the model sees."""
+
+    size: int = Field(default=256, ge=16, le=2048)
+    """Side of the square, in pixels."""
+    fit: Fit = "stretch"
+    """`stretch` fills the square; `letterbox` keeps the proportions and pads with black."""
+    min_size: int = Field(default=16, ge=1)
+    """Shortest side that is accepted, in pixels; smaller images are errors."""
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Largest accepted width x height, in pixels: the guard against decompression bombs."""
+    white_level: int = Field(default=65535, ge=255, le=65535)
+    """16-bit value that becomes white (4095 for a 12-bit camera); the same for all images."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FeatureSettings:
+    """What the VAE sees of an image."""
+
+    source: str = "resnet18"
+    """`pixels`, or the name of a torchvision classification model used as a frozen trunk."""
+    layers: tuple[str, ...] = ()
+    """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
+    local_mean: int = Field(default=3, ge=1, le=15)
+    """Side of the window over which feature maps are averaged, in locations (odd)."""
+    color: bool = True
+    """For `pixels`: three colour channels, or one of luminance."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SplitSettings:
+    """How the good images are divided, once, before anything is looked at."""
+
+    stopping: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of the good images on which early stopping decides."""
+    calibration: float = Field(default=0.2, gt=0, lt=0.5)
+    """Share of the good images that standardise the score and set the threshold."""
+    group_by: str = ""
+    """Regular expression on the path; images with the same match stay together (empty: off)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelSettings:
+    """The variational autoencoder."""
+
+    kind: ModelKind = "patch"
+    """`patch`: a latent vector per location; `image`: one per image; `dense`: fully connected."""
+    latent_size: int = Field(default=16, ge=1, le=4096)
+    """Dimensions of a latent vector."""
+    hidden_size: int = Field(default=256, ge=1, le=8192)
+    """Width of the hidden layers (`patch`, `dense`)."""
+    base_channels: int = Field(default=16, ge=1, le=512)
+    """Channels of the first of the four convolutions, doubled at each next one (`image`)."""
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    """Distribution of the input given the latent; `bernoulli` is for `pixels` only."""
+    variance: Literal["unit", "shared", "channel", "decoded"] = "channel"
+    """Gaussian variance: 1, one learned value, one per channel, or an output of the decoder."""
+    beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Weight of the KL divergence in the loss (0: plain autoencoder, 1: the evidence bound)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingSettings:
+    """The training loop."""
+
+    epochs: int = Field(default=20, ge=1)
+    """Number of epochs at most."""
+    steps_per_epoch: int = Field(default=25, ge=1)
+    """Optimiser steps in one epoch; batches are drawn at random from all training images."""
+    batch_size: int = Field(default=8192, ge=1)
+    """Items in one batch: locations for `patch`, images for the other models."""
+    hardest: float = Field(default=0.1, gt=0, le=1)
+    """Share of each batch, the items with the largest loss, that is learned from."""
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    """Step size of Adam at its peak."""
+    kl_warmup: float = Field(default=0.2, ge=0, le=1)
+    """Share of all steps over which the weight of the KL rises from 0 to beta."""
+    patience: int = Field(default=6, ge=1)
+    """Epochs without a better stopping loss after which training ends."""
+    cache_gib: float = Field(default=4.0, ge=0)
+    """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the split, of the initial weights and of everything drawn at random."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoringSettings:
+    """How reconstruction error and KL divergence become one score."""
+
+    kl_weight: float = Field(default=1.0, allow_inf_nan=False)
+    """Weight of the KL divergence beside the reconstruction error (both in nats)."""
+    window: int = Field(default=1, ge=1, le=63)
+    """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
+    top_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """All settings of one model."""
+
+    images: ImageSettings = ImageSettings()
+    """From a file to a square of pixels."""
+    features: FeatureSettings = FeatureSettings()
+    """From pixels to what the model sees."""
+    split: SplitSettings = SplitSettings()
+    """Which good images do what."""
+    model: ModelSettings = ModelSettings()
+    """The variational autoencoder."""
+    training: TrainingSettings = TrainingSettings()
+    """The training loop."""
+    scoring: ScoringSettings = ScoringSettings()
+    """From the model's output to the score."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
+        mistakes = []
+        if self.features.local_mean % 2 == 0 or self.scoring.window % 2 == 0:
+            mistakes.append("features.local_mean and scoring.window must be odd")
+        if self.model.kind != "patch" and self.features.source != "pixels":
+            mistakes.append(f"model.kind {self.model.kind!r} needs features.source 'pixels'")
+        if self.model.kind == "image" and (self.images.size < 32 or self.images.size % 16):
+            mistakes.append("images.size must be a multiple of 16, 32 or more, for kind 'image'")
+        if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
+            mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
+        if self.split.stopping + self.split.calibration > 0.8:
+            mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
+        try:
+            re.compile(self.split.group_by)
+        except re.error as error:
+            mistakes.append(f"split.group_by is not a regular expression: {error}")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+
+
+_ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which ``1e-3`` is a number, as in YAML 1.2 and as everybody expects."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
+    """Join defaults, the preset of the feature source, a YAML file and ``KEY=VALUE`` assignments.
+
+    Raises:
+        ConfigError: the file cannot be read, or anything in it or in the assignments is unknown,
+            mistyped or out of range; the message lists all mistakes.
+    """
+    origin = str(path) if path else "--set"
+    given = _read_yaml(path) if path else {}
+    for assignment in assignments:
+        given = _merged(given, _parse_assignment(assignment))
+    features = given.get("features")
+    source = features.get("source") if isinstance(features, dict) else None
+    return config_from_dict(_merged(_preset(source), given), origin=origin)
+
+
+def config_from_dict(data: dict[str, Any], *, origin: str) -> Config:
+    """Check nested dictionaries, as YAML or JSON gives them, and make a ``Config``.
+
+    Raises:
+        ConfigError: with all mistakes; ``origin`` says where the settings came from.
+    """
+    try:
+        return _ADAPTER.validate_json(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise ConfigError(f"{origin}: {error}") from error
+        mistakes = "; ".join(_describe(mistake) for mistake in error.errors())
+        raise ConfigError(f"{origin}: {mistakes} (see 'anomaly-vae config show')") from error
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Give the settings as nested dictionaries of plain JSON values."""
+    data: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    return data
+
+
+def config_to_yaml(config: Config) -> str:
+    """Write all settings as YAML, each with its sentence as a comment."""
+    lines = []
+    for section, values in config_to_dict(config).items():
+        lines += [f"{section}:  # {_sentence(Config, section)}"]
+        for key, value in values.items():
+            text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+            entry = f"{key}: {text.removesuffix('...' + chr(10)).strip()}"
+            lines.append(f"  # {_sentence(type(getattr(config, section)), key)}")
+            lines.append(f"  {entry}")
+    return "\n".join(lines) + "\n"
+
+
+def preset_names() -> list[str]:
+    """Name the sources of features that have a preset file."""
+    folder = resources.files("anomaly_vae_configs")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def _preset(source: object) -> dict[str, Any]:
+    if source not in preset_names():
+        return {}
+    text = resources.files("anomaly_vae_configs").joinpath(f"{source}.yaml").read_text("utf-8")
+    preset: dict[str, Any] = yaml.load(text, _Loader)
+    return preset
+
+
+def _sentence(cls: type, field: str) -> str:
+    info: str | None = cls.__pydantic_fields__[field].description  # type: ignore[attr-defined]
+    return " ".join((info or "").split())
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a YAML file: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected sections such as 'training:', found {data!r:.60}")
+    return data or {}
+
+
+def _parse_assignment(assignment: str) -> dict[str, Any]:
+    key, equals, text = assignment.partition("=")
+    section, dot, field = key.strip().partition(".")
+    if not (equals and dot):
+        raise ConfigError(f"--set {assignment}: expected SECTION.KEY=VALUE, as in training.epochs=5")
+    try:
+        return {section: {field: yaml.load(text, _Loader)}}  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {assignment}: the value is not YAML") from error
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``over`` on ``base``, key by key within sections; what is not a section replaces."""
+    joined = dict(base)
+    for key, value in over.items():
+        below = joined.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        joined[key] = {**below, **value} if both else value  # type: ignore[dict-item]
+    return joined
+
+
+def _describe(mistake: Any) -> str:
+    """Turn one of pydantic's findings into words: where, what was given, what was expected."""
+    place = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key {place!r}{_suggestion(mistake['loc'])}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    if not place:
+        return str(message)
+    return f"{place} = {mistake['input']!r:.60}: {message[0].lower()}{message[1:]}"
+
+
+def _suggestion(location: tuple[Any, ...]) -> str:
+    import difflib
+
+    sections = _ADAPTER.dump_python(Config())
+    known = sections if len(location) == 1 else sections.get(location[0], {})
+    close = difflib.get_close_matches(str(location[-1]), list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+
+

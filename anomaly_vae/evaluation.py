@@ -1,0 +1,120 @@
+"""How good a model is on labelled images: image level, and pixel level where there are masks.
+
+Letters: N images, S x S pixels.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from anomaly_vae.errors import CalibrationError
+
+Floats = NDArray[np.floating]
+PRO_LIMIT = 0.3
+
+
+@dataclass(frozen=True)
+class ImageMetrics:
+    """Image-level results; rates are shares of 1."""
+
+    good: int
+    defective: int
+    auroc: float
+    average_precision: float
+    best_f1: float
+    """The highest F1 of any threshold on these very images: optimistic."""
+    escapes: int
+    """Defective images that pass at the model's own threshold."""
+    overkill: int
+    """Good images that fail at the model's own threshold."""
+    f1: float
+    """F1 at the model's own threshold."""
+    recall_per_class: dict[str, float]
+    """Share of the images of each defect class that fail at the model's own threshold."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the results as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PixelMetrics:
+    """Pixel-level results over all images, those without a defect included."""
+
+    auroc: float
+    average_precision: float
+    pro: float
+    """Per-region overlap, averaged up to a false-positive rate of 0.3."""
+
+
+def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: float) -> ImageMetrics:
+    """Compare scores, [N], with classes, [N], of which ``good`` is the normal one.
+
+    Raises:
+        CalibrationError: there are no good or no defective images.
+    """
+    defective = classes != "good"
+    if defective.all() or not defective.any():
+        raise CalibrationError(
+            f"{(~defective).sum()} good and {defective.sum()} defective images; expected some of each"
+        )
+    failed = scores > threshold
+    precision, recall, _ = precision_recall_curve(defective, scores)
+    hits = int((failed & defective).sum())
+    return ImageMetrics(
+        good=int((~defective).sum()),
+        defective=int(defective.sum()),
+        auroc=float(roc_auc_score(defective, scores)),
+        average_precision=float(average_precision_score(defective, scores)),
+        best_f1=float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))),
+        escapes=int(defective.sum()) - hits,
+        overkill=int((failed & ~defective).sum()),
+        f1=2 * hits / (int(failed.sum()) + int(defective.sum())),
+        recall_per_class={
+            str(name): float(failed[classes == name].mean())
+            for name in np.unique(classes[defective])
+        },
+    )
+
+
+def pixel_metrics(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> PixelMetrics:
+    """Compare anomaly maps with masks, both [N, S, S]."""
+    truth, values = masks.ravel(), maps.ravel()
+    return PixelMetrics(
+        auroc=float(roc_auc_score(truth, values)),
+        average_precision=float(average_precision_score(truth, values)),
+        pro=per_region_overlap(maps, masks),
+    )
+
+
+def per_region_overlap(
+    maps: NDArray[np.float32], masks: NDArray[np.bool_], *, limit: float = PRO_LIMIT
+) -> float:
+    """Area under the curve of mean region overlap over false-positive rate, up to ``limit``.
+
+    Each connected region of each mask counts the same, whatever its size (Bergmann et al.,
+    The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.2). Exact: every pixel of
+    ``maps`` is a threshold.
+    """
+    good_pixels = int((~masks).sum())
+    gain = np.zeros(maps.shape)
+    regions = 0
+    for index, mask in enumerate(masks):
+        labels, count = ndimage.label(mask, np.ones((3, 3), dtype=int))
+        areas = np.bincount(labels.ravel())
+        gain[index] = np.where(mask, 1 / areas[labels], 0)
+        regions += count
+    order = np.argsort(-maps, axis=None, kind="stable")
+    values = maps.ravel()[order]
+    # One point per distinct value: pixels that share a value are flagged together.
+    last = np.r_[np.flatnonzero(np.diff(values)), len(values) - 1]
+    overlap = np.r_[0, np.cumsum(gain.ravel()[order])[last] / regions]
+    alarms = np.r_[0, np.cumsum(~masks.ravel()[order])[last] / good_pixels]
+    within = alarms <= limit
+    xs = np.r_[alarms[within], limit]
+    ys = np.r_[overlap[within], np.interp(limit, alarms, overlap)]
+    return float(np.trapezoid(ys, xs) / limit)

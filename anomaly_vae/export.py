@@ -1,0 +1,118 @@
+"""Everything that inspection needs, as one ``model.onnx``, checked before it is kept.
+
+Letters: N images, S x S pixels, h x w map.
+"""
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from anomaly_vae.errors import ExportError, ModelFileError
+from anomaly_vae.metadata import METADATA_KEY, ModelCard, card_to_json
+from anomaly_vae.outputs import write_bytes
+from anomaly_vae.scoring import Detector, Scores, score_images
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest accepted difference to torch, relative to max(1, |value|)."""
+_CHECKED_BATCHES = (1, 5)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported model is from the trained one."""
+
+    images: int
+    largest: float
+    """Largest |difference| / max(1, |value|) over all outputs."""
+
+
+def export_model(
+    detector: Detector, card: ModelCard, path: Path, check: NDArray[np.uint8]
+) -> Parity:
+    """Write ``detector`` and ``card`` to ``path``, if it computes what torch computes.
+
+    ``check`` are good images not trained on, uint8 [N, S, S, 3], compared in batches of 1 and 5.
+
+    Raises:
+        ExportError: an output differs from torch's by more than the tolerance.
+        OutputError: the file cannot be written.
+    """
+    model = _to_onnx(detector.cpu().eval(), size=check.shape[1])
+    _set_card(model, card)
+    data = model.SerializeToString()
+    parity = _compare(detector, data, check)
+    write_bytes(path, data)
+    return parity
+
+
+def replace_card(path: Path, card: ModelCard) -> None:
+    """Give the model at ``path`` another card; its graph stays as it is.
+
+    Raises:
+        ModelFileError: ``path`` is not an ONNX file.
+        OutputError: the file cannot be written.
+    """
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's own exceptions differ between its implementations
+        raise ModelFileError(f"{path}: not an ONNX model ({type(error).__name__})") from error
+    _set_card(model, card)
+    write_bytes(path, model.SerializeToString())
+
+
+def _to_onnx(detector: Detector, size: int) -> onnx.ModelProto:
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter's notes concern its own developers
+        program = torch.onnx.export(
+            detector,
+            (example,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=list(Scores._fields),
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch gave no ONNX program")
+    return program.model_proto
+
+
+def _set_card(model: onnx.ModelProto, card: ModelCard) -> None:
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: card_to_json(card)})
+    model.producer_name = "anomaly-vae"
+    model.producer_version = card.program_version
+
+
+def _compare(detector: Detector, data: bytes, check: NDArray[np.uint8]) -> Parity:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for batch in _CHECKED_BATCHES:
+        for begin in range(0, len(check), batch):
+            images = check[begin : begin + batch]
+            expected = score_images(detector, images)
+            for value, output in zip(expected, session.run(None, {"images": images}), strict=True):
+                trained = value.numpy()
+                difference = np.abs(output - trained) / np.maximum(1, np.abs(trained))
+                largest = max(largest, float(difference.max()))
+    if not largest <= TOLERANCE:
+        raise ExportError(
+            f"the exported model differs from torch by {largest:.2g} of a score, more than "
+            f"{TOLERANCE:g}; nothing was written: please report it with your configuration"
+        )
+    return Parity(len(check), largest)
+

@@ -1,0 +1,258 @@
+"""What the VAE sees of an image: its pixels, or the feature maps of a frozen trunk.
+
+Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map.
+Both extractors take images as they are stored, uint8 [N, S, S, 3] RGB, and contain all
+normalisation, so that nothing about it has to be repeated at inspection.
+"""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+from torchvision import models
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from anomaly_vae.config import FeatureSettings
+from anomaly_vae.errors import ConfigError, WeightsError
+
+# What torchvision's ImageNet weights were trained on.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_STRIDES = (4, 8, 16)
+
+
+class FeatureExtractor(nn.Module):
+    """Images in, feature maps out, each channel standardised.
+
+    ``mean`` and ``std``, both [C], are 0 and 1 until ``standardise`` has set them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the feature maps, float32 [N, C, h, w], of images, uint8 [N, S, S, 3]."""
+        maps = self.raw(images.permute(0, 3, 1, 2).float() / 255)
+        return (maps - self.mean.reshape(-1, 1, 1)) / self.std.reshape(-1, 1, 1)
+
+    def standardised(self, rows: Tensor) -> Tensor:
+        """Standardise single locations, [B, C], of the maps that ``raw`` gave."""
+        return (rows - self.mean) / self.std
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Give the maps, [N, C, h, w], before standardising; images in [0, 1], [N, 3, S, S]."""
+        raise NotImplementedError
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Set mean and standard deviation per channel, both [C], of the training images."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(1e-6))
+
+
+class PixelFeatures(FeatureExtractor):
+    """The pixels themselves, in [0, 1]: three channels, or one of luminance (ITU-R BT.601)."""
+
+    luminance: Tensor
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        super().__init__(channels=3 if settings.color else 1)
+        self.color = settings.color
+        weights = torch.tensor(_LUMINANCE).reshape(3, 1, 1)
+        self.register_buffer("luminance", weights, persistent=False)
+
+    def raw(self, images: Tensor) -> Tensor:
+        return images if self.color else (images * self.luminance).sum(1, keepdim=True)
+
+
+class TrunkFeatures(FeatureExtractor):
+    """Layers of a frozen torchvision trunk, joined at the resolution of the second of them.
+
+    Each layer is averaged over a small window first, so that a location knows its surroundings
+    (as in PatchCore, Roth et al., CVPR 2022).
+    """
+
+    def __init__(self, settings: FeatureSettings, size: int) -> None:
+        trunk = _build_trunk(settings.source)
+        layers = settings.layers or default_layers(settings.source, trunk)
+        extractor = _cut(trunk, settings.source, layers)
+        with torch.no_grad():
+            maps = extractor(torch.zeros(1, 3, size, size))
+        shapes = [tuple(maps[layer].shape) for layer in layers]
+        if any(len(shape) != 4 for shape in shapes):
+            raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
+        super().__init__(channels=sum(shape[1] for shape in shapes))
+        self.source, self.layers, self.window = settings.source, layers, settings.local_mean
+        self.height, self.width = shapes[min(1, len(shapes) - 1)][2:]
+        self.trunk = extractor
+        self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1), False)
+        self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).reshape(3, 1, 1), False)
+        for parameter in self.trunk.parameters():
+            parameter.requires_grad_(False)
+
+    image_mean: Tensor
+    image_std: Tensor
+
+    def train(self, mode: bool = True) -> "TrunkFeatures":
+        """Stay in evaluation mode: the trunk is frozen, its batch normalisation included."""
+        return super().train(False)
+
+    def raw(self, images: Tensor) -> Tensor:
+        maps = self.trunk((images - self.image_mean) / self.image_std)
+        return torch.cat([self._resampled(self._averaged(maps[name])) for name in self.layers], 1)
+
+    def _averaged(self, maps: Tensor) -> Tensor:
+        if self.window == 1:
+            return maps
+        return avg_pool2d(maps, self.window, 1, self.window // 2, count_include_pad=False)
+
+    def _resampled(self, maps: Tensor) -> Tensor:
+        height, width = maps.shape[2:]
+        if height > self.height and height % self.height == 0 and width % self.width == 0:
+            return avg_pool2d(maps, (height // self.height, width // self.width))
+        return interpolate(maps, (self.height, self.width), mode="bilinear", align_corners=False)
+
+
+def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:
+    """Make the extractor that ``settings`` name, for squares of ``size`` pixels.
+
+    A trunk has random weights until ``load_trunk_weights`` or a state dictionary fills it.
+
+    Raises:
+        ConfigError: the source is not known, or has no such layers.
+    """
+    if settings.source == "pixels":
+        return PixelFeatures(settings)
+    return TrunkFeatures(settings, size)
+
+
+def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
+    """Fill the trunk from ``file``, or from torchvision's download when there is none.
+
+    ``file`` is ``.safetensors``, or ``.pth``/``.pt`` read with ``weights_only=True``. Layers
+    that are not used may be missing.
+
+    Raises:
+        WeightsError: no such file, no network, or the names or shapes do not fit.
+    """
+    state = _read_weights(file) if file else _download_weights(features.source)
+    origin = str(file) if file else f"torchvision's weights of {features.source}"
+    wanted = features.trunk.state_dict()
+    # Counters of training batches: not used in evaluation, and often not stored.
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    missing = sorted(wanted.keys() - state.keys() - optional)
+    with torch.device("meta"):  # only the names are wanted
+        known = _build_trunk(features.source).state_dict().keys()
+    foreign = sorted(state.keys() - known)
+    wrong = sorted(n for n in wanted.keys() & state.keys() if wanted[n].shape != state[n].shape)
+    problems = [
+        f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for what, names in (("missing", missing), ("unknown", foreign), ("other shape", wrong))
+        if names
+    ]
+    if problems:
+        raise WeightsError(f"{origin} does not fit {features.source}: {'; '.join(problems)}")
+    features.trunk.load_state_dict({n: state[n] for n in wanted.keys() & state.keys()}, strict=False)
+
+
+def default_layers(source: str, trunk: nn.Module) -> tuple[str, ...]:
+    """Find the last layer at each of the strides 4, 8 and 16, by running the trunk once.
+
+    One rule for all families instead of a table: it gives ``layer1`` to ``layer3`` of a ResNet
+    and the last block before each halving in MobileNet, EfficientNet, ConvNeXt, VGG or DenseNet.
+    """
+    side, found = 128, dict[int, str]()
+
+    def remember(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4:
+                height, width = output.shape[2:]
+                # To the nearest power of two: some families lose a border (31 for 128 / 4).
+                stride = 2 ** round(math.log2(side / height))
+                if height == width and stride in _STRIDES:
+                    found[stride] = name
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(remember(name))
+        for name, module in trunk.named_modules()
+        if name and name.count(".") < 2 and not isinstance(module, nn.Dropout)
+    ]
+    try:
+        with torch.no_grad():
+            trunk(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError):
+        found.clear()  # a transformer that insists on its own image size
+    finally:
+        for handle in handles:
+            handle.remove()
+    layers = tuple(found[stride] for stride in _STRIDES if stride in found)
+    if len(layers) < 2:
+        raise ConfigError(
+            f"features.source {source!r} has no maps at strides 4, 8 or 16; expected a "
+            "convolutional network such as resnet18, or its layers in features.layers"
+        )
+    return layers
+
+
+def _build_trunk(source: str) -> nn.Module:
+    names = models.list_models(module=models)
+    if source not in names:
+        raise ConfigError(
+            f"features.source = {source!r}: expected 'pixels' or a classification model of "
+            f"torchvision, such as resnet18, wide_resnet50_2, mobilenet_v2 or efficientnet_b0"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some families announce a change of their random weights
+        return cast(nn.Module, models.get_model(source, weights=None).eval())
+
+
+def _cut(trunk: nn.Module, source: str, layers: tuple[str, ...]) -> nn.Module:
+    """Keep only what is needed to compute ``layers``."""
+    try:
+        return cast(nn.Module, create_feature_extractor(trunk, list(layers)).eval())
+    except ValueError as error:
+        known = ", ".join(default_layers(source, trunk))
+        raise ConfigError(
+            f"features.layers = {list(layers)}: not all are layers of {source}; the default is {known}"
+        ) from error
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file; expected weights as .safetensors or .pth")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises nearly anything on a foreign file
+        raise WeightsError(
+            f"{file}: not a weights file ({type(error).__name__}); expected .safetensors, or a "
+            ".pth that holds nothing but tensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{file}: expected a dictionary of tensors (a state_dict)")
+    return state
+
+
+def _download_weights(source: str) -> dict[str, Tensor]:
+    try:
+        weights = models.get_model_weights(source)["DEFAULT"]
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights of {source} could not be downloaded ({error}); without a network, copy "
+            "them here and give --weights FILE, or use --features pixels, which needs none"
+        ) from error

@@ -1,0 +1,225 @@
+"""From files to pixels: find, validate, decode and resize images.
+
+This is the only pre-processing in the project; training and inspection both call ``load_image``.
+Letters: H x W are the pixels of the photograph, S x S those of the square that the model sees.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from anomaly_vae.config import ImageSettings
+from anomaly_vae.errors import FolderError, ImageReadError
+
+# An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
+DECODERS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "MPO")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_ONE_CHANNEL_16 = ("I;16", "I;16B", "I;16L")
+_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+# ImageSettings.max_pixels, checked before a pixel is decoded, replaces Pillow's global limit,
+# which warns at one size and fails at another and cannot be set per call.
+Image.MAX_IMAGE_PIXELS = None
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the photograph lies in the square: ``square = photograph * scale + offset``."""
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """One photograph, ready for the model."""
+
+    pixels: NDArray[np.uint8]
+    """RGB, shape [S, S, 3], 0 to 255."""
+    width: int
+    """Width of the photograph after its EXIF orientation, in pixels."""
+    height: int
+    """Height of the photograph after its EXIF orientation, in pixels."""
+    placement: Placement
+
+
+def find_images(folder: Path, *, skip: Path | None = None) -> Iterator[str]:
+    """Yield all files below ``folder`` that have an image extension, in the order of their path.
+
+    The paths are relative to ``folder`` with ``/`` between the parts, in the order of their
+    characters. Links to folders are not followed; ``skip`` and what lies below it is left out.
+
+    Raises:
+        FolderError: ``folder`` or one below it is missing, not a folder, or cannot be listed.
+    """
+    return _walk(folder, "", skip.resolve() if skip else None)
+
+
+def _walk(folder: Path, prefix: str, skip: Path | None) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as listing:
+            # A folder sorts as "name/", which makes the walk yield whole paths in sorted order.
+            entries = sorted(
+                (entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry)
+                for entry in listing
+            )
+    except OSError as error:
+        raise FolderError(f"{folder}: {error.strerror}; expected a folder of images") from error
+    for name, entry in entries:
+        if name.endswith("/"):
+            below = Path(entry.path)
+            if skip is None or below.resolve() != skip:
+                yield from _walk(below, prefix + name, skip)
+        elif name.lower().endswith(EXTENSIONS) and not entry.is_dir():
+            yield prefix + name
+
+
+def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
+    """Decode a photograph and fit it into the square of ``settings.size`` pixels.
+
+    Grey images give three equal channels; transparency is laid over black; 16-bit values are
+    divided by ``settings.white_level``, never by a maximum of the image itself. Downscaling
+    averages (bilinear with antialiasing).
+
+    Raises:
+        ImageReadError: the file is not a readable image, or outside the limits of ``settings``.
+    """
+    image = decode_image(path, settings)
+    square, placement = _fit(image, settings)
+    return LoadedImage(np.asarray(square), image.width, image.height, placement)
+
+
+def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
+    """Decode a photograph at its own size as 8-bit RGB, upright as its EXIF data say.
+
+    Raises:
+        ImageReadError: as ``load_image``.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ImageReadError("the file is empty")
+        with Image.open(path, formats=DECODERS) as image:
+            _check(image, settings)
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return _to_rgb(upright, settings.white_level)
+    except ImageReadError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ImageReadError(f"not a {', '.join(DECODERS[:-1])} image") from error
+    except FileNotFoundError as error:
+        raise ImageReadError("the file no longer exists") from error
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError) as error:
+        # Pillow's decoders raise all of these on damaged files.
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ImageReadError(f"cannot be decoded: {reason or type(error).__name__}") from error
+
+
+def load_mask(path: Path, settings: ImageSettings) -> NDArray[np.bool_]:
+    """Read a mask (anything but black is defective) into the same square as its photograph.
+
+    Raises:
+        ImageReadError: as ``load_image``.
+    """
+    mask = decode_image(path, settings).convert("L").point(lambda value: 255 if value else 0)
+    square, _ = _fit(mask.convert("RGB"), settings, Image.Resampling.NEAREST)
+    return np.asarray(square)[..., 0] > 0
+
+
+def _check(image: Image.Image, settings: ImageSettings) -> None:
+    """Refuse, by its header alone, what cannot be used as one photograph."""
+    width, height = image.size
+    if width * height > settings.max_pixels:
+        raise ImageReadError(
+            f"{width} x {height} pixels, more than images.max_pixels = {settings.max_pixels}"
+        )
+    if min(width, height) < settings.min_size:
+        raise ImageReadError(
+            f"{width} x {height} pixels, smaller than images.min_size = {settings.min_size}"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # the first picture of an MPO is the photograph
+        raise ImageReadError(f"holds {frames} pictures; expected one")
+    if image.mode not in _EIGHT_BIT + _ONE_CHANNEL_16:
+        raise ImageReadError(f"pixels of type {image.mode}; expected 8 or 16 bits per channel")
+    if _is_deep_color(image) and settings.white_level != 65535:
+        raise ImageReadError(
+            "16 bits per channel in colour can only be read with images.white_level = 65535"
+        )
+
+
+def _is_deep_color(image: Image.Image) -> bool:
+    """Tell whether Pillow reads 16 bits per channel but keeps the upper 8 (colour images)."""
+    return image.mode in _EIGHT_BIT and any(";16" in str(tile[3]) for tile in image.tile)
+
+
+def _to_rgb(image: Image.Image, white_level: int) -> Image.Image:
+    if image.mode in _ONE_CHANNEL_16:
+        values = np.asarray(image).astype(np.float32) * (255 / white_level)
+        return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _fit(
+    image: Image.Image,
+    settings: ImageSettings,
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
+) -> tuple[Image.Image, Placement]:
+    side = settings.size
+    if settings.fit == "stretch":
+        resized = image.resize((side, side), resampling)
+        return resized, Placement(side / image.width, side / image.height, 0, 0)
+    scale = side / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    left, top = (side - width) // 2, (side - height) // 2
+    square = Image.new("RGB", (side, side))
+    square.paste(image.resize((width, height), resampling), (left, top))
+    return square, Placement(width / image.width, height / image.height, left, top)
+
+
+def read_ahead(
+    items: Iterable[T],
+    load: Callable[[T], LoadedImage],
+    *,
+    workers: int,
+    ahead: int,
+) -> Iterator[tuple[T, LoadedImage | ImageReadError]]:
+    """Load items on ``workers`` threads, at most ``ahead`` of them waiting, in their order.
+
+    An item that cannot be read comes with its error instead of an image. (Pillow decodes and
+    resizes outside Python's global lock, so threads are enough.)
+    """
+    waiting: deque[tuple[T, Future[LoadedImage]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(load, item)))
+                if len(waiting) > ahead:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _result(item: T, future: Future[LoadedImage]) -> tuple[T, LoadedImage | ImageReadError]:
+    try:
+        return item, future.result()
+    except ImageReadError as error:
+        return item, error

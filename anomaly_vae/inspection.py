@@ -1,0 +1,209 @@
+"""Inspection of image folders with a ``model.onnx``: ONNX Runtime, no torch.
+
+Letters: N images of a batch, S x S pixels of the square, h x w map.
+"""
+
+import ctypes
+import hashlib
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from anomaly_vae.errors import DeviceError, ImageReadError, ModelFileError
+from anomaly_vae.images import LoadedImage, load_image, read_ahead
+from anomaly_vae.metadata import METADATA_KEY, ModelCard, card_from_json
+from anomaly_vae.regions import Region, find_regions
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+Verdict = Literal["pass", "review", "fail", "error"]
+
+_OUTPUTS = ["score", "reconstruction_error", "kl", "anomaly_map"]
+_PROVIDERS = {
+    "cpu": ["CPUExecutionProvider"],
+    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+}
+_BATCH_SIZE_CPU, _BATCH_SIZE_GPU = 8, 32
+
+
+class Outputs(NamedTuple):
+    """What the model gives for a batch; see the formula in its card."""
+
+    score: NDArray[np.float32]
+    """[N]"""
+    reconstruction_error: NDArray[np.float32]
+    """[N], nats"""
+    kl: NDArray[np.float32]
+    """[N], nats"""
+    anomaly_map: NDArray[np.float32]
+    """[N, h, w], in the unit of the score"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What inspection found out about one file."""
+
+    path: str
+    """Relative to the inspected folder, with ``/``."""
+    verdict: Verdict
+    error: str = ""
+    """Why the file could not be inspected."""
+    score: float = math.nan
+    reconstruction_error: float = math.nan
+    kl: float = math.nan
+    regions: tuple[Region, ...] = ()
+    image: LoadedImage | None = None
+    anomaly_map: NDArray[np.float32] | None = None
+
+
+class Inspector:
+    """A model, ready to inspect images on one device.
+
+    Raises:
+        ModelFileError: the file is not a model of this program, or is damaged.
+        DeviceError: the device asked for cannot run it.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        device: Device = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        data = _read(model)
+        self.model_id = hashlib.sha256(data).hexdigest()[:12]
+        self._session = _start(data, model, device)
+        self.provider = self._session.get_providers()[0]
+        self.card = _read_card(self._session, model)
+        on_cpu = self.provider == "CPUExecutionProvider"
+        self.batch_size = batch_size or (_BATCH_SIZE_CPU if on_cpu else _BATCH_SIZE_GPU)
+        self.workers = workers or max(1, min(8, os.cpu_count() or 1))
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Score images, uint8 [N, S, S, 3] RGB."""
+        return Outputs(*self._session.run(_OUTPUTS, {"images": images}))
+
+    def inspect(self, folder: Path, paths: Iterable[str]) -> Iterator[Finding]:
+        """Inspect the files at ``paths`` below ``folder``, in their order.
+
+        Files are decoded on threads while the model runs. One that cannot be read gives a
+        finding with the verdict ``error``; it never stops the run.
+        """
+
+        def load(path: str) -> LoadedImage:
+            return load_image(folder / path, self.card.images)
+
+        ahead = 2 * self.batch_size + self.workers
+        loaded = read_ahead(paths, load, workers=self.workers, ahead=ahead)
+        while batch := tuple(islice(loaded, self.batch_size)):
+            yield from self._judge(batch)
+
+    def _judge(
+        self, batch: tuple[tuple[str, LoadedImage | ImageReadError], ...]
+    ) -> Iterator[Finding]:
+        readable = [image for _, image in batch if isinstance(image, LoadedImage)]
+        rows: Iterator[tuple[NDArray[np.float32], ...]] = iter(())
+        if readable:
+            rows = zip(*self.run(np.stack([image.pixels for image in readable])), strict=True)
+        for path, image in batch:
+            if isinstance(image, ImageReadError):
+                yield Finding(path, "error", error=str(image))
+            else:
+                yield self._finding(path, image, next(rows))
+
+    def _finding(
+        self, path: str, image: LoadedImage, row: tuple[NDArray[np.float32], ...]
+    ) -> Finding:
+        score, error, kl = (float(value) for value in row[:3])
+        anomaly_map, threshold = row[3], self.card.threshold
+        if not math.isfinite(score):
+            return Finding(path, "error", error="the model gave a score that is not a number")
+        if score <= threshold.score:
+            return Finding(path, "pass", "", score, error, kl, (), image, anomaly_map)
+        regions = tuple(find_regions(anomaly_map, image, threshold.anomaly_map))
+        return Finding(path, "fail", "", score, error, kl, regions, image, anomaly_map)
+
+
+def map_maxima(findings: Sequence[Finding]) -> NDArray[np.float64]:
+    """Give the highest value of each anomaly map, [N]."""
+    maps = (finding.anomaly_map for finding in findings)
+    return np.array([each.max() for each in maps if each is not None], dtype=np.float64)
+
+
+def cuda_devices() -> int:
+    """Count the CUDA devices that the driver of this machine offers; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+        return count.value
+    except OSError:
+        return 0
+
+
+def _read(model: Path) -> bytes:
+    try:
+        return model.read_bytes()
+    except IsADirectoryError as error:
+        raise ModelFileError(
+            f"{model}: is a folder; expected a model file such as {model / 'model.onnx'}"
+        ) from error
+    except OSError as error:
+        raise ModelFileError(
+            f"{model}: {error.strerror}; expected the model.onnx that 'anomaly-vae train' writes"
+        ) from error
+
+
+def _start(data: bytes, model: Path, device: Device) -> onnxruntime.InferenceSession:
+    """Load the model on the device, and make sure that it runs there and nowhere else."""
+    on_gpu = device in ("cuda", "tensorrt")
+    gpus = 0 if device == "cpu" else cuda_devices()
+    if on_gpu and not gpus:
+        raise DeviceError(
+            f"--device {device}: no NVIDIA driver or GPU was found; use --device cpu, or see "
+            "'anomaly-vae doctor'"
+        )
+    wanted = device if device != "auto" else ("cuda" if gpus else "cpu")
+    # What concerns the user is raised below; the runtime's own lines on stderr do not help him.
+    onnxruntime.set_default_logger_severity(4)
+    if wanted != "cpu":
+        onnxruntime.preload_dlls()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    available = onnxruntime.get_available_providers()
+    providers = [name for name in _PROVIDERS[wanted] if name in available]
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # the runtime's exceptions have no common base
+        raise ModelFileError(
+            f"{model}: not a usable ONNX model ({type(error).__name__}); expected the model.onnx "
+            "that 'anomaly-vae train' writes"
+        ) from error
+    if on_gpu and session.get_providers()[0] != _PROVIDERS[wanted][0]:
+        raise DeviceError(
+            f"--device {device}: ONNX Runtime could not load {_PROVIDERS[wanted][0]} and fell back "
+            f"to {session.get_providers()[0]}; see 'anomaly-vae doctor'"
+        )
+    return session
+
+
+def _read_card(session: onnxruntime.InferenceSession, model: Path) -> ModelCard:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{model}: an ONNX model, but not one of Anomaly VAE; expected the model.onnx that "
+            "'anomaly-vae train' writes"
+        )
+    return card_from_json(text, origin=str(model))

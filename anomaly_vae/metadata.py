@@ -1,0 +1,98 @@
+"""What a ``model.onnx`` says of itself: written by export and calibration, read by inspection.
+
+It stands as one JSON text under the key ``anomaly_vae`` in the metadata of the ONNX file.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from anomaly_vae.config import ImageSettings
+from anomaly_vae.errors import ModelFileError
+
+METADATA_KEY = "anomaly_vae"
+SCHEMA_VERSION = 1
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Threshold:
+    """The limit between pass and fail, and what it is founded on."""
+
+    score: float
+    """An image fails if and only if its score is above this."""
+    anomaly_map: float
+    """A location belongs to a defect region if its value is above this."""
+    criterion: str
+    """How the limit was chosen: ``good-only``, ``youden``, ``f1``, …"""
+    promise: str
+    """In words for an auditor: what rate of false alarms or escapes, from how many images."""
+    good: int
+    """Number of good images it was set on."""
+    defective: int = 0
+    """Number of defective images it was set on."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelCard:
+    """Everything about a model that is not a weight."""
+
+    images: ImageSettings
+    """The pre-processing that stands before the graph."""
+    features: str
+    """Source of features and its layers."""
+    model: str
+    """Kind of VAE, latent size, likelihood and beta."""
+    kl_weight: float
+    center: float
+    """Median of the raw scores of the good images set aside, in nats."""
+    scale: float
+    """1.4826 times their median absolute deviation, in nats."""
+    threshold: Threshold
+    training_images: int
+    training_fingerprint: str
+    """SHA-256 over paths and contents of all good images that were given."""
+    program_version: str
+    created: str
+    """Date and time of the export, ISO 8601, UTC."""
+    formula: str = "score = (reconstruction_error + kl_weight * kl - center) / scale"
+    unit: str = "robust standard deviations of good images; reconstruction_error and kl in nats"
+    schema_version: int = SCHEMA_VERSION
+
+    def with_threshold(self, threshold: Threshold) -> "ModelCard":
+        """Give the same card with another threshold."""
+        return replace(self, threshold=threshold)
+
+
+_ADAPTER: TypeAdapter[ModelCard] = TypeAdapter(ModelCard)
+
+
+def card_to_json(card: ModelCard) -> str:
+    """Write a card as JSON."""
+    return _ADAPTER.dump_json(card).decode()
+
+
+def card_to_dict(card: ModelCard) -> dict[str, Any]:
+    """Give a card as nested dictionaries of plain JSON values."""
+    data: dict[str, Any] = _ADAPTER.dump_python(card, mode="json")
+    return data
+
+
+def card_from_json(text: str, *, origin: str) -> ModelCard:
+    """Read a card; ``origin`` names the file in the message.
+
+    Raises:
+        ModelFileError: the text is not a card of this version of the program.
+    """
+    try:
+        card = _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ModelFileError(
+            f"{origin}: its metadata do not fit this version of the program ({place}: "
+            f"{first['msg']}); export it again with the version that inspects"
+        ) from error
+    return card

@@ -1,0 +1,70 @@
+"""Output folders and files: nothing of the user's is overwritten, nothing is left half-written."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from anomaly_vae.errors import OutputError
+
+
+def prepare_folder(
+    folder: Path, own: Iterable[str], *, overwrite: bool = False, resume: bool = False
+) -> None:
+    """Make ``folder`` and its parents; with ``overwrite`` remove what stands in ``own`` from it.
+
+    Only names in ``own`` (files or folders of this program) are ever removed.
+
+    Raises:
+        OutputError: it is not empty and neither ``overwrite`` nor ``resume`` is given, or it
+            cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (overwrite or resume):
+            raise OutputError(
+                f"{folder}: is not empty; choose another --out, or give --overwrite to replace "
+                "the results in it"
+            )
+        if overwrite:
+            for path in (folder / name for name in own):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be used for results ({error.strerror}); choose another --out"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, which is replaced only when all of it is on disk.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    unfinished = path.with_name(path.name + ".new")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8; see ``write_bytes``."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write ``data`` as indented JSON; see ``write_bytes``."""
+    write_text(path, json.dumps(data, indent=2) + "\n")

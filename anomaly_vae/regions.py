@@ -1,0 +1,116 @@
+"""From an anomaly map to defect regions, in pixels of the original photograph.
+
+Letters: h x w map, S x S pixels of the square, H x W pixels of the photograph.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from anomaly_vae.images import LoadedImage
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected defect region; lengths in pixels of the original photograph."""
+
+    x: int
+    """Left edge of the box."""
+    y: int
+    """Upper edge of the box."""
+    width: int
+    height: int
+    area: float
+    """In square pixels."""
+    centroid_x: float
+    centroid_y: float
+    peak: float
+    """Highest value of the anomaly map in the region."""
+    mean: float
+    """Mean value of the anomaly map in the region."""
+
+
+def find_regions(
+    anomaly_map: NDArray[np.float32], image: LoadedImage, threshold: float
+) -> list[Region]:
+    """Find the connected regions of the map above ``threshold``, the highest peak first.
+
+    The map [h, w] is enlarged to the photograph's proportions at its own resolution first, so
+    that boxes are not bound to the grid of the map. There is always at least one region: where
+    nothing exceeds the threshold, the surroundings of the peak.
+    """
+    square = enlarged(anomaly_map, image.pixels.shape[0])
+    inside = _inside(image, square.shape[0])
+    above = (square > threshold) & inside
+    if not above.any():
+        peak = square[inside].max()
+        # Half-way between the median and the peak: the spot that stands out.
+        above = (square >= (peak + np.median(square[inside])) / 2) & inside
+        labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
+        above = labels == labels[np.unravel_index(np.argmax(np.where(inside, square, -np.inf)), square.shape)]
+    labels, count = ndimage.label(above, _EIGHT_NEIGHBOURS)
+    boxes = ndimage.find_objects(labels)
+    regions = [
+        _measure(square, labels == label, boxes[label - 1], image) for label in range(1, count + 1)
+    ]
+    return sorted(regions, key=lambda region: -region.peak)
+
+
+def enlarged(anomaly_map: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Interpolate a map [h, w] bilinearly to [size, size], cell centres aligned."""
+    height, width = anomaly_map.shape
+    if (height, width) == (size, size):
+        return anomaly_map
+    rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
+    columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
+    return _interpolated(_interpolated(anomaly_map, rows).T, columns).T
+
+
+def _interpolated(values: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Interpolate linearly between the rows of ``values``."""
+    below = np.floor(positions).astype(int)
+    above = np.minimum(below + 1, len(values) - 1)
+    weight = (positions - below).astype(np.float32)[:, None]
+    return values[below] * (1 - weight) + values[above] * weight
+
+
+def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
+    """Tell which pixels of the square show the photograph, not the border of a letterbox."""
+    place = image.placement
+    left, top = int(place.offset_x), int(place.offset_y)
+    right = left + max(1, round(image.width * place.scale_x))
+    bottom = top + max(1, round(image.height * place.scale_y))
+    inside = np.zeros((size, size), dtype=bool)
+    inside[top:bottom, left:right] = True
+    return inside
+
+
+def _measure(
+    square: NDArray[np.float32],
+    member: NDArray[np.bool_],
+    box: tuple[slice, slice],
+    image: LoadedImage,
+) -> Region:
+    place = image.placement
+    rows, columns = box
+    left = max(0, round((columns.start - place.offset_x) / place.scale_x))
+    top = max(0, round((rows.start - place.offset_y) / place.scale_y))
+    right = min(image.width, round((columns.stop - place.offset_x) / place.scale_x))
+    bottom = min(image.height, round((rows.stop - place.offset_y) / place.scale_y))
+    ys, xs = np.nonzero(member)
+    values = square[member]
+    return Region(
+        x=left,
+        y=top,
+        width=max(1, right - left),
+        height=max(1, bottom - top),
+        area=len(values) / (place.scale_x * place.scale_y),
+        centroid_x=(xs.mean() + 0.5 - place.offset_x) / place.scale_x,
+        centroid_y=(ys.mean() + 0.5 - place.offset_y) / place.scale_y,
+        peak=float(values.max()),
+        mean=float(values.mean()),
+    )

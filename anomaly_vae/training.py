@@ -1,0 +1,228 @@
+"""The training loop: KL warm-up, hard-patch mining, early stopping; one record per epoch.
+
+Letters: N images, C channels, h x w locations, D latent dimensions; B items of a batch
+(locations for ``PatchVAE``, images for the others).
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anomaly_vae.checkpoint import Checkpoint
+from anomaly_vae.config import Config
+from anomaly_vae.errors import DeviceError, TrainingError
+from anomaly_vae.features import FeatureExtractor
+from anomaly_vae.model import VAE, Parts, Posterior
+
+# A latent dimension is active when its mean moves with the input by more than this variance
+# (Burda et al., Importance Weighted Autoencoders, 2016, section 5.2).
+ACTIVE_VARIANCE = 0.01
+_LEARNING_RATE_WARMUP = 0.05  # share of all steps
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did; errors, divergences and losses in nats per item."""
+
+    epoch: int
+    loss: float
+    reconstruction_error: float
+    kl: float
+    stopping_loss: float
+    active_latents: int
+    best: bool
+    """Whether this epoch's stopping loss is the lowest so far."""
+    seconds: float
+
+
+class Items:
+    """The items that batches are drawn from: stored rows, turned into model inputs on demand."""
+
+    def __init__(
+        self, stored: NDArray[np.generic], features: FeatureExtractor, device: torch.device
+    ) -> None:
+        self.stored, self.features, self.device = stored, features, device
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def draw(self, indices: NDArray[np.int64]) -> Tensor:
+        """Give the items at ``indices`` as the model takes them."""
+        rows = torch.from_numpy(self.stored[indices]).to(self.device)
+        with torch.no_grad():
+            # uint8: whole images, from which the features are computed now; else feature rows.
+            if rows.dtype == torch.uint8:
+                return self.features(rows)
+            return self.features.standardised(rows.float())
+
+
+def select_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
+
+    Raises:
+        DeviceError: CUDA is asked for, and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: torch finds no CUDA device; see 'anomaly-vae doctor'")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+class Trainer:
+    """Trains one VAE on items of good images, and keeps the weights of its best epoch."""
+
+    def __init__(
+        self, model: VAE, config: Config, training: Items, stopping: Items, checkpoint: Path
+    ) -> None:
+        self.model = model.to(training.device)
+        self.settings, self.beta = config.training, config.model.beta
+        self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate)
+        self.rng = np.random.default_rng(self.settings.seed)
+        self.noise = torch.Generator(training.device).manual_seed(self.settings.seed)
+        self.history: list[EpochRecord] = []
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def total_steps(self) -> int:
+        return self.settings.epochs * self.settings.steps_per_epoch
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether no latent dimension of the best epoch carries information."""
+        return bool(self.history) and self._best_record.active_latents == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or none has been better for long enough."""
+        done = len(self.history)
+        since_best = done - self._best_record.epoch if done else 0
+        return done >= self.settings.epochs or since_best >= self.settings.patience
+
+    @property
+    def _best_record(self) -> EpochRecord:
+        return min(self.history, key=lambda record: record.stopping_loss)
+
+    def epochs(self) -> Iterator[EpochRecord]:
+        """Train epoch by epoch, writing a checkpoint after each; at the end load the best one.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        while not self.finished:
+            yield self._epoch()
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+
+    def resume(self) -> None:
+        """Continue from the checkpoint as if there had been no interruption."""
+        saved = Checkpoint.load(self.checkpoint)
+        self.model.load_state_dict(saved.model)
+        self.best = saved.best
+        saved.restore_optimiser(self.optimiser)
+        self.history = [EpochRecord(**record) for record in saved.history]
+        self.rng.bit_generator.state = saved.rng
+        self.noise.set_state(saved.noise)
+
+    def _epoch(self) -> EpochRecord:
+        start, number = time.perf_counter(), len(self.history) + 1
+        first = (number - 1) * self.settings.steps_per_epoch
+        self.model.train()
+        means = np.mean(
+            [self._step(first + step) for step in range(self.settings.steps_per_epoch)], axis=0
+        )
+        stopping_loss, active = self._evaluate()
+        if not math.isfinite(means[0]) or not math.isfinite(stopping_loss):
+            raise TrainingError(
+                f"the loss of epoch {number} is not a number; lower training.learning_rate "
+                f"(now {self.settings.learning_rate:g})"
+            )
+        best = not self.history or stopping_loss < self._best_record.stopping_loss
+        if best:
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+        seconds = time.perf_counter() - start
+        record = EpochRecord(number, *map(float, means), stopping_loss, active, best, seconds)
+        self.history.append(record)
+        self._snapshot().save(self.checkpoint)
+        return record
+
+    def _snapshot(self) -> Checkpoint:
+        return Checkpoint(
+            model=self.model.state_dict(),
+            best=self.best,
+            optimiser=Checkpoint.flat_optimiser(self.optimiser),
+            noise=self.noise.get_state(),
+            rng=dict(self.rng.bit_generator.state),
+            history=[asdict(record) for record in self.history],
+        )
+
+    def _step(self, step: int) -> tuple[float, float, float]:
+        """One optimiser step; gives loss, reconstruction error and KL of what was learned from."""
+        done = step / self.total_steps
+        beta = self.beta * min(1.0, done / self.settings.kl_warmup if self.settings.kl_warmup else 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * _learning_rate(done)
+        size = min(self.settings.batch_size, len(self.training))
+        items = self.training.draw(self.rng.integers(len(self.training), size=size))
+        parts, _ = self._forward(self._hardest(items, beta))
+        error, kl = _per_item(parts)
+        loss = (error + beta * kl).mean()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return loss.item(), error.mean().item(), kl.mean().item()
+
+    def _hardest(self, items: Tensor, beta: float) -> Tensor:
+        """Keep the items with the largest loss.
+
+        Most locations show background; a mean over all of them learns the background.
+        """
+        if self.settings.hardest == 1:
+            return items
+        with torch.no_grad():
+            error, kl = _per_item(self._forward(items)[0])
+        count = max(1, round(self.settings.hardest * len(items)))
+        return items[(error + beta * kl).topk(count).indices]
+
+    def _forward(self, items: Tensor) -> tuple[Parts, Posterior]:
+        with torch.autocast(items.device.type, torch.bfloat16, enabled=items.is_cuda):
+            return self.model.sampled(items, self.noise)
+
+    def _evaluate(self) -> tuple[float, int]:
+        """Loss of the hardest stopping items at z = mean and full beta, and active latents."""
+        self.model.eval()
+        losses, means = [], []
+        size = min(self.settings.batch_size, 4096)
+        with torch.no_grad():
+            for begin in range(0, len(self.stopping), size):
+                indices = np.arange(begin, min(begin + size, len(self.stopping)))
+                items = self.stopping.draw(indices)
+                posterior = self.model.encode(items)
+                error, kl = _per_item(self.model.parts(items, posterior, posterior.mean))
+                losses.append(error + self.beta * kl)
+                means.append(posterior.mean)
+        loss, mean = torch.cat(losses), torch.cat(means)
+        count = max(1, round(self.settings.hardest * len(loss)))
+        active = (mean.var(0, correction=0) > ACTIVE_VARIANCE).sum()
+        return loss.topk(count).values.mean().item(), int(active)
+
+
+def _per_item(parts: Parts) -> tuple[Tensor, Tensor]:
+    """Sum the reconstruction error over the locations of each item; both [B]."""
+    error = parts.reconstruction_error
+    return error.reshape(len(error), -1).sum(1), parts.kl
+
+
+def _learning_rate(done: float) -> float:
+    """Factor on the learning rate: a short linear rise, then half a cosine down to zero."""
+    if done < _LEARNING_RATE_WARMUP:
+        return max(done / _LEARNING_RATE_WARMUP, 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (done - _LEARNING_RATE_WARMUP) / (1 - _LEARNING_RATE_WARMUP)))

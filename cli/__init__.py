@@ -1,0 +1,56 @@
+"""The command ``anomaly-vae``: parses, calls the library, prints.
+
+Exit codes: 0 done; 1 ``inspect`` found defective or unreadable images; 2 the user's mistake;
+3 an internal error; 130 interrupted.
+"""
+
+import os
+import sys
+
+from .app import app
+from .console import talk
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on ``arguments``; gives the exit code."""
+    try:
+        # Click's own handling would print several lines for a usage error.
+        code = app(arguments, prog_name="anomaly-vae", standalone_mode=False)
+    except KeyboardInterrupt:
+        talk.error("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+    finally:
+        talk.close()
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong; gives the exit code."""
+    from anomaly_vae.errors import AnomalyVAEError
+
+    if type(error).__name__ == "Abort":  # how Typer passes on Ctrl-C
+        talk.error("interrupted")
+        return 130
+    if isinstance(error, AnomalyVAEError):
+        talk.error(str(error))
+        return 2
+    usage = getattr(error, "format_message", None)  # a mistake in the command line
+    if usage is not None:
+        talk.error(f"{usage()} (see 'anomaly-vae --help')")
+        return 2
+    if talk.debug:
+        raise error
+    talk.error(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
+    return 3

@@ -1,0 +1,81 @@
+"""What the program says: results on stdout, warnings, errors and progress on stderr."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+class Talk:
+    """The one place that prints."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbose = False
+        self.debug = False
+        self._log: IO[str] | None = None
+
+    def configure(self, *, quiet: bool, verbose: bool, debug: bool, log_file: Path | None) -> None:
+        """Set how much is said, and where else it is written."""
+        self.quiet, self.verbose, self.debug = quiet, verbose, debug
+        if log_file:
+            from anomaly_vae.errors import OutputError
+
+            try:
+                self._log = log_file.open("a", encoding="utf-8")
+            except OSError as error:
+                raise OutputError(f"--log-file {log_file}: {error.strerror}") from error
+
+    def say(self, text: str = "") -> None:
+        """Print a line of result."""
+        self._record(text)
+        if not self.quiet:
+            _print(text, sys.stdout)
+
+    def detail(self, text: str) -> None:
+        """Print a line that only --verbose asks for."""
+        self._record(text)
+        if self.verbose:
+            _print(text, sys.stdout)
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self._record(f"warning: {text}")
+        _print(f"warning: {text}", sys.stderr)
+
+    def error(self, text: str) -> None:
+        """Print an error as one line."""
+        line = " ".join(f"error: {text}".split())
+        self._record(line)
+        _print(line, sys.stderr)
+
+    def track(self, items: Iterable[Any], description: str, total: int) -> Iterator[Any]:
+        """Show a progress bar while ``items`` are worked on, if somebody is looking."""
+        if self.quiet or not sys.stderr.isatty():
+            yield from items
+            return
+        from rich.console import Console
+        from rich.progress import track
+
+        console = Console(stderr=True)
+        yield from track(items, description, total, console=console, transient=True)
+
+    def close(self) -> None:
+        """Close the log file."""
+        if self._log:
+            self._log.close()
+            self._log = None
+
+    def _record(self, text: str) -> None:
+        if self._log:
+            self._log.write(text + "\n")
+            self._log.flush()
+
+
+def _print(text: str, stream: IO[str]) -> None:
+    """Print on any console: what its code page lacks is shown as an escape."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)  # noqa: T201
+
+
+talk = Talk()

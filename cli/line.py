@@ -1,0 +1,238 @@
+"""The commands of the line: train, calibrate, evaluate, inspect."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import app
+from .console import talk
+
+if TYPE_CHECKING:
+    from anomaly_vae.calibration import OperatingPoint
+    from anomaly_vae.evaluation import ImageMetrics
+    from anomaly_vae.reporting.folder import Summary
+    from anomaly_vae.runs import TrainingSession, TrainingSummary
+
+
+class Criterion(StrEnum):
+    """How the threshold is chosen on the ROC curve."""
+
+    YOUDEN = "youden"
+    F1 = "f1"
+    FALSE_ALARM_RATE = "false-alarm-rate"
+    RECALL = "recall"
+
+
+class TrainingDevice(StrEnum):
+    """Where the model is trained."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class InspectionDevice(StrEnum):
+    """Where the model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Heatmaps(StrEnum):
+    """Which images get a picture."""
+
+    NONE = "none"
+    DEFECTS = "defects"
+    ALL = "all"
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
+
+
+@app.command()
+def train(
+    good_dir: Annotated[Path, typer.Argument(help="Folder of photographs of good parts.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    config: Annotated[Path | None, typer.Option(help="Settings, a YAML file.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="pixels, or a torchvision model such as resnet18.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the trunk; default: torchvision's download.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as in training.epochs=5.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
+    device: Annotated[TrainingDevice, typer.Option(help="Where to train.")] = TrainingDevice.AUTO,
+    group_by: Annotated[
+        str | None, typer.Option(help="Regular expression; equal matches stay together.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
+    from anomaly_vae.config import load_config
+    from anomaly_vae.runs import TrainingSession, saved_config
+
+    given = [*(settings or [])]
+    for key, value in (
+        ("features.source", features), ("training.seed", seed), ("split.group_by", group_by),
+    ):  # fmt: skip
+        given += [f"{key}={value!r}"] if value is not None else []
+    goes_on = resume and (out / "config.yaml").is_file() and not given and config is None
+    session = TrainingSession(
+        good_dir,
+        out,
+        saved_config(out) if goes_on else load_config(config, given),
+        weights=weights,
+        device=device,
+        overwrite=overwrite,
+        resume=resume,
+        track=talk.track,
+    )
+    train_session(session)
+
+
+def train_session(session: "TrainingSession") -> None:
+    """Train with a line per epoch, and say what came out."""
+    for path, reason in session.images.unreadable:
+        talk.warn(f"{path} is left out: {reason}")
+    counts = ", ".join(f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts))
+    talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
+    talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
+    for record in session.epochs():
+        talk.say(
+            f"{record.epoch:6d} {record.loss:10.2f} {record.reconstruction_error:15.2f} "
+            f"{record.kl:8.2f} {record.stopping_loss:11.2f} "
+            f"{record.active_latents:4d}/{session.config.model.latent_size:<3d}"
+            f"{record.seconds:7.1f}{' *' if record.best else ''}"
+        )
+    _say_summary(session.finish(), session.out)
+
+
+def _say_summary(summary: "TrainingSummary", out: Path) -> None:
+    if summary.collapsed:
+        talk.warn(
+            "posterior collapse: no latent dimension carries information, the model ignores what "
+            "it sees; lower model.beta, or lengthen training.kl_warmup"
+        )
+    limit = summary.card.threshold
+    talk.say(f"threshold {limit.score:.4g}: {limit.promise}")
+    talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
+    talk.say("most suspicious good images (are they good?):")
+    for path, score in summary.suspicious:
+        talk.say(f"  {score:9.3f}  {path}")
+    talk.say(f"model: {out / 'model.onnx'}")
+
+
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
+    good: Annotated[Path, typer.Option(help="Folder of good images, not those of the training.")],
+    defective: Annotated[Path | None, typer.Option(help="Folder of defective images.")] = None,
+    criterion: Annotated[
+        Criterion, typer.Option(help="What the threshold is to do best.")
+    ] = Criterion.YOUDEN,
+    target: Annotated[
+        float | None, typer.Option(help="Share that false-alarm-rate or recall is to reach.")
+    ] = None,
+) -> None:
+    """Set the threshold by ROC analysis, or from good images alone."""
+    from anomaly_vae.assessment import calibrate_run
+
+    result = calibrate_run(
+        run, good, defective, criterion=criterion.value, target=target, track=talk.track
+    )
+    for path in result.unreadable:
+        talk.warn(f"{path} could not be read and is left out")
+    if result.points:
+        talk.say("criterion          threshold  recall  false alarms  escapes  overkill")
+    for name, point in result.points.items():
+        talk.say(_point_row(name, point, chosen=name == criterion))
+    talk.say(f"threshold {result.threshold.score:.4g}: {result.threshold.promise}")
+
+
+def _point_row(name: str, point: "OperatingPoint", *, chosen: bool) -> str:
+    return (
+        f"{name:17s} {point.threshold:10.4g} {point.recall:7.3f} {point.false_alarm_rate:13.3f} "
+        f"{point.escapes:8d} {point.overkill:9d}{'  *' if chosen else ''}"
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model.onnx, or a run folder.")],
+    test_dir: Annotated[Path, typer.Argument(help="Folder with one sub-folder per class.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and the pictures.")],
+    masks: Annotated[
+        Path | None, typer.Option(help="Masks; default: ground_truth beside TEST_DIR.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a model on labelled images."""
+    from anomaly_vae.assessment import evaluate_model
+
+    result = evaluate_model(model, test_dir, out, masks=masks, overwrite=overwrite, track=talk.track)
+    for path in result.unreadable:
+        talk.warn(f"{path} could not be read and is left out")
+    _say_metrics(result.images, result.threshold)
+    if result.pixels:
+        pixels = result.pixels
+        talk.say(f"pixel AUROC {pixels.auroc:.4f}, average precision {pixels.average_precision:.4f}, "
+                 f"PRO {pixels.pro:.4f}")  # fmt: skip
+    talk.say(f"results: {out}")
+
+
+def _say_metrics(images: "ImageMetrics", threshold: float) -> None:
+    talk.say(f"{images.good} good and {images.defective} defective images")
+    talk.say(f"image AUROC {images.auroc:.4f}, average precision {images.average_precision:.4f}, "
+             f"best F1 {images.best_f1:.4f}")  # fmt: skip
+    talk.say(f"at the threshold {threshold:.4g}: {images.escapes} defective images escape, "
+             f"{images.overkill} good ones are rejected, F1 {images.f1:.4f}")  # fmt: skip
+    for name, recall in images.recall_per_class.items():
+        talk.say(f"  {name:24s} {recall:7.1%} found")
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="model.onnx of a run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of images, searched recursively.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and pictures.")],
+    device: Annotated[
+        InspectionDevice, typer.Option(help="Where the model runs.")
+    ] = InspectionDevice.AUTO,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per run of the model.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode images.")] = None,
+    heatmaps: Annotated[Heatmaps, typer.Option(help="Which images get a picture.")] = Heatmaps.DEFECTS,
+    overwrite: Overwrite = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
+    ] = False,
+) -> None:
+    """Find the defective images of a folder and write a CSV report."""
+    from anomaly_vae.inspection import Inspector
+    from anomaly_vae.reporting.folder import inspect_folder
+
+    inspector = Inspector(model, device=device.value, batch_size=batch_size, workers=workers)
+    talk.detail(f"model {inspector.model_id} on {inspector.provider}")
+    summary = inspect_folder(
+        inspector, folder, out, heatmaps=heatmaps.value, overwrite=overwrite, track=talk.track
+    )
+    say_inspection(summary, out)
+    if not (summary.clean or exit_zero):
+        raise typer.Exit(1)
+
+
+def say_inspection(summary: "Summary", out: Path) -> None:
+    """Say how many images passed and failed, the worst, and where the report is."""
+    counts = ", ".join(f"{summary.verdicts[name]} {name}" for name in ("pass", "fail", "error"))
+    rate = summary.images / max(summary.seconds, 1e-9)
+    talk.say(f"{summary.images} images: {counts} ({rate:.1f} images/s)")
+    for path, score in summary.worst:
+        talk.say(f"  {score:9.3f}  {path}")
+    talk.say(f"report: {out / 'images.csv'}")

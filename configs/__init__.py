@@ -1,0 +1,1 @@
+"""Presets: what differs from the defaults for a source of features."""
