@@ -65,7 +65,9 @@ def calibrate_run(
         unreadable += bad_unreadable
         bad_scores = _scores(bad_findings)
         points = {
-            name: choose_operating_point(scores, bad_scores, name, target if name == criterion else None)
+            name: choose_operating_point(
+                scores, bad_scores, name, target if name == criterion else None
+            )
             for name in get_args(Criterion)
         }
         threshold = roc_threshold(points[criterion], criterion, maxima)
@@ -124,7 +126,9 @@ def evaluate_model(
     write_json(out / "metrics.json", {"model_id": inspector.model_id, **asdict(result)})
     good, bad = scores[classes == "good"], scores[classes != "good"]
     figures.save_roc(good, bad, limit, out / "roc.png")
-    figures.save_scores({"good": good, "defective": bad}, limit, out / "scores.png", title="Test images")
+    figures.save_scores(
+        {"good": good, "defective": bad}, limit, out / "scores.png", title="Test images"
+    )
     return result
 
 
@@ -135,7 +139,7 @@ def _check_labelled(test: Path) -> None:
         raise FolderError(f"{test}: {error.strerror}; expected a labelled folder") from error
     if "good" not in classes or len(classes) < 2:
         raise FolderError(
-            f"{test}: has the sub-folders {classes}; expected one per class, one of them named 'good'"
+            f"{test}: has the sub-folders {classes}; expected one per class, one of them 'good'"
         )
 
 
@@ -162,7 +166,7 @@ def _pixel_metrics(
 ) -> PixelMetrics:
     maps, masks = [], []
     for finding, name in zip(findings, classes, strict=True):
-        assert finding.image is not None and finding.anomaly_map is not None  # noqa: S101, PT018
+        assert finding.image is not None and finding.anomaly_map is not None  # noqa: S101
         side = finding.image.pixels.shape[0]
         maps.append(enlarged(finding.anomaly_map, side))
         mask = np.zeros((side, side), bool)
@@ -179,4 +183,6 @@ def _read_mask(path: str, folder: Path, settings: ImageSettings) -> NDArray[np.b
                 return load_mask(candidate, settings)
             except ImageReadError as error:
                 raise FolderError(f"{candidate}: {error}") from error
-    raise FolderError(f"{folder}: has no mask for {path}; expected {stem.name}_mask.png in {stem.parent}")
+    raise FolderError(
+        f"{folder}: has no mask for {path}; expected {stem.name}_mask.png in {stem.parent}"
+    )

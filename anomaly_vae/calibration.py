@@ -161,7 +161,7 @@ def _best_point(
     allowed = np.flatnonzero(alarms <= goal + 1e-12)
     if len(allowed) == 0:
         raise CalibrationError(
-            f"--target {goal:g}: the highest score belongs to a good image, so that {alarms[0]:.2g} "
+            f"--target {goal:g}: the highest score is a good image's, so that {alarms[0]:.2g} "
             "is the lowest false-alarm rate of this curve"
         )
     return int(allowed[np.argmax(recalls[allowed])])
@@ -171,5 +171,7 @@ def _finite(scores: Floats, what: str) -> Floats:
     if len(scores) == 0:
         raise CalibrationError(f"no {what} images; expected one or more of each class")
     if not np.isfinite(scores).all():
-        raise CalibrationError(f"{(~np.isfinite(scores)).sum()} scores of {what} images are not finite")
+        raise CalibrationError(
+            f"{(~np.isfinite(scores)).sum()} scores of {what} images are not finite"
+        )
     return scores

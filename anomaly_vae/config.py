@@ -6,6 +6,7 @@ sources of features stands in a preset file (``configs/pixels.yaml``); a user's 
 a person editing a file by hand needs.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -226,14 +227,16 @@ def config_to_yaml(config: Config) -> str:
 def preset_names() -> list[str]:
     """Name the sources of features that have a preset file."""
     folder = resources.files("anomaly_vae_configs")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def _preset(source: object) -> dict[str, Any]:
     if source not in preset_names():
         return {}
     text = resources.files("anomaly_vae_configs").joinpath(f"{source}.yaml").read_text("utf-8")
-    preset: dict[str, Any] = yaml.load(text, _Loader)
+    preset: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     return preset
 
 
@@ -258,7 +261,9 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
     key, equals, text = assignment.partition("=")
     section, dot, field = key.strip().partition(".")
     if not (equals and dot):
-        raise ConfigError(f"--set {assignment}: expected SECTION.KEY=VALUE, as in training.epochs=5")
+        raise ConfigError(
+            f"--set {assignment}: expected SECTION.KEY=VALUE, as in training.epochs=5"
+        )
     try:
         return {section: {field: yaml.load(text, _Loader)}}  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -287,11 +292,7 @@ def _describe(mistake: Any) -> str:
 
 
 def _suggestion(location: tuple[Any, ...]) -> str:
-    import difflib
-
     sections = _ADAPTER.dump_python(Config())
     known = sections if len(location) == 1 else sections.get(location[0], {})
     close = difflib.get_close_matches(str(location[-1]), list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
-
-

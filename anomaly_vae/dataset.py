@@ -20,6 +20,7 @@ from anomaly_vae.progress import Track, untracked
 FEWEST_GOOD_IMAGES = 20
 TRAINING, STOPPING, CALIBRATION = PARTS = ("training", "stopping", "calibration")
 
+
 @dataclass(frozen=True)
 class ImageSet:
     """The readable images of a folder."""
@@ -37,7 +38,9 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over paths and contents: the same for the same images, on any machine."""
-        lines = (f"{digest}  {path}\n" for path, digest in zip(self.paths, self.digests, strict=True))
+        lines = (
+            f"{digest}  {path}\n" for path, digest in zip(self.paths, self.digests, strict=True)
+        )
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -51,14 +54,18 @@ def read_images(
     """
     found = list(find_images(folder))
     if not found:
-        raise FolderError(f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}")
+        raise FolderError(
+            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
+        )
     kept: list[tuple[str, NDArray[np.uint8], str]] = []
     unreadable: list[tuple[str, str]] = []
 
     def load(path: str) -> LoadedImage:
         return load_image(folder / path, settings)
 
-    loaded = dict(read_ahead(track(found, "Reading images", len(found)), load, workers=workers, ahead=16))
+    loaded = dict(
+        read_ahead(track(found, "Reading images", len(found)), load, workers=workers, ahead=16)
+    )
     for path, image in loaded.items():
         if isinstance(image, ImageReadError):
             unreadable.append((path, str(image)))
@@ -110,7 +117,9 @@ def _group_keys(images: ImageSet, pattern: str) -> Sequence[str]:
     for path, match in zip(images.paths, matches, strict=True):
         if match is None:
             raise TrainingError(f"split.group_by = {pattern!r} does not match {path!r}")
-    return [match.group(0) if not match.groups() else str(match.groups()) for match in matches if match]
+    return [
+        match.group(0) if not match.groups() else str(match.groups()) for match in matches if match
+    ]
 
 
 def _digest(path: Path) -> str:

@@ -60,7 +60,7 @@ def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: float) -
     defective = classes != "good"
     if defective.all() or not defective.any():
         raise CalibrationError(
-            f"{(~defective).sum()} good and {defective.sum()} defective images; expected some of each"
+            f"{(~defective).sum()} good and {defective.sum()} defective images; expected both"
         )
     failed = scores > threshold
     precision, recall, _ = precision_recall_curve(defective, scores)

@@ -115,4 +115,3 @@ def _compare(detector: Detector, data: bytes, check: NDArray[np.uint8]) -> Parit
             f"{TOLERANCE:g}; nothing was written: please report it with your configuration"
         )
     return Parity(len(check), largest)
-

@@ -73,6 +73,7 @@ class PixelFeatures(FeatureExtractor):
         self.register_buffer("luminance", weights, persistent=False)
 
     def raw(self, images: Tensor) -> Tensor:
+        """Give the pixels, [N, 3 or 1, S, S]."""
         return images if self.color else (images * self.luminance).sum(1, keepdim=True)
 
 
@@ -104,11 +105,12 @@ class TrunkFeatures(FeatureExtractor):
     image_mean: Tensor
     image_std: Tensor
 
-    def train(self, mode: bool = True) -> "TrunkFeatures":
+    def train(self, mode: bool = True) -> "TrunkFeatures":  # noqa: ARG002
         """Stay in evaluation mode: the trunk is frozen, its batch normalisation included."""
         return super().train(False)
 
     def raw(self, images: Tensor) -> Tensor:
+        """Give the joined maps of the trunk, [N, C, h, w]."""
         maps = self.trunk((images - self.image_mean) / self.image_std)
         return torch.cat([self._resampled(self._averaged(maps[name])) for name in self.layers], 1)
 
@@ -163,7 +165,9 @@ def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
     ]
     if problems:
         raise WeightsError(f"{origin} does not fit {features.source}: {'; '.join(problems)}")
-    features.trunk.load_state_dict({n: state[n] for n in wanted.keys() & state.keys()}, strict=False)
+    features.trunk.load_state_dict(
+        {n: state[n] for n in wanted.keys() & state.keys()}, strict=False
+    )
 
 
 def default_layers(source: str, trunk: nn.Module) -> tuple[str, ...]:
@@ -226,7 +230,7 @@ def _cut(trunk: nn.Module, source: str, layers: tuple[str, ...]) -> nn.Module:
     except ValueError as error:
         known = ", ".join(default_layers(source, trunk))
         raise ConfigError(
-            f"features.layers = {list(layers)}: not all are layers of {source}; the default is {known}"
+            f"features.layers = {list(layers)}: not all are layers of {source}; default: {known}"
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import FolderError, ImageReadError
@@ -117,7 +117,7 @@ def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
             return _to_rgb(upright, settings.white_level)
     except ImageReadError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageReadError(f"not a {', '.join(DECODERS[:-1])} image") from error
     except FileNotFoundError as error:
         raise ImageReadError("the file no longer exists") from error
@@ -162,7 +162,8 @@ def _check(image: Image.Image, settings: ImageSettings) -> None:
 
 def _is_deep_color(image: Image.Image) -> bool:
     """Tell whether Pillow reads 16 bits per channel but keeps the upper 8 (colour images)."""
-    return image.mode in _EIGHT_BIT and any(";16" in str(tile[3]) for tile in image.tile)
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    return image.mode in _EIGHT_BIT and any(";16" in str(tile[3]) for tile in tiles)
 
 
 def _to_rgb(image: Image.Image, white_level: int) -> Image.Image:

@@ -51,7 +51,10 @@ def find_regions(
         # Half-way between the median and the peak: the spot that stands out.
         above = (square >= (peak + np.median(square[inside])) / 2) & inside
         labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
-        above = labels == labels[np.unravel_index(np.argmax(np.where(inside, square, -np.inf)), square.shape)]
+        above = (
+            labels
+            == labels[np.unravel_index(np.argmax(np.where(inside, square, -np.inf)), square.shape)]
+        )
     labels, count = ndimage.label(above, _EIGHT_NEIGHBOURS)
     boxes = ndimage.find_objects(labels)
     regions = [
@@ -67,15 +70,19 @@ def enlarged(anomaly_map: NDArray[np.float32], size: int) -> NDArray[np.float32]
         return anomaly_map
     rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
     columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
-    return _interpolated(_interpolated(anomaly_map, rows).T, columns).T
+    square: NDArray[np.float32] = _interpolated(_interpolated(anomaly_map, rows).T, columns).T
+    return square
 
 
-def _interpolated(values: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
+def _interpolated(
+    values: NDArray[np.float32], positions: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Interpolate linearly between the rows of ``values``."""
     below = np.floor(positions).astype(int)
     above = np.minimum(below + 1, len(values) - 1)
     weight = (positions - below).astype(np.float32)[:, None]
-    return values[below] * (1 - weight) + values[above] * weight
+    mixed: NDArray[np.float32] = values[below] * (1 - weight) + values[above] * weight
+    return mixed
 
 
 def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
@@ -92,7 +99,7 @@ def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
 def _measure(
     square: NDArray[np.float32],
     member: NDArray[np.bool_],
-    box: tuple[slice, slice],
+    box: tuple[slice, ...],
     image: LoadedImage,
 ) -> Region:
     place = image.placement

@@ -125,9 +125,13 @@ class TrainingSession:
         unset = Threshold(score=0.0, anomaly_map=0.0, criterion="unset", promise="", good=0)
         parity = export_model(self.detector, self._card(unset), model, held_out[:_CHECKED_IMAGES])
         inspector = Inspector(model, device="cpu" if self.device.type == "cpu" else "auto")
-        findings = inspector.inspect(self.images.folder, self.images.paths)
-        findings = list(self._track(findings, "Scoring good images", len(self.images.paths)))
-        calibration = [f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION]
+        inspected = inspector.inspect(self.images.folder, self.images.paths)
+        findings: list[Finding] = list(
+            self._track(inspected, "Scoring good images", len(self.images.paths))
+        )
+        calibration = [
+            f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
+        ]
         scores = np.array([finding.score for finding in calibration])
         card = self._card(good_only_threshold(scores, map_maxima(calibration)))
         replace_card(model, card)
@@ -144,9 +148,11 @@ class TrainingSession:
             len(self.trainer.history),
         )
 
-    def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.generic]:
+    def _stored(
+        self, part: str, *, standardise: bool = False
+    ) -> NDArray[np.uint8] | NDArray[np.float16]:
         """What the batches are drawn from: images for pixels, float16 feature rows for a trunk."""
-        images = self.images.pixels[self.parts == part]
+        images: NDArray[np.uint8] = self.images.pixels[self.parts == part]
         features = self.detector.features
         if not isinstance(features, TrunkFeatures):
             return images
@@ -237,7 +243,9 @@ class TrainingSession:
         if not isinstance(self.detector.features, TrunkFeatures):
             with torch.no_grad():
                 pixels = self.detector.features(torch.from_numpy(shown))
-                reconstructions = self.detector.model.reconstruct(pixels).permute(0, 2, 3, 1).numpy()
+                reconstructions = (
+                    self.detector.model.reconstruct(pixels).permute(0, 2, 3, 1).numpy()
+                )
         path = self.out / "reconstructions.png"
         figures.save_reconstructions(shown, reconstructions, maps, limit.anomaly_map, path)
 
@@ -261,5 +269,7 @@ def _load_detector(run: Path, config: Config) -> Detector:
         detector.load_state_dict(load_file(run / "vae.safetensors"))
     except (OSError, RuntimeError, SafetensorError) as error:
         first = " ".join(str(error).split())[:120]
-        raise ModelFileError(f"{run / 'vae.safetensors'}: does not fit config.yaml ({first})") from error
+        raise ModelFileError(
+            f"{run / 'vae.safetensors'}: does not fit config.yaml ({first})"
+        ) from error
     return detector

@@ -369,7 +369,7 @@ def _deface(
         force *= 1.2
 
 
-def write_samples(  # noqa: PLR0913  (the counts are the interface)
+def write_samples(
     folder: Path,
     *,
     train: int = 200,

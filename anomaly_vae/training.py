@@ -46,7 +46,10 @@ class Items:
     """The items that batches are drawn from: stored rows, turned into model inputs on demand."""
 
     def __init__(
-        self, stored: NDArray[np.generic], features: FeatureExtractor, device: torch.device
+        self,
+        stored: NDArray[np.uint8] | NDArray[np.float16],
+        features: FeatureExtractor,
+        device: torch.device,
     ) -> None:
         self.stored, self.features, self.device = stored, features, device
 
@@ -59,7 +62,8 @@ class Items:
         with torch.no_grad():
             # uint8: whole images, from which the features are computed now; else feature rows.
             if rows.dtype == torch.uint8:
-                return self.features(rows)
+                items: Tensor = self.features(rows)
+                return items
             return self.features.standardised(rows.float())
 
 
@@ -93,6 +97,7 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
+        """Number of optimiser steps of the whole training."""
         return self.settings.epochs * self.settings.steps_per_epoch
 
     @property
@@ -149,7 +154,8 @@ class Trainer:
         if best:
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
         seconds = time.perf_counter() - start
-        record = EpochRecord(number, *map(float, means), stopping_loss, active, best, seconds)
+        loss, error, kl = (float(mean) for mean in means)
+        record = EpochRecord(number, loss, error, kl, stopping_loss, active, best, seconds)
         self.history.append(record)
         self._snapshot().save(self.checkpoint)
         return record
@@ -167,7 +173,9 @@ class Trainer:
     def _step(self, step: int) -> tuple[float, float, float]:
         """One optimiser step; gives loss, reconstruction error and KL of what was learned from."""
         done = step / self.total_steps
-        beta = self.beta * min(1.0, done / self.settings.kl_warmup if self.settings.kl_warmup else 1)
+        beta = self.beta * min(
+            1.0, done / self.settings.kl_warmup if self.settings.kl_warmup else 1
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * _learning_rate(done)
         size = min(self.settings.batch_size, len(self.training))
@@ -225,4 +233,6 @@ def _learning_rate(done: float) -> float:
     """Factor on the learning rate: a short linear rise, then half a cosine down to zero."""
     if done < _LEARNING_RATE_WARMUP:
         return max(done / _LEARNING_RATE_WARMUP, 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * (done - _LEARNING_RATE_WARMUP) / (1 - _LEARNING_RATE_WARMUP)))
+    return 0.5 * (
+        1 + math.cos(math.pi * (done - _LEARNING_RATE_WARMUP) / (1 - _LEARNING_RATE_WARMUP))
+    )

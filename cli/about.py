@@ -1,4 +1,4 @@
-"""The commands around the line: demo, samples, info, doctor, config."""
+"""The commands around the line: info, doctor, config."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,3 +7,53 @@ import typer
 
 from .app import app
 from .console import talk
+
+config_app = typer.Typer(help="Look at settings.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("show")
+def config_show(
+    file: Annotated[
+        Path | None, typer.Argument(help="A YAML file; default: the built-in settings.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Show the preset of this source.")] = None,
+) -> None:
+    """Print all settings with their meaning, as YAML that --config takes."""
+    from anomaly_vae.config import config_to_yaml, load_config
+
+    given = [f"features.source={features!r}"] if features else []
+    talk.say(config_to_yaml(load_config(file, given)).rstrip())
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="A model.onnx.")],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Print what a model says of itself: formula, threshold, training data, version."""
+    from anomaly_vae.inspection import Inspector
+    from anomaly_vae.metadata import card_to_dict
+
+    inspector = Inspector(model, device="cpu")
+    card = {"model_id": inspector.model_id, **card_to_dict(inspector.card)}
+    if json:
+        import json as json_module
+
+        talk.say(json_module.dumps(card, indent=2))
+        return
+    for key, value in card.items():
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                talk.say(f"{f'{key}.{name}':24s} {inner}")
+        else:
+            talk.say(f"{key:24s} {value}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do, and why not more."""
+    from anomaly_vae.diagnosis import diagnose
+
+    for name, finding in diagnose():
+        talk.say(f"{name:16s} {finding}")

@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         from anomaly_vae import __version__
 
@@ -32,8 +32,9 @@ def options(
     log_file: Annotated[
         Path | None, typer.Option(help="Append everything that is said to this file.")
     ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Find defects in photographs of parts, with a model that has only seen good ones."""
@@ -42,4 +43,4 @@ def options(
         typer.echo(context.get_help())
 
 
-from . import about, line  # noqa: E402, F401 - they register their commands
+from . import about, demo, line  # noqa: E402, F401 - they register their commands

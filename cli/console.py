@@ -1,7 +1,8 @@
 """What the program says: results on stdout, warnings, errors and progress on stderr."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,16 +50,25 @@ class Talk:
         self._record(line)
         _print(line, sys.stderr)
 
-    def track(self, items: Iterable[Any], description: str, total: int) -> Iterator[Any]:
-        """Show a progress bar while ``items`` are worked on, if somebody is looking."""
+    @contextmanager
+    def counter(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+        """Give a function that moves a progress bar on by one."""
         if self.quiet or not sys.stderr.isatty():
-            yield from items
+            yield lambda: None
             return
         from rich.console import Console
-        from rich.progress import track
+        from rich.progress import Progress
 
-        console = Console(stderr=True)
-        yield from track(items, description, total, console=console, transient=True)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda: progress.advance(task)
+
+    def track(self, items: Iterable[Any], description: str, total: int) -> Iterator[Any]:
+        """Show a progress bar while ``items`` are worked on, if somebody is looking."""
+        with self.counter(description, total) as advance:
+            for item in items:
+                yield item
+                advance()
 
     def close(self) -> None:
         """Close the log file."""
@@ -75,7 +85,7 @@ class Talk:
 def _print(text: str, stream: IO[str]) -> None:
     """Print on any console: what its code page lacks is shown as an escape."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)  # noqa: T201
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 talk = Talk()

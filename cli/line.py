@@ -102,7 +102,9 @@ def train_session(session: "TrainingSession") -> None:
     """Train with a line per epoch, and say what came out."""
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
-    counts = ", ".join(f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts))
+    counts = ", ".join(
+        f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
+    )
     talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
     talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
     for record in session.epochs():
@@ -177,14 +179,18 @@ def evaluate(
     """Measure a model on labelled images."""
     from anomaly_vae.assessment import evaluate_model
 
-    result = evaluate_model(model, test_dir, out, masks=masks, overwrite=overwrite, track=talk.track)
+    result = evaluate_model(
+        model, test_dir, out, masks=masks, overwrite=overwrite, track=talk.track
+    )
     for path in result.unreadable:
         talk.warn(f"{path} could not be read and is left out")
     _say_metrics(result.images, result.threshold)
     if result.pixels:
         pixels = result.pixels
-        talk.say(f"pixel AUROC {pixels.auroc:.4f}, average precision {pixels.average_precision:.4f}, "
-                 f"PRO {pixels.pro:.4f}")  # fmt: skip
+        talk.say(
+            f"pixel AUROC {pixels.auroc:.4f}, "
+            f"average precision {pixels.average_precision:.4f}, PRO {pixels.pro:.4f}"
+        )
     talk.say(f"results: {out}")
 
 
@@ -206,9 +212,13 @@ def inspect(
     device: Annotated[
         InspectionDevice, typer.Option(help="Where the model runs.")
     ] = InspectionDevice.AUTO,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per run of the model.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per run of the model.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode images.")] = None,
-    heatmaps: Annotated[Heatmaps, typer.Option(help="Which images get a picture.")] = Heatmaps.DEFECTS,
+    heatmaps: Annotated[
+        Heatmaps, typer.Option(help="Which images get a picture.")
+    ] = Heatmaps.DEFECTS,
     overwrite: Overwrite = False,
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")

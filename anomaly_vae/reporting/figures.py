@@ -1,6 +1,6 @@
 """Figures of the training side: curves, histograms, reconstructions (matplotlib)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -43,7 +43,7 @@ def save_training(history: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def save_scores(
-    scores: dict[str, NDArray[np.floating]], threshold: float, path: Path, *, title: str
+    scores: Mapping[str, NDArray[np.floating]], threshold: float, path: Path, *, title: str
 ) -> None:
     """Draw a histogram of the scores of each class, and the threshold."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -51,7 +51,7 @@ def save_scores(
     everything = np.concatenate(list(scores.values()))
     # A few extreme defects would squeeze all the rest into one bar.
     upper = min(everything.max(), max(4 * threshold, np.quantile(everything, 0.9)))
-    bins = np.linspace(everything.min(), max(upper, everything.min() + 1e-6), 41)
+    bins = np.linspace(everything.min(), max(upper, everything.min() + 1e-6), 41).tolist()
     for (name, values), color in zip(scores.items(), (_GOOD, _BAD), strict=False):
         shown = np.clip(values, bins[0], bins[-1])
         axes.hist(shown, bins, color=color, alpha=0.75, label=f"{name} ({len(values)})")
@@ -103,9 +103,10 @@ def save_reconstructions(
     figure = Figure(figsize=(1.7 * len(images), 1.75 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(images), squeeze=False)
     for axes_row, (name, pictures) in zip(grid, rows, strict=True):
+        highest = max(threshold, 1e-6) if name == "anomaly map" else 1
         for axes, picture in zip(axes_row, pictures, strict=True):
-            axes.imshow(picture, cmap="gray" if picture.shape[-1] == 1 else "inferno",
-                        vmin=0, vmax=1 if name == "reconstruction" else max(threshold, 1e-6))  # fmt: skip
+            colors = "gray" if picture.shape[-1] == 1 else "inferno"
+            axes.imshow(picture, cmap=colors, vmin=0, vmax=highest)
             axes.set(xticks=[], yticks=[])
         axes_row[0].set_ylabel(name)
     figure.savefig(path, dpi=110)

@@ -29,6 +29,7 @@ class Summary:
 
     @property
     def images(self) -> int:
+        """Number of images, readable or not."""
         return self.verdicts.total()
 
     @property
@@ -61,7 +62,9 @@ def inspect_folder(
     """
     paths = list(find_images(folder, skip=out))
     if not paths:
-        raise FolderError(f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}")
+        raise FolderError(
+            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
+        )
     prepare_folder(out, RESULTS, overwrite=overwrite)
     threshold = inspector.card.threshold
     summary, start = Summary(), time.perf_counter()

@@ -62,7 +62,8 @@ def colored(values: NDArray[np.float32]) -> NDArray[np.float32]:
     position = np.clip(values, 0, 1) * (len(_INFERNO) - 1)
     below = np.minimum(position.astype(int), len(_INFERNO) - 2)
     weight = (position - below)[..., None]
-    return _INFERNO[below] * (1 - weight) + _INFERNO[below + 1] * weight
+    colors: NDArray[np.float32] = _INFERNO[below] * (1 - weight) + _INFERNO[below + 1] * weight
+    return colors
 
 
 def _map_on_photo(finding: Finding, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -81,7 +82,9 @@ def _map_on_photo(finding: Finding, size: tuple[int, int]) -> NDArray[np.float32
 
 
 def _overlay(photo: Image.Image, values: NDArray[np.float32], threshold: float) -> Image.Image:
-    relative = values / (2 * threshold) if threshold > 0 else (values > threshold).astype(np.float32)
+    relative = (
+        values / (2 * threshold) if threshold > 0 else (values > threshold).astype(np.float32)
+    )
     # Transparent up to half the threshold, then rising to 0.75.
     opacity = np.clip((relative - 0.25) / 0.35, 0, 1)[..., None] * 0.75
     mixed = np.asarray(photo) * (1 - opacity) + colored(relative) * opacity

@@ -8,7 +8,7 @@ import math
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.inspection import Finding
@@ -41,6 +41,9 @@ REGION_COLUMNS = (
     "peak",
     "mean",
 )
+if TYPE_CHECKING:
+    from _csv import Writer as _Writer
+
 # What a spreadsheet would take for a formula at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -102,7 +105,7 @@ class DefectReport:
         for file in self._files:
             file.flush()
 
-    def _open(self, path: Path, columns: tuple[str, ...]) -> "csv.Writer":
+    def _open(self, path: Path, columns: tuple[str, ...]) -> "_Writer":
         try:
             file = path.open("w", encoding="utf-8", newline="")
         except OSError as error:
@@ -117,9 +120,9 @@ class DefectReport:
 
 
 def spelled(path: str) -> str:
-    """Write a path so that no spreadsheet runs it and every byte of it can be seen.
+    r"""Write a path so that no spreadsheet runs it and every byte of it can be seen.
 
-    Bytes that are not UTF-8, which Python keeps as lone surrogates, become ``\\xNN``.
+    Bytes that are not UTF-8, which Python keeps as lone surrogates, become ``\xNN``.
     """
     text = re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", path)
     return f"./{text}" if text.startswith(_FORMULA) else text
