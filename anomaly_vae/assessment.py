@@ -22,7 +22,7 @@ from anomaly_vae.export import replace_card
 from anomaly_vae.images import find_images, load_mask
 from anomaly_vae.inspection import Finding, Inspector, map_maxima
 from anomaly_vae.metadata import Threshold
-from anomaly_vae.outputs import prepare_folder, write_json
+from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.regions import enlarged
 from anomaly_vae.reporting import figures
@@ -113,7 +113,8 @@ def evaluate_model(
     """
     inspector = Inspector(model / "model.onnx" if model.is_dir() else model)
     _check_labelled(test)
-    prepare_folder(out, ("metrics.json", "roc.png", "scores.png"), overwrite=overwrite)
+    if not overwrite:
+        refuse_used(out)
     findings, unreadable = _inspect_all(inspector, test, track)
     classes = np.array([finding.path.split("/")[0] for finding in findings])
     scores = _scores(findings)
@@ -122,6 +123,7 @@ def evaluate_model(
     pixels = None
     if masks or folder.is_dir():
         pixels = _pixel_metrics(findings, classes, folder, inspector.card.images)
+    prepare_folder(out, ("metrics.json", "roc.png", "scores.png"), overwrite=overwrite)
     result = Evaluation(image_metrics(scores, classes, limit), pixels, limit, unreadable)
     write_json(out / "metrics.json", {"model_id": inspector.model_id, **asdict(result)})
     good, bad = scores[classes == "good"], scores[classes != "good"]

@@ -36,7 +36,7 @@ class OperatingPoint:
     @property
     def recall(self) -> float:
         """Share of the defective images that fail."""
-        return 1 - self.escapes / self.defective
+        return (self.defective - self.escapes) / self.defective
 
     @property
     def false_alarm_rate(self) -> float:
@@ -167,11 +167,11 @@ def _best_point(
     return int(allowed[np.argmax(recalls[allowed])])
 
 
-def _finite(scores: Floats, what: str) -> Floats:
+def _finite(scores: Floats, what: str) -> NDArray[np.float64]:
     if len(scores) == 0:
         raise CalibrationError(f"no {what} images; expected one or more of each class")
     if not np.isfinite(scores).all():
         raise CalibrationError(
             f"{(~np.isfinite(scores)).sum()} scores of {what} images are not finite"
         )
-    return scores
+    return scores.astype(np.float64)  # a midpoint of float32 scores may not be a float32

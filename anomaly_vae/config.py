@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from anomaly_vae.errors import ConfigError
@@ -23,7 +23,25 @@ from anomaly_vae.errors import ConfigError
 _STRICT = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 Fit = Literal["stretch", "letterbox"]
-ModelKind = Literal["patch", "image", "dense"]
+ModelKind = Literal["patch", "linear", "image", "dense"]
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("input should be an odd number")
+    return number
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+OddNumber = Annotated[int, AfterValidator(_odd)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -50,8 +68,10 @@ class FeatureSettings:
     """`pixels`, or the name of a torchvision classification model used as a frozen trunk."""
     layers: tuple[str, ...] = ()
     """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
-    local_mean: int = Field(default=3, ge=1, le=15)
+    local_mean: OddNumber = Field(default=3, ge=1, le=15)
     """Side of the window over which feature maps are averaged, in locations (odd)."""
+    align: bool = False
+    """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
     color: bool = True
     """For `pixels`: three colour channels, or one of luminance."""
 
@@ -64,7 +84,7 @@ class SplitSettings:
     """Share of the good images on which early stopping decides."""
     calibration: float = Field(default=0.2, gt=0, lt=0.5)
     """Share of the good images that standardise the score and set the threshold."""
-    group_by: str = ""
+    group_by: Pattern = ""
     """Regular expression on the path; images with the same match stay together (empty: off)."""
 
 
@@ -73,7 +93,7 @@ class ModelSettings:
     """The variational autoencoder."""
 
     kind: ModelKind = "patch"
-    """`patch`: a latent vector per location; `image`: one per image; `dense`: fully connected."""
+    """`patch`: a latent vector per location; `linear`, `image`, `dense`: one per image."""
     latent_size: int = Field(default=16, ge=1, le=4096)
     """Dimensions of a latent vector."""
     hidden_size: int = Field(default=256, ge=1, le=8192)
@@ -82,8 +102,8 @@ class ModelSettings:
     """Channels of the first of the four convolutions, doubled at each next one (`image`)."""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     """Distribution of the input given the latent; `bernoulli` is for `pixels` only."""
-    variance: Literal["unit", "shared", "channel", "decoded"] = "channel"
-    """Gaussian variance: 1, one learned value, one per channel, or an output of the decoder."""
+    variance: Literal["unit", "shared", "channel", "element", "decoded"] = "channel"
+    """Gaussian variance: 1, or learned: one, per channel or element, or put out by the decoder."""
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Weight of the KL divergence in the loss (0: plain autoencoder, 1: the evidence bound)."""
 
@@ -118,7 +138,7 @@ class ScoringSettings:
 
     kl_weight: float = Field(default=1.0, allow_inf_nan=False)
     """Weight of the KL divergence beside the reconstruction error (both in nats)."""
-    window: int = Field(default=1, ge=1, le=63)
+    window: OddNumber = Field(default=1, ge=1, le=63)
     """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
     top_fraction: float = Field(default=0.0, ge=0, le=1)
     """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
@@ -144,20 +164,16 @@ class Config:
     def __post_init__(self) -> None:
         """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
         mistakes = []
-        if self.features.local_mean % 2 == 0 or self.scoring.window % 2 == 0:
-            mistakes.append("features.local_mean and scoring.window must be odd")
         if self.model.kind != "patch" and self.features.source != "pixels":
             mistakes.append(f"model.kind {self.model.kind!r} needs features.source 'pixels'")
         if self.model.kind == "image" and (self.images.size < 32 or self.images.size % 16):
             mistakes.append("images.size must be a multiple of 16, 32 or more, for kind 'image'")
+        if self.features.align and self.images.size % 4:
+            mistakes.append("images.size must be a multiple of 4 for features.align")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
             mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
         if self.split.stopping + self.split.calibration > 0.8:
             mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
-        try:
-            re.compile(self.split.group_by)
-        except re.error as error:
-            mistakes.append(f"split.group_by is not a regular expression: {error}")
         if mistakes:
             raise ValueError("; ".join(mistakes))
 
@@ -169,9 +185,16 @@ class _Loader(yaml.SafeLoader):
     """YAML in which ``1e-3`` is a number, as in YAML 1.2 and as everybody expects."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Puts a text that ``_Loader`` would take for a number between quotes."""
+
+
+for _each in (_Loader, _Dumper):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
@@ -197,7 +220,7 @@ def config_from_dict(data: dict[str, Any], *, origin: str) -> Config:
         ConfigError: with all mistakes; ``origin`` says where the settings came from.
     """
     try:
-        return _ADAPTER.validate_json(json.dumps(data))
+        return _ADAPTER.validate_json(json.dumps(data, default=str))
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise ConfigError(f"{origin}: {error}") from error
@@ -217,7 +240,7 @@ def config_to_yaml(config: Config) -> str:
     for section, values in config_to_dict(config).items():
         lines += [f"{section}:  # {_sentence(Config, section)}"]
         for key, value in values.items():
-            text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+            text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1000)
             entry = f"{key}: {text.removesuffix('...' + chr(10)).strip()}"
             lines.append(f"  # {_sentence(type(getattr(config, section)), key)}")
             lines.append(f"  {entry}")
@@ -254,7 +277,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if data is not None and not isinstance(data, dict):
         raise ConfigError(f"{path}: expected sections such as 'training:', found {data!r:.60}")
-    return data or {}
+    # A section whose settings are all commented out is None.
+    return {key: value for key, value in (data or {}).items() if value is not None}
 
 
 def _parse_assignment(assignment: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Letters: N images, S x S pixels of the square that the model sees.
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +100,20 @@ def split_parts(images: ImageSet, settings: SplitSettings, *, seed: int) -> NDAr
         raise TrainingError(
             f"split.group_by = {settings.group_by!r} gives {len(groups)} different groups; "
             f"expected {len(PARTS)} or more"
+            if settings.group_by
+            else f"{images.folder}: {len(groups)} different images, the others are copies; "
+            f"expected {FEWEST_GOOD_IMAGES} different good ones or more"
         )
     parts = np.full(count, TRAINING, dtype=f"<U{len(CALIBRATION)}")
-    shuffled = iter(np.random.default_rng(seed).permutation(groups))
+    shuffled = deque(np.random.default_rng(seed).permutation(groups))
     for part, share in ((CALIBRATION, settings.calibration), (STOPPING, settings.stopping)):
-        while (parts == part).sum() < max(1, round(share * count)):
-            parts[keys == next(shuffled)] = part
-    if not (parts == TRAINING).any():
-        raise TrainingError(f"split.group_by = {settings.group_by!r} leaves no image for training")
+        while shuffled and (parts == part).sum() < max(1, round(share * count)):
+            parts[keys == shuffled.popleft()] = part
+    if set(parts) != set(PARTS):
+        raise TrainingError(
+            f"split.group_by = {settings.group_by!r} gives groups too large to be split; expected "
+            "many groups of about the same size"
+        )
     return parts
 
 

@@ -1,8 +1,7 @@
 """What the VAE sees of an image: its pixels, or the feature maps of a frozen trunk.
 
 Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map.
-Both extractors take images as they are stored, uint8 [N, S, S, 3] RGB, and contain all
-normalisation, so that nothing about it has to be repeated at inspection.
+Both extractors take RGB images in [0, 1] and contain all further normalisation.
 """
 
 import math
@@ -25,38 +24,40 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _STRIDES = (4, 8, 16)
+_HEADS = ("classifier", "fc", "head", "heads")  # what torchvision calls the layers after the maps
 
 
 class FeatureExtractor(nn.Module):
-    """Images in, feature maps out, each channel standardised.
+    """Images in, items for the VAE out, standardised by ``mean`` and ``std``.
 
-    ``mean`` and ``std``, both [C], are 0 and 1 until ``standardise`` has set them.
+    An item is what one latent vector describes: the channels of one location [C] of a trunk, or
+    all pixels [C, S, S]. ``mean`` and ``std`` have the shape of an item; they are 0 and 1 until
+    ``standardise`` has set them.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, item_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.channels = channels
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
+        self.item_shape = item_shape
+        self.register_buffer("mean", torch.zeros(item_shape))
+        self.register_buffer("std", torch.ones(item_shape))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the feature maps, float32 [N, C, h, w], of images, uint8 [N, S, S, 3]."""
-        maps = self.raw(images.permute(0, 3, 1, 2).float() / 255)
-        return (maps - self.mean.reshape(-1, 1, 1)) / self.std.reshape(-1, 1, 1)
-
-    def standardised(self, rows: Tensor) -> Tensor:
-        """Standardise single locations, [B, C], of the maps that ``raw`` gave."""
-        return (rows - self.mean) / self.std
+        """Give the standardised items, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
+        return self.standardised(self.raw(images))
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the maps, [N, C, h, w], before standardising; images in [0, 1], [N, 3, S, S]."""
+        """Give the items before standardising."""
         raise NotImplementedError
 
+    def standardised(self, items: Tensor) -> Tensor:
+        """Standardise items that ``raw`` gave."""
+        return (items - self.mean) / self.std
+
     def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and standard deviation per channel, both [C], of the training images."""
+        """Set mean and standard deviation, of the shape of an item, of the training images."""
         self.mean.copy_(mean)
         self.std.copy_(std.clamp_min(1e-6))
 
@@ -64,17 +65,21 @@ class FeatureExtractor(nn.Module):
 class PixelFeatures(FeatureExtractor):
     """The pixels themselves, in [0, 1]: three channels, or one of luminance (ITU-R BT.601)."""
 
-    luminance: Tensor
+    # 2.5 of 255 grey levels: a pixel that never changes must not get an unlimited weight.
+    _SMALLEST_STD = 0.01
 
-    def __init__(self, settings: FeatureSettings) -> None:
-        super().__init__(channels=3 if settings.color else 1)
+    def __init__(self, settings: FeatureSettings, size: int) -> None:
+        super().__init__((3 if settings.color else 1, size, size))
         self.color = settings.color
-        weights = torch.tensor(_LUMINANCE).reshape(3, 1, 1)
-        self.register_buffer("luminance", weights, persistent=False)
 
     def raw(self, images: Tensor) -> Tensor:
         """Give the pixels, [N, 3 or 1, S, S]."""
-        return images if self.color else (images * self.luminance).sum(1, keepdim=True)
+        return images if self.color else luminance(images)
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Set mean and standard deviation of each pixel, the latter averaged over 3 x 3 pixels."""
+        smooth = avg_pool2d(std.float()[None], 3, 1, 1, count_include_pad=False)[0]
+        super().standardise(mean, smooth.clamp_min(self._SMALLEST_STD))
 
 
 class TrunkFeatures(FeatureExtractor):
@@ -83,6 +88,9 @@ class TrunkFeatures(FeatureExtractor):
     Each layer is averaged over a small window first, so that a location knows its surroundings
     (as in PatchCore, Roth et al., CVPR 2022).
     """
+
+    image_mean: Tensor
+    image_std: Tensor
 
     def __init__(self, settings: FeatureSettings, size: int) -> None:
         trunk = _build_trunk(settings.source)
@@ -93,7 +101,7 @@ class TrunkFeatures(FeatureExtractor):
         shapes = [tuple(maps[layer].shape) for layer in layers]
         if any(len(shape) != 4 for shape in shapes):
             raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
-        super().__init__(channels=sum(shape[1] for shape in shapes))
+        super().__init__((sum(shape[1] for shape in shapes),))
         self.source, self.layers, self.window = settings.source, layers, settings.local_mean
         self.height, self.width = shapes[min(1, len(shapes) - 1)][2:]
         self.trunk = extractor
@@ -102,17 +110,15 @@ class TrunkFeatures(FeatureExtractor):
         for parameter in self.trunk.parameters():
             parameter.requires_grad_(False)
 
-    image_mean: Tensor
-    image_std: Tensor
-
     def train(self, mode: bool = True) -> "TrunkFeatures":  # noqa: ARG002
         """Stay in evaluation mode: the trunk is frozen, its batch normalisation included."""
         return super().train(False)
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the joined maps of the trunk, [N, C, h, w]."""
+        """Give the joined maps of the trunk, channels last, [N, h, w, C]."""
         maps = self.trunk((images - self.image_mean) / self.image_std)
-        return torch.cat([self._resampled(self._averaged(maps[name])) for name in self.layers], 1)
+        joined = [self._resampled(self._averaged(maps[name])) for name in self.layers]
+        return torch.cat(joined, 1).permute(0, 2, 3, 1)
 
     def _averaged(self, maps: Tensor) -> Tensor:
         if self.window == 1:
@@ -126,6 +132,12 @@ class TrunkFeatures(FeatureExtractor):
         return interpolate(maps, (self.height, self.width), mode="bilinear", align_corners=False)
 
 
+def luminance(images: Tensor) -> Tensor:
+    """Give the luminance (ITU-R BT.601), [N, 1, S, S], of RGB images, [N, 3, S, S]."""
+    red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
+    return _LUMINANCE[0] * red + _LUMINANCE[1] * green + _LUMINANCE[2] * blue
+
+
 def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:
     """Make the extractor that ``settings`` name, for squares of ``size`` pixels.
 
@@ -135,7 +147,7 @@ def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:
         ConfigError: the source is not known, or has no such layers.
     """
     if settings.source == "pixels":
-        return PixelFeatures(settings)
+        return PixelFeatures(settings, size)
     return TrunkFeatures(settings, size)
 
 
@@ -192,7 +204,7 @@ def default_layers(source: str, trunk: nn.Module) -> tuple[str, ...]:
     handles = [
         module.register_forward_hook(remember(name))
         for name, module in trunk.named_modules()
-        if name and name.count(".") < 2 and not isinstance(module, nn.Dropout)
+        if name and name.count(".") < 2 and name.split(".")[0] not in _HEADS
     ]
     try:
         with torch.no_grad():

@@ -5,10 +5,11 @@ Letters: H x W are the pixels of the photograph, S x S those of the square that 
 """
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,8 @@ from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import FolderError, ImageReadError
 
 # An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
-DECODERS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "MPO")
+# "JPEG" opens multi-picture JPEGs (MPO) too.
+DECODERS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _ONE_CHANNEL_16 = ("I;16", "I;16B", "I;16L")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -82,7 +84,7 @@ def _walk(folder: Path, prefix: str, skip: Path | None) -> Iterator[str]:
             below = Path(entry.path)
             if skip is None or below.resolve() != skip:
                 yield from _walk(below, prefix + name, skip)
-        elif name.lower().endswith(EXTENSIONS) and not entry.is_dir():
+        elif name.lower().endswith(EXTENSIONS) and not Path(entry.path).is_dir():
             yield prefix + name
 
 
@@ -110,7 +112,8 @@ def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
     try:
         if path.stat().st_size == 0:
             raise ImageReadError("the file is empty")
-        with Image.open(path, formats=DECODERS) as image:
+        # Not by its path: Pillow would map some files, and decode grey TIFFs on their side wrongly.
+        with path.open("rb") as file, Image.open(file, formats=DECODERS) as image:
             _check(image, settings)
             image.load()
             upright = ImageOps.exif_transpose(image)
@@ -118,11 +121,10 @@ def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
     except ImageReadError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageReadError(f"not a {', '.join(DECODERS[:-1])} image") from error
+        raise ImageReadError(f"not a {', '.join(DECODERS)} image") from error
     except FileNotFoundError as error:
         raise ImageReadError("the file no longer exists") from error
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError) as error:
-        # Pillow's decoders raise all of these on damaged files.
+    except Exception as error:  # on damaged files Pillow raises whatever its decoders run into
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ImageReadError(f"cannot be decoded: {reason or type(error).__name__}") from error
 
@@ -133,8 +135,9 @@ def load_mask(path: Path, settings: ImageSettings) -> NDArray[np.bool_]:
     Raises:
         ImageReadError: as ``load_image``.
     """
-    mask = decode_image(path, settings).convert("L").point(lambda value: 255 if value else 0)
-    square, _ = _fit(mask.convert("RGB"), settings, Image.Resampling.NEAREST)
+    # At this white level the smallest number of a 16-bit mask stays a grey value above 0.
+    mask = np.asarray(decode_image(path, replace(settings, white_level=255))).any(axis=-1)
+    square, _ = _fit(Image.fromarray(mask).convert("RGB"), settings, Image.Resampling.NEAREST)
     return np.asarray(square)[..., 0] > 0
 
 
@@ -163,7 +166,7 @@ def _check(image: Image.Image, settings: ImageSettings) -> None:
 def _is_deep_color(image: Image.Image) -> bool:
     """Tell whether Pillow reads 16 bits per channel but keeps the upper 8 (colour images)."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    return image.mode in _EIGHT_BIT and any(";16" in str(tile[3]) for tile in tiles)
+    return image.mode in _EIGHT_BIT and any(re.search(";16[BLN]", str(tile[3])) for tile in tiles)
 
 
 def _to_rgb(image: Image.Image, white_level: int) -> Image.Image:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from anomaly_vae.config import Config, ModelSettings
+from anomaly_vae.config import ModelSettings
 
-# Bounds of a decoded or learned log-variance: exp(-10 / 2) is less than two grey levels of 255.
-_LOG_VARIANCE_RANGE = (-10.0, 7.0)
+# Bounds of log-variances, of the output and of the posterior: beyond them exp() would overflow
+# or a density would become infinite.
+_OUTPUT_RANGE = (-10.0, 7.0)
+_POSTERIOR_RANGE = (-12.0, 5.0)
 
 
 class Posterior(NamedTuple):
@@ -61,23 +63,25 @@ class VAE(nn.Module):
     decoder: nn.Module
     channel_dim = -1
 
-    def __init__(self, settings: ModelSettings, channels: int) -> None:
+    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.latent_size = settings.latent_size
+        self.item_shape, self.latent_size = item_shape, settings.latent_size
         self.bernoulli = settings.likelihood == "bernoulli"
         self.variance = settings.variance
-        # One learned log-variance for all, or per channel (sigma-VAE, Rybkin et al., ICML 2021).
-        learned = {"shared": 1, "channel": channels}.get(settings.variance, 0)
+        # Learned log-variances that do not depend on z (sigma-VAE, Rybkin et al., ICML 2021).
+        per_channel = (item_shape[0], *[1] * (len(item_shape) - 1))
+        shapes = {"shared": (1,), "channel": per_channel, "element": item_shape}
+        learned = (0,) if self.bernoulli else shapes.get(settings.variance, (0,))
         self.log_variance = nn.Parameter(torch.zeros(learned))
-        self.outputs = channels * (2 if self._decodes_variance else 1)
+        # Channels that the decoder puts out: means, and log-variances where it decodes them.
+        self.outputs = item_shape[0] * (2 if self._decodes_variance else 1)
 
     @property
     def _decodes_variance(self) -> bool:
         return self.variance == "decoded" and not self.bernoulli
 
-    def items(self, maps: Tensor) -> Tensor:
-        """Arrange feature maps, [N, C, h, w], as this model takes them."""
-        return maps
+    def start_from(self, items: Tensor) -> None:
+        """Choose the first weights from training items; most models start at random."""
 
     def forward(self, x: Tensor) -> Parts:
         """Give reconstruction error and KL of items at z = the posterior mean (deterministic)."""
@@ -100,7 +104,8 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> Posterior:
         """Give the posterior of each item: mean and log-variance, both [..., D]."""
-        return Posterior(*self.encoder(x).chunk(2, -1))
+        mean, log_variance = self.encoder(x).chunk(2, -1)
+        return Posterior(mean, _bounded(log_variance, *_POSTERIOR_RANGE))
 
     def decode(self, z: Tensor) -> Tensor:
         """Give the parameters of p(x | z): mean and log-variance (Gaussian), or logits."""
@@ -126,14 +131,8 @@ class VAE(nn.Module):
         elif self.variance == "unit":
             return output, torch.zeros_like(output)
         else:
-            mean = output
-            shape = [1] * output.dim()
-            shape[self.channel_dim] = -1
-            log_variance = self.log_variance.reshape(shape).expand_as(output)
-        low, high = _LOG_VARIANCE_RANGE
-        # A soft clamp keeps its gradient outside the range, where a hard one would stop learning.
-        log_variance = high - softplus(high - log_variance)
-        return mean, low + softplus(log_variance - low)
+            mean, log_variance = output, self.log_variance.expand_as(output)
+        return mean, _bounded(log_variance, *_OUTPUT_RANGE)
 
 
 class PatchVAE(VAE):
@@ -144,15 +143,57 @@ class PatchVAE(VAE):
     is normal anywhere on the part is normal everywhere.
     """
 
-    def __init__(self, settings: ModelSettings, channels: int) -> None:
-        super().__init__(settings, channels)
+    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
+        super().__init__(settings, item_shape)
         width, latent = settings.hidden_size, settings.latent_size
-        self.encoder = _perceptron(channels, width, 2 * latent)
+        self.encoder = _perceptron(item_shape[0], width, 2 * latent)
         self.decoder = _perceptron(latent, width, self.outputs)
 
-    def items(self, maps: Tensor) -> Tensor:
-        """Put the channels last, [N, h, w, C]."""
-        return maps.permute(0, 2, 3, 1)
+
+class LinearVAE(VAE):
+    """One latent vector per image, linear encoder and decoder, [N, C, S, S].
+
+    With one variance for all elements this is probabilistic PCA (Tipping and Bishop, 1999), with
+    one per element factor analysis; its evidence bound has no bad local maxima (Lucas et al.,
+    NeurIPS 2019). On aligned images it needs far fewer of them than a deep network does.
+    """
+
+    channel_dim = 1
+
+    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
+        super().__init__(settings, item_shape)
+        size = math.prod(item_shape)
+        # Keeps a step of Adam small in z, however many pixels are summed.
+        self.scale = math.sqrt(size)
+        latent, outputs = settings.latent_size, self.outputs * size // item_shape[0]
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(size, 2 * latent))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, outputs), nn.Unflatten(1, (self.outputs, *item_shape[1:]))
+        )
+
+    def encode(self, x: Tensor) -> Posterior:
+        """Give the posterior of each image: mean and log-variance, both [N, D]."""
+        return super().encode(x / self.scale)
+
+    @torch.no_grad()
+    def start_from(self, items: Tensor) -> None:
+        """Start at the principal components of standardised training images, [N, C, S, S]."""
+        rows = items.flatten(1)
+        # Eigenvectors of the small [N, N] matrix give those of the huge covariance.
+        values, vectors = torch.linalg.eigh(rows @ rows.T)
+        count = min(self.latent_size, len(rows) - 1)
+        values, vectors = values.flip(0)[:count].clamp_min(1e-6), vectors.flip(1)[:, :count]
+        axes, deviations = rows.T @ vectors / values.sqrt(), (values / len(rows)).sqrt()
+        encoder_weight, encoder_bias = self.encoder.parameters()
+        decoder_weight, decoder_bias = self.decoder.parameters()
+        for parameter in (encoder_weight, encoder_bias, decoder_weight, decoder_bias):
+            parameter.zero_()
+        decoder_weight[: axes.shape[0], :count] = axes * deviations
+        encoder_weight[:count] = (axes / deviations).T * self.scale
+        encoder_bias[self.latent_size :] = -4.0  # a narrow posterior: the latents are in use
+        if self.variance == "element":
+            rest = (rows - rows @ axes @ axes.T).square().mean(0).clamp_min(1e-4)
+            self.log_variance.copy_(rest.log().reshape(self.item_shape))
 
 
 class ImageVAE(VAE):
@@ -160,11 +201,12 @@ class ImageVAE(VAE):
 
     channel_dim = 1
 
-    def __init__(self, settings: ModelSettings, channels: int, size: int) -> None:
-        super().__init__(settings, channels)
+    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
+        super().__init__(settings, item_shape)
+        channels, size, _ = item_shape
         widths = [settings.base_channels * 2**level for level in range(4)]
-        self.deepest = (widths[-1], size // 16, size // 16)
-        features = math.prod(self.deepest)
+        deepest = (widths[-1], size // 16, size // 16)
+        features = math.prod(deepest)
         self.encoder = nn.Sequential(
             *[_down(before, after) for before, after in pairwise([channels, *widths])],
             nn.Flatten(),
@@ -173,7 +215,7 @@ class ImageVAE(VAE):
         ups = [_up(before, after) for before, after in pairwise(widths[::-1])]
         self.decoder = nn.Sequential(
             nn.Linear(settings.latent_size, features),
-            nn.Unflatten(1, self.deepest),
+            nn.Unflatten(1, deepest),
             nn.SiLU(),
             *ups,
             nn.ConvTranspose2d(widths[0], self.outputs, 4, 2, 1),
@@ -185,29 +227,39 @@ class DenseVAE(VAE):
 
     channel_dim = 1
 
-    def __init__(self, settings: ModelSettings, channels: int, size: int) -> None:
-        super().__init__(settings, channels)
-        width, latent = settings.hidden_size, settings.latent_size
+    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
+        super().__init__(settings, item_shape)
+        width, latent, pixels = settings.hidden_size, settings.latent_size, item_shape[1:]
         self.encoder = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(channels * size**2, width),
+            nn.Linear(math.prod(item_shape), width),
             nn.ReLU(),
             nn.Linear(width, 2 * latent),
         )
         self.decoder = nn.Sequential(
             nn.Linear(latent, width),
             nn.ReLU(),
-            nn.Linear(width, self.outputs * size**2),
-            nn.Unflatten(1, (self.outputs, size, size)),
+            nn.Linear(width, self.outputs * math.prod(pixels)),
+            nn.Unflatten(1, (self.outputs, *pixels)),
         )
 
 
-def build_model(config: Config, channels: int) -> VAE:
-    """Make the VAE that ``config.model`` describes, for maps of ``channels`` channels."""
-    settings, size = config.model, config.images.size
-    if settings.kind == "patch":
-        return PatchVAE(settings, channels)
-    return (ImageVAE if settings.kind == "image" else DenseVAE)(settings, channels, size)
+_KINDS: dict[str, type[VAE]] = {
+    "patch": PatchVAE,
+    "linear": LinearVAE,
+    "image": ImageVAE,
+    "dense": DenseVAE,
+}
+
+
+def build_model(settings: ModelSettings, item_shape: tuple[int, ...]) -> VAE:
+    """Make the VAE that ``settings`` describe, for items of a shape: [C] or [C, S, S]."""
+    return _KINDS[settings.kind](settings, item_shape)
+
+
+def _bounded(values: Tensor, low: float, high: float) -> Tensor:
+    """Clamp softly: outside the range the gradient does not vanish, so that learning goes on."""
+    return low + softplus(high - softplus(high - values) - low)
 
 
 def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:

@@ -1,8 +1,10 @@
 """Output folders and files: nothing of the user's is overwritten, nothing is left half-written."""
 
+import contextlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,32 +17,51 @@ def prepare_folder(
 ) -> None:
     """Make ``folder`` and its parents; with ``overwrite`` remove what stands in ``own`` from it.
 
+    Call ``refuse_used`` before long work, and this when there is something to write.
+
     Only names in ``own`` (files or folders of this program) are ever removed.
 
     Raises:
         OutputError: it is not empty and neither ``overwrite`` nor ``resume`` is given, or it
             cannot be written to.
     """
+    if not (overwrite or resume):
+        refuse_used(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (overwrite or resume):
-            raise OutputError(
-                f"{folder}: is not empty; choose another --out, or give --overwrite to replace "
-                "the results in it"
-            )
         if overwrite:
             for path in (folder / name for name in own):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".{uuid.uuid4().hex}"  # a name that nobody has taken
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise OutputError(
+            f"{folder}: cannot be used for results ({error.strerror}); close its files in other "
+            "programs, or choose another --out"
+        ) from error
+
+
+def refuse_used(folder: Path) -> None:
+    """Make sure that nothing stands at ``folder`` yet, or an empty folder.
+
+    Raises:
+        OutputError: it is not empty, not a folder, or cannot be listed.
+    """
+    try:
+        used = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise OutputError(
             f"{folder}: cannot be used for results ({error.strerror}); choose another --out"
         ) from error
+    if used:
+        raise OutputError(
+            f"{folder}: is not empty; choose another --out, or give --overwrite to replace the "
+            "results in it"
+        )
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -57,6 +78,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 

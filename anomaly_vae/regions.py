@@ -3,6 +3,7 @@
 Letters: h x w map, S x S pixels of the square, H x W pixels of the photograph.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +56,11 @@ def find_regions(
             labels
             == labels[np.unravel_index(np.argmax(np.where(inside, square, -np.inf)), square.shape)]
         )
-    labels, count = ndimage.label(above, _EIGHT_NEIGHBOURS)
+    labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
     boxes = ndimage.find_objects(labels)
     regions = [
-        _measure(square, labels == label, boxes[label - 1], image) for label in range(1, count + 1)
+        _measure(square[box], labels[box] == label, box, image)
+        for label, box in enumerate(boxes, start=1)
     ]
     return sorted(regions, key=lambda region: -region.peak)
 
@@ -97,27 +99,29 @@ def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
 
 
 def _measure(
-    square: NDArray[np.float32],
+    values: NDArray[np.float32],
     member: NDArray[np.bool_],
     box: tuple[slice, ...],
     image: LoadedImage,
 ) -> Region:
+    """Measure the ``member`` pixels of ``box``; ``values`` are those of the map in it."""
     place = image.placement
     rows, columns = box
-    left = max(0, round((columns.start - place.offset_x) / place.scale_x))
-    top = max(0, round((rows.start - place.offset_y) / place.scale_y))
-    right = min(image.width, round((columns.stop - place.offset_x) / place.scale_x))
-    bottom = min(image.height, round((rows.stop - place.offset_y) / place.scale_y))
-    ys, xs = np.nonzero(member)
-    values = square[member]
+    # The smallest box of whole pixels around the region; 1e-6 keeps rounding errors out.
+    left = math.floor((columns.start - place.offset_x) / place.scale_x + 1e-6)
+    top = math.floor((rows.start - place.offset_y) / place.scale_y + 1e-6)
+    right = math.ceil((columns.stop - place.offset_x) / place.scale_x - 1e-6)
+    bottom = math.ceil((rows.stop - place.offset_y) / place.scale_y - 1e-6)
+    ys, xs = (found + edge.start for found, edge in zip(np.nonzero(member), box, strict=True))
+    values = values[member]
     return Region(
         x=left,
         y=top,
-        width=max(1, right - left),
-        height=max(1, bottom - top),
+        width=right - left,
+        height=bottom - top,
         area=len(values) / (place.scale_x * place.scale_y),
-        centroid_x=(xs.mean() + 0.5 - place.offset_x) / place.scale_x,
-        centroid_y=(ys.mean() + 0.5 - place.offset_y) / place.scale_y,
+        centroid_x=(float(xs.mean()) + 0.5 - place.offset_x) / place.scale_x,
+        centroid_y=(float(ys.mean()) + 0.5 - place.offset_y) / place.scale_y,
         peak=float(values.max()),
         mean=float(values.mean()),
     )

@@ -1,6 +1,7 @@
 """A run folder: one training, from a folder of good images to a ``model.onnx`` with a threshold."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,15 +21,15 @@ from anomaly_vae import __version__
 from anomaly_vae.calibration import good_only_threshold
 from anomaly_vae.config import Config, config_to_yaml, load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, TRAINING, read_images, split_parts
-from anomaly_vae.errors import ModelFileError, TrainingError
+from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, TrainingError
 from anomaly_vae.export import Parity, export_model, replace_card
-from anomaly_vae.features import TrunkFeatures, load_trunk_weights
+from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance
 from anomaly_vae.inspection import Finding, Inspector, map_maxima
 from anomaly_vae.metadata import ModelCard, Threshold
-from anomaly_vae.outputs import prepare_folder, write_bytes, write_json, write_text
+from anomaly_vae.outputs import prepare_folder, refuse_used, write_bytes, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
-from anomaly_vae.scoring import Detector, build_detector, score_images
+from anomaly_vae.scoring import Detector, build_detector, reconstruct, score_images
 from anomaly_vae.training import EpochRecord, Items, Trainer, select_device
 
 STATE = ".state"
@@ -48,6 +49,7 @@ RESULTS = (
 _CHECKED_IMAGES = 20
 _SHOWN_IMAGES = 6
 _EXTRACTION_BATCH = 16
+_START_ITEMS = 512
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,13 @@ class TrainingSession:
     ) -> None:
         self.out, self.config, self._track = out, config, track
         self.device = select_device(device)
+        if not (overwrite or resume):
+            refuse_used(out)
         resumed = resume and (out / STATE / "checkpoint.safetensors").is_file()
+        if resume and not resumed and (out / "model.onnx").is_file():
+            raise OutputError(f"{out}: its training is finished; give --overwrite to train anew")
+        if weights and config.features.source == "pixels":
+            raise ConfigError("--weights is for a trunk; features.source 'pixels' has no weights")
         self.detector = _load_detector(out, config) if resumed else build_detector(config)
         if isinstance(self.detector.features, TrunkFeatures) and not resumed:
             load_trunk_weights(self.detector.features, weights)
@@ -93,7 +101,10 @@ class TrainingSession:
         (out / STATE).mkdir(exist_ok=True)
         self._remember_images(resumed)
         self.detector.to(self.device).eval()
-        rows = self._stored(TRAINING, standardise=not resumed)
+        if not resumed:
+            self._fit_alignment()
+        gaussian = config.model.likelihood == "gaussian"
+        rows = self._stored(TRAINING, standardise=gaussian and not resumed)
         self.trainer = Trainer(
             self.detector.model,
             config,
@@ -105,6 +116,8 @@ class TrainingSession:
         if resumed:
             self.trainer.resume()
         else:
+            first = np.arange(min(len(rows), _START_ITEMS))
+            self.detector.model.start_from(self.trainer.training.draw(first))
             self._save_detector()
 
     def epochs(self) -> Iterator[EpochRecord]:
@@ -148,41 +161,49 @@ class TrainingSession:
             len(self.trainer.history),
         )
 
-    def _stored(
-        self, part: str, *, standardise: bool = False
-    ) -> NDArray[np.uint8] | NDArray[np.float16]:
-        """What the batches are drawn from: images for pixels, float16 feature rows for a trunk."""
+    def _fit_alignment(self) -> None:
+        """Set the mean good image that all others are turned onto, where that helps."""
+        if self.detector.alignment is not None:
+            training, stopping = (
+                luminance(torch.from_numpy(self.images.pixels[self.parts == part])
+                .to(self.device).permute(0, 3, 1, 2).float() / 255)
+                for part in (TRAINING, STOPPING)
+            )  # fmt: skip
+            self.detector.alignment.fit(training, stopping)
+
+    def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.floating]:
+        """Extract the raw items of a part of the images, once; see ``Items``."""
         images: NDArray[np.uint8] = self.images.pixels[self.parts == part]
         features = self.detector.features
-        if not isinstance(features, TrunkFeatures):
-            return images
-        locations = features.height * features.width
-        rows = self._allocate(part, (len(images) * locations, features.channels))
-        total = np.zeros(features.channels)
-        squares = np.zeros(features.channels)
+        items: NDArray[np.floating] | None = None
         begins = range(0, len(images), _EXTRACTION_BATCH)
         for begin in self._track(begins, f"Extracting features ({part})", len(begins)):
             batch = torch.from_numpy(images[begin : begin + _EXTRACTION_BATCH]).to(self.device)
             with torch.no_grad():
-                raw = features.raw(batch.permute(0, 3, 1, 2).float() / 255)
-            values = raw.permute(0, 2, 3, 1).reshape(-1, features.channels).cpu().numpy()
-            rows[begin * locations : begin * locations + len(values)] = values
-            total += values.sum(0, dtype=np.float64)
-            squares += np.square(values, dtype=np.float64).sum(0)
+                raw = features.raw(self.detector.aligned(batch)[0])
+            values = raw.reshape(-1, *features.item_shape).cpu().numpy()
+            per_image = len(values) // len(batch)
+            if items is None:
+                items = self._allocate(part, (len(images) * per_image, *features.item_shape))
+            items[begin * per_image : begin * per_image + len(values)] = values
+        assert items is not None  # noqa: S101 - no part of a split is empty
         if standardise:
-            mean = total / len(rows)
-            std = np.sqrt(np.maximum(squares / len(rows) - mean**2, 0))
-            features.standardise(torch.from_numpy(mean), torch.from_numpy(std))
-        return rows
+            features.standardise(*_mean_and_std(items))
+        return items
 
-    def _allocate(self, part: str, shape: tuple[int, int]) -> NDArray[np.float16]:
-        """Make room for feature rows: in memory, or on disk when there are too many."""
-        if 2 * shape[0] * shape[1] <= self.config.training.cache_gib * 2**30:
-            return np.empty(shape, np.float16)
-        rows: NDArray[np.float16] = open_memmap(
-            self.out / STATE / f"{part}.npy", "w+", np.float16, shape
+    def _allocate(self, part: str, shape: tuple[int, ...]) -> NDArray[np.floating]:
+        """Make room for items: in memory, or on disk when there are too many.
+
+        Feature maps are kept in half precision: theirs is no better. Pixels need more, because
+        their noise is a small part of their range.
+        """
+        dtype = np.float16 if isinstance(self.detector.features, TrunkFeatures) else np.float32
+        if math.prod(shape) * np.dtype(dtype).itemsize <= self.config.training.cache_gib * 2**30:
+            return np.empty(shape, dtype)
+        items: NDArray[np.floating] = open_memmap(
+            self.out / STATE / f"{part}.npy", "w+", dtype, shape
         )
-        return rows
+        return items
 
     def _remember_images(self, resumed: bool) -> None:
         """Refuse to resume on other images: their split would mix training and calibration."""
@@ -241,13 +262,23 @@ class TrainingSession:
         maps = score_images(self.detector, shown).anomaly_map.numpy()
         reconstructions = None
         if not isinstance(self.detector.features, TrunkFeatures):
-            with torch.no_grad():
-                pixels = self.detector.features(torch.from_numpy(shown))
-                reconstructions = (
-                    self.detector.model.reconstruct(pixels).permute(0, 2, 3, 1).numpy()
-                )
+            reconstructions = reconstruct(self.detector, shown)
         path = self.out / "reconstructions.png"
         figures.save_reconstructions(shown, reconstructions, maps, limit.anomaly_map, path)
+
+
+def _mean_and_std(items: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation over the first dimension, summed in double precision."""
+    total = np.zeros(items.shape[1:])
+    squares = np.zeros(items.shape[1:])
+    step = max(1, 2**22 // math.prod(items.shape[1:]))
+    for begin in range(0, len(items), step):
+        chunk = items[begin : begin + step].astype(np.float64)
+        total += chunk.sum(0)
+        squares += np.square(chunk).sum(0)
+    mean = total / len(items)
+    std = np.sqrt(np.maximum(squares / len(items) - mean**2, 0))
+    return torch.from_numpy(mean), torch.from_numpy(std)
 
 
 def saved_config(run: Path) -> Config:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from anomaly_vae.alignment import Alignment, inverse, warp
 from anomaly_vae.config import Config, ScoringSettings
 from anomaly_vae.errors import TrainingError
-from anomaly_vae.features import FeatureExtractor, build_features
+from anomaly_vae.features import FeatureExtractor, build_features, luminance
 from anomaly_vae.model import VAE, build_model
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
@@ -47,9 +48,16 @@ class Detector(nn.Module):
     center: Tensor
     scale: Tensor
 
-    def __init__(self, features: FeatureExtractor, model: VAE, settings: ScoringSettings) -> None:
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        model: VAE,
+        settings: ScoringSettings,
+        alignment: Alignment | None = None,
+    ) -> None:
         super().__init__()
-        self.features, self.model, self.settings = features, model, settings
+        self.alignment, self.features, self.model = alignment, features, model
+        self.settings = settings
         self.register_buffer("center", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
@@ -71,8 +79,21 @@ class Detector(nn.Module):
 
         Where there is one latent vector per image, each location carries the KL of the image.
         """
-        error, kl = self.model(self.model.items(self.features(images)))
-        return error, kl if kl.dim() == 3 else kl[:, None, None].expand_as(error)
+        aligned, pose = self.aligned(images)
+        error, kl = self.model(self.features(aligned))
+        kl = kl if kl.dim() == 3 else kl[:, None, None].expand_as(error)
+        if pose is None:
+            return error, kl
+        both = warp(torch.stack([error, kl], 1), inverse(pose))
+        return both[:, 0], both[:, 1]
+
+    def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give images in [0, 1], [N, 3, S, S], turned onto the mean good one, and their poses."""
+        pixels = images.permute(0, 3, 1, 2).float() / 255
+        if self.alignment is None:
+            return pixels, None
+        pose = self.alignment(luminance(pixels))
+        return warp(pixels, pose), pose
 
     def standardise(self, scores: NDArray[np.floating]) -> None:
         """Set center and scale from the scores, [N], of good images not trained on.
@@ -106,7 +127,9 @@ def build_detector(config: Config) -> Detector:
     """
     torch.manual_seed(config.training.seed)
     features = build_features(config.features, config.images.size)
-    return Detector(features, build_model(config, features.channels), config.scoring)
+    model = build_model(config.model, features.item_shape)
+    alignment = Alignment(config.images.size) if config.features.align else None
+    return Detector(features, model, config.scoring, alignment)
 
 
 def score_images(detector: Detector, images: NDArray[np.uint8], *, batch_size: int = 16) -> Scores:
@@ -119,3 +142,15 @@ def score_images(detector: Detector, images: NDArray[np.uint8], *, batch_size: i
             for begin in range(0, len(images), batch_size)
         ]
     return Scores(*(torch.cat(column).cpu() for column in zip(*batches, strict=True)))
+
+
+def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give what a model of pixels makes of images, uint8 [N, S, S, 3]: [N, S, S, C] in [0, 1]."""
+    features = detector.features
+    with torch.no_grad():
+        aligned, pose = detector.aligned(torch.from_numpy(images).to(detector.center.device))
+        pixels = detector.model.reconstruct(features(aligned)) * features.std + features.mean
+        if pose is not None:
+            pixels = warp(pixels, inverse(pose))
+    shown: NDArray[np.float32] = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return shown

@@ -24,7 +24,8 @@ from anomaly_vae.model import VAE, Parts, Posterior
 # A latent dimension is active when its mean moves with the input by more than this variance
 # (Burda et al., Importance Weighted Autoencoders, 2016, section 5.2).
 ACTIVE_VARIANCE = 0.01
-_LEARNING_RATE_WARMUP = 0.05  # share of all steps
+_LEARNING_RATE_WARMUP = 0.1  # share of all steps
+_VARIANCE_PACE = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class EpochRecord:
 
 
 class Items:
-    """The items that batches are drawn from: stored rows, turned into model inputs on demand."""
+    """The items that batches are drawn from: raw ones are stored, and standardised on demand."""
 
     def __init__(
         self,
-        stored: NDArray[np.uint8] | NDArray[np.float16],
+        stored: NDArray[np.floating],
         features: FeatureExtractor,
         device: torch.device,
     ) -> None:
@@ -58,13 +59,9 @@ class Items:
 
     def draw(self, indices: NDArray[np.int64]) -> Tensor:
         """Give the items at ``indices`` as the model takes them."""
-        rows = torch.from_numpy(self.stored[indices]).to(self.device)
+        items = torch.from_numpy(self.stored[indices]).to(self.device).float()
         with torch.no_grad():
-            # uint8: whole images, from which the features are computed now; else feature rows.
-            if rows.dtype == torch.uint8:
-                items: Tensor = self.features(rows)
-                return items
-            return self.features.standardised(rows.float())
+            return self.features.standardised(items)
 
 
 def select_device(name: str) -> torch.device:
@@ -89,7 +86,12 @@ class Trainer:
         self.model = model.to(training.device)
         self.settings, self.beta = config.training, config.model.beta
         self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate)
+        # Log-variances have further to go than weights, and do not disturb each other.
+        fast = [model.log_variance]
+        slow = [each for each in model.parameters() if each is not model.log_variance]
+        self.optimiser = torch.optim.Adam(
+            [{"params": slow, "pace": 1.0}, {"params": fast, "pace": _VARIANCE_PACE}]
+        )
         self.rng = np.random.default_rng(self.settings.seed)
         self.noise = torch.Generator(training.device).manual_seed(self.settings.seed)
         self.history: list[EpochRecord] = []
@@ -177,7 +179,7 @@ class Trainer:
             1.0, done / self.settings.kl_warmup if self.settings.kl_warmup else 1
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * _learning_rate(done)
+            group["lr"] = group["pace"] * self.settings.learning_rate * _learning_rate(done)
         size = min(self.settings.batch_size, len(self.training))
         items = self.training.draw(self.rng.integers(len(self.training), size=size))
         parts, _ = self._forward(self._hardest(items, beta))

@@ -22,7 +22,7 @@ def config_show(
     """Print all settings with their meaning, as YAML that --config takes."""
     from anomaly_vae.config import config_to_yaml, load_config
 
-    given = [f"features.source={features!r}"] if features else []
+    given = [f"features.source={features}"] if features else []
     talk.say(config_to_yaml(load_config(file, given)).rstrip())
 
 

@@ -1,5 +1,6 @@
 """The commands of the line: train, calibrate, evaluate, inspect."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from anomaly_vae.evaluation import ImageMetrics
     from anomaly_vae.reporting.folder import Summary
     from anomaly_vae.runs import TrainingSession, TrainingSummary
+    from anomaly_vae.training import EpochRecord
 
 
 class Criterion(StrEnum):
@@ -83,7 +85,7 @@ def train(
     for key, value in (
         ("features.source", features), ("training.seed", seed), ("split.group_by", group_by),
     ):  # fmt: skip
-        given += [f"{key}={value!r}"] if value is not None else []
+        given += [f"{key}={json.dumps(value)}"] if value is not None else []
     goes_on = resume and (out / "config.yaml").is_file() and not given and config is None
     session = TrainingSession(
         good_dir,
@@ -107,14 +109,23 @@ def train_session(session: "TrainingSession") -> None:
     )
     talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
     talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
-    for record in session.epochs():
-        talk.say(
-            f"{record.epoch:6d} {record.loss:10.2f} {record.reconstruction_error:15.2f} "
-            f"{record.kl:8.2f} {record.stopping_loss:11.2f} "
-            f"{record.active_latents:4d}/{session.config.model.latent_size:<3d}"
-            f"{record.seconds:7.1f}{' *' if record.best else ''}"
-        )
-    _say_summary(session.finish(), session.out)
+    try:
+        for record in session.epochs():
+            _say_epoch(record, session.config.model.latent_size)
+        summary = session.finish()
+    except KeyboardInterrupt:
+        talk.warn(f"the best epoch so far is kept in {session.out}; give --resume to go on")
+        raise
+    _say_summary(summary, session.out)
+
+
+def _say_epoch(record: "EpochRecord", latent_size: int) -> None:
+    talk.say(
+        f"{record.epoch:6d} {record.loss:10.2f} {record.reconstruction_error:15.2f} "
+        f"{record.kl:8.2f} {record.stopping_loss:11.2f} "
+        f"{record.active_latents:4d}/{latent_size:<3d}"
+        f"{record.seconds:7.1f}{' *' if record.best else ''}"
+    )
 
 
 def _say_summary(summary: "TrainingSummary", out: Path) -> None:

@@ -1,12 +1,15 @@
 """A folder of images in, a folder of results out: what ``anomaly-vae inspect`` does."""
 
+import hashlib
+import os
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from anomaly_vae.errors import FolderError
+from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images import EXTENSIONS, find_images
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.outputs import prepare_folder
@@ -15,6 +18,7 @@ from anomaly_vae.reporting.heatmaps import save_heatmap
 from anomaly_vae.reporting.tables import DefectReport, spelled
 
 Heatmaps = Literal["none", "defects", "all"]
+_LONGEST_NAME = 240  # bytes, of the 255 that file systems take
 RESULTS = ("images.csv", "defects.csv", "report.html", "heatmaps", ".state")
 
 
@@ -73,19 +77,30 @@ def inspect_folder(
         for finding in track(findings, "Inspecting", len(paths)):
             report.add(finding)
             summary.add(finding)
-            wanted = heatmaps == "all" or (heatmaps == "defects" and finding.verdict == "fail")
-            if wanted and finding.verdict != "error":
-                save_heatmap(
-                    finding,
-                    folder,
-                    heatmap_path(out, finding.path),
-                    settings=inspector.card.images,
-                    threshold=threshold.anomaly_map,
-                )
+            if _wants_heatmap(finding, heatmaps):
+                target = heatmap_path(out, finding.path)
+                # A file that vanished in the meantime has its row; only the picture is missing.
+                with suppress(ImageReadError):
+                    save_heatmap(
+                        finding,
+                        folder,
+                        target,
+                        settings=inspector.card.images,
+                        threshold=threshold.anomaly_map,
+                    )
     summary.seconds = time.perf_counter() - start
     return summary
 
 
 def heatmap_path(out: Path, path: str) -> Path:
     """Where the picture of the image at ``path`` goes: its whole name, so that none collide."""
-    return out / "heatmaps" / f"{spelled(path)}.jpg"
+    *folders, name = spelled(path).split("/")
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{name[:60]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+    return out.joinpath("heatmaps", *folders, f"{name}.jpg")
+
+
+def _wants_heatmap(finding: Finding, heatmaps: Heatmaps) -> bool:
+    if finding.verdict == "error" or heatmaps == "none":
+        return False
+    return heatmaps == "all" or finding.verdict == "fail"

@@ -58,8 +58,12 @@ class DefectReport:
     def __init__(self, folder: Path, *, model_id: str, threshold: float) -> None:
         self._model_id, self._threshold = model_id, threshold
         self._files: list[IO[str]] = []
-        self._images = self._open(folder / "images.csv", IMAGE_COLUMNS)
-        self._regions = self._open(folder / "defects.csv", REGION_COLUMNS)
+        try:
+            self._images = self._open(folder / "images.csv", IMAGE_COLUMNS)
+            self._regions = self._open(folder / "defects.csv", REGION_COLUMNS)
+        except OutputError:
+            self._close()
+            raise
 
     def __enter__(self) -> "DefectReport":
         return self
@@ -70,8 +74,7 @@ class DefectReport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for file in self._files:
-            file.close()
+        self._close()
 
     def add(self, finding: Finding) -> None:
         """Write the row of a file and the rows of its regions."""
@@ -105,6 +108,10 @@ class DefectReport:
         for file in self._files:
             file.flush()
 
+    def _close(self) -> None:
+        for file in self._files:
+            file.close()
+
     def _open(self, path: Path, columns: tuple[str, ...]) -> "_Writer":
         try:
             file = path.open("w", encoding="utf-8", newline="")
@@ -125,6 +132,7 @@ def spelled(path: str) -> str:
     Bytes that are not UTF-8, which Python keeps as lone surrogates, become ``\xNN``.
     """
     text = re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", path)
+    text = text.encode("utf-8", "backslashreplace").decode()  # other surrogates, of Windows names
     return f"./{text}" if text.startswith(_FORMULA) else text
 
 

@@ -1,0 +1,180 @@
+"""Turn and shift each image onto the mean good image, so that a pixel means the same place.
+
+A part that lies a little differently in every photograph makes each edge look like a defect to a
+model of pixels. Registration before the VAE takes that away; the anomaly map is turned back, so
+that defects are reported where they are in the photograph.
+
+Letters: N images, s side of a square in pixels; (u, v) coordinates from -1 to 1 over the square.
+A pose, [N, 3, 3], is a similarity in homogeneous coordinates, (1 + a, -b, tx; b, 1 + a, ty;
+0, 0, 1); ``pose @ other`` applies ``other`` first.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample
+
+_LEVELS = (4, 2, 1)  # the image at a quarter, half and its full side,
+_STEPS = (6, 4, 3)  # and the number of steps at each
+# Standard deviations of a and b (about: scale and radians) and of the shift, in half widths.
+_PRIOR = (0.03, 0.06, 0.05, 0.05)
+# Differences between aligned good images, as a share of white, and how many of them are
+# independent (they are smooth): together they weigh what is seen against the prior.
+_NOISE, _INDEPENDENT = 0.05, 100.0
+# The rows turn (a, b, tx, ty) into the entries of a 3 x 3 matrix.
+_GENERATORS = (
+    (1.0, 0, 0, 0, 1, 0, 0, 0, 0),
+    (0, -1.0, 0, 1, 0, 0, 0, 0, 0),
+    (0, 0, 1.0, 0, 0, 0, 0, 0, 0),
+    (0, 0, 0, 0, 0, 1.0, 0, 0, 0),
+)
+_BATCH, _MOST_IMAGES = 32, 512
+
+
+def warp(maps: Tensor, pose: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Resample maps, [N, C, s, s], so that (u, v) shows what was at pose(u, v).
+
+    ``positions``, [1, s * s, 3], can be given to save their computation.
+    """
+    side = maps.shape[-1]
+    where = _positions(side).to(maps) if positions is None else positions
+    grid = (where @ pose[:, :2].transpose(1, 2)).reshape(-1, side, side, 2)
+    return grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def inverse(pose: Tensor) -> Tensor:
+    """Invert similarities in closed form (ONNX has no matrix inverse)."""
+    a, b, tx, ty = pose[:, 0, 0], pose[:, 1, 0], pose[:, 0, 2], pose[:, 1, 2]
+    square, zero = a**2 + b**2, torch.zeros_like(a)
+    entries = [a, b, -a * tx - b * ty, -b, a, b * tx - a * ty, zero, zero, square]
+    return (torch.stack(entries, -1) / square.unsqueeze(-1)).reshape(-1, 3, 3)
+
+
+class Alignment(nn.Module):
+    """Finds the pose of each image against the mean good image, the template.
+
+    Inverse compositional Gauss-Newton (Baker and Matthews, IJCV 2004), coarse to fine. Each step
+    is one warp and one fixed linear map, so that it exports to ONNX. Exposure and smooth light do
+    not count. A Gaussian prior makes the pose a maximum a posteriori estimate: where the template
+    has nothing to hold on to (textures), it stays the identity.
+    """
+
+    identity: Tensor
+    limit: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.sides = tuple(size // level for level in _LEVELS)
+        self.register_buffer("identity", torch.eye(3), persistent=False)
+        self.register_buffer("limit", _limit(), persistent=False)
+        for level, side in enumerate(self.sides):
+            self.register_buffer(f"positions{level}", _positions(side), persistent=False)
+            self.register_buffer(f"template{level}", torch.zeros(side * side))
+            self.register_buffer(f"unit{level}", torch.zeros(side * side, 1))  # seen to exposure
+            self.register_buffer(f"gain{level}", torch.zeros(side * side, 9))  # residual to step
+            self.register_buffer(f"pull{level}", torch.zeros(9, 9))  # pose to step, by the prior
+
+    def forward(self, luminance: Tensor, levels: int = len(_LEVELS)) -> Tensor:
+        """Give the poses, [N, 3, 3], of images, [N, 1, S, S]; ``warp(image, pose)`` is aligned."""
+        pose = self.identity.expand(luminance.shape[0], 3, 3)
+        for level in range(levels):
+            small = avg_pool2d(luminance, _LEVELS[level])
+            for _ in range(_STEPS[level]):
+                pose = self._improved(pose, small, level)
+            # A part that lies elsewhere must not be turned into one that lies in its place.
+            pose = self.identity + (pose - self.identity).clamp(-self.limit, self.limit)
+        return pose
+
+    def _improved(self, pose: Tensor, luminance: Tensor, level: int) -> Tensor:
+        """One step of Gauss-Newton for images, [N, 1, s, s], at the side of ``level``."""
+        seen = warp(luminance, pose, self._table("positions", level)).flatten(1)
+        exposure = (seen @ self._table("unit", level)).clamp_min(1e-3)
+        residual = seen / exposure - self._table("template", level)
+        moved = (pose - self.identity).flatten(1)
+        step = residual @ self._table("gain", level) + moved @ self._table("pull", level)
+        return pose @ (self.identity - step.reshape(-1, 3, 3))
+
+    @torch.no_grad()
+    def fit(self, luminance: Tensor, held_out: Tensor) -> None:
+        """Set the template from good images, both [N, 1, S, S]: coarse first, then finer.
+
+        Where this brings ``held_out`` good images no nearer to the template (textures, parts at
+        any angle), the alignment is switched off: all poses are the identity.
+        """
+        luminance = luminance[:_MOST_IMAGES]
+        pose = self.identity.expand(len(luminance), 3, 3)
+        for levels in range(1, len(_LEVELS) + 1):
+            self._set_template(_mean(luminance, pose))
+            pose = torch.cat([self(batch, levels) for batch in torch.split(luminance, _BATCH)])
+            pose = pose @ inverse(pose.mean(0, keepdim=True))  # the mean pose becomes the identity
+        self._set_template(_mean(luminance, pose))
+        plain = _distance(held_out, luminance.mean(0))
+        aligned = warp(held_out, self(held_out))
+        if not _distance(aligned, self._table("template", len(_LEVELS) - 1)) < plain:
+            for level in range(len(_LEVELS)):
+                self._table("gain", level).zero_()
+                self._table("pull", level).zero_()
+
+    def _set_template(self, template: Tensor) -> None:
+        """Precompute the steps towards ``template``, [1, 1, S, S], at all levels."""
+        generators = torch.tensor(_GENERATORS).to(template)
+        precision = torch.tensor(_PRIOR).to(template) ** -2
+        for level, side in enumerate(self.sides):
+            small = adaptive_avg_pool2d(template, side)[0, 0]
+            jacobian = _jacobian(small)
+            prior = torch.diag(_NOISE**2 * side**2 / _INDEPENDENT * precision)
+            hessian = jacobian.T @ jacobian + prior
+            self._table("template", level).copy_(small.flatten())
+            self._table("unit", level).copy_(
+                small.flatten() / small.square().sum().clamp_min(1e-12)
+            )
+            gain = torch.linalg.solve(hessian, jacobian.T).T @ generators
+            self._table("gain", level).copy_(gain)
+            pull = torch.linalg.pinv(generators) @ torch.linalg.solve(hessian, prior).T @ generators
+            self._table("pull", level).copy_(pull)
+
+    def _table(self, name: str, level: int) -> Tensor:
+        return self.get_buffer(f"{name}{level}")
+
+
+def _positions(side: int) -> Tensor:
+    """Homogeneous coordinates, [1, s * s, 3], of the centres of the pixels."""
+    u, v = _axes(side)
+    return torch.stack([u, v, torch.ones_like(u)], -1).reshape(1, side * side, 3)
+
+
+def _axes(side: int) -> tuple[Tensor, Tensor]:
+    axis = (torch.arange(side) + 0.5) * (2 / side) - 1
+    v, u = torch.meshgrid(axis, axis, indexing="ij")
+    return u, v
+
+
+def _limit() -> Tensor:
+    """Largest deviation from the identity, [3, 3]: four standard deviations of the prior."""
+    a, b, tx, ty = (4 * deviation for deviation in _PRIOR)
+    return torch.tensor([[a, b, tx], [b, a, ty], [0, 0, 0]])
+
+
+def _distance(images: Tensor, template: Tensor) -> float:
+    """Mean squared difference to the template after each image's own exposure is taken out."""
+    rows, template = images.flatten(1), template.flatten()
+    exposure = (rows @ template / template.square().sum()).unsqueeze(1).clamp_min(1e-3)
+    return float((rows / exposure - template).square().mean())
+
+
+def _mean(luminance: Tensor, pose: Tensor) -> Tensor:
+    pairs = zip(torch.split(luminance, _BATCH), torch.split(pose, _BATCH), strict=True)
+    total = torch.stack([warp(batch, poses).sum(0) for batch, poses in pairs]).sum(0)
+    return total.unsqueeze(0) / len(luminance)
+
+
+def _jacobian(template: Tensor) -> Tensor:
+    """How the template, [s, s], changes with (a, b, tx, ty), [s * s, 4], smooth light left out."""
+    side = template.shape[0]
+    u, v = (axis.to(template) for axis in _axes(side))
+    along_v, along_u = torch.gradient(template, spacing=2 / side)
+    columns = [along_u * u + along_v * v, along_v * u - along_u * v, along_u, along_v]
+    jacobian = torch.stack(columns, -1).reshape(-1, 4)
+    smooth = [torch.ones_like(u), u, v, template, template * u, template * v]
+    light, _ = torch.linalg.qr(torch.stack(smooth, -1).reshape(-1, 6))
+    steep: Tensor = jacobian - light @ (light.T @ jacobian)
+    return steep

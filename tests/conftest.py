@@ -1,0 +1,88 @@
+"""What several tests need: drawn parts, a quickly trained run, and the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run ``anomaly-vae`` in this process, through what its entry point calls."""
+    from anomaly_vae_cli import run
+
+    def call(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return call
+
+
+def shell(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``anomaly-vae`` as its users do, in a process of its own."""
+    program = Path(sys.executable).with_name("anomaly-vae")
+    return subprocess.run(
+        [str(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn parts of 64 x 64 pixels: 24 for training, 8 good and 10 defective for testing."""
+    from anomaly_vae.samples import write_samples
+
+    folder = tmp_path_factory.mktemp("parts")
+    write_samples(folder, train=24, test_good=8, test_defective=10, size=64)
+    return folder
+
+
+QUICK = ("--set", "images.size=64", "--set", "training.epochs=2")
+
+
+@pytest.fixture(scope="session")
+def run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a pixel model trained for two epochs; tests must not change it."""
+    from anomaly_vae_cli import run as command_line
+
+    out = tmp_path_factory.mktemp("runs") / "pixels"
+    arguments = ["-q", "train", parts / "train" / "good", "--out", out, "--features", "pixels"]
+    assert command_line([str(argument) for argument in (*arguments, *QUICK)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def trunk_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-18 with random weights: what the code does does not depend on what they know."""
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(resnet18(weights=None).state_dict(), path)
+    return path

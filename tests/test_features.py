@@ -1,0 +1,188 @@
+"""Pixels and trunks: layers, weights, and what is refused."""
+
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision.models import WeightsEnum, resnet18
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from anomaly_vae.config import FeatureSettings
+from anomaly_vae.errors import ConfigError, WeightsError
+from anomaly_vae.features import PixelFeatures, TrunkFeatures, build_features, load_trunk_weights
+
+
+def images(count: int = 2, size: int = 64) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def trunk(size: int = 64, **settings: object) -> TrunkFeatures:
+    torch.manual_seed(0)
+    features = build_features(FeatureSettings(**settings), size)
+    assert isinstance(features, TrunkFeatures)
+    return features.eval()
+
+
+def test_pixels_are_standardised_each_by_itself() -> None:
+    features = build_features(FeatureSettings(source="pixels"), 64)
+    picture = images()
+    torch.testing.assert_close(features(picture), picture)
+    mean, std = torch.rand(3, 64, 64), torch.full((3, 64, 64), 0.2)
+    features.standardise(mean, std)
+    torch.testing.assert_close(features(picture), (picture - mean) / 0.2)
+
+
+def test_luminance_is_that_of_bt_601() -> None:
+    features = PixelFeatures(FeatureSettings(source="pixels", color=False), 64)
+    picture = torch.eye(3).reshape(1, 3, 1, 3)
+    picture = features.raw(picture)
+    torch.testing.assert_close(picture.flatten(), torch.tensor([0.299, 0.587, 0.114]))
+
+
+@pytest.mark.parametrize(
+    ("source", "layers", "channels"),
+    [
+        ("resnet18", ("layer1", "layer2", "layer3"), 448),
+        ("mobilenet_v2", ("features.3", "features.6", "features.13"), 152),
+        ("mobilenet_v3_small", ("features.1", "features.3", "features.8"), 88),
+        ("efficientnet_b0", ("features.2", "features.3", "features.5"), 176),
+        ("shufflenet_v2_x0_5", ("maxpool", "stage2", "stage3"), 168),
+        ("squeezenet1_1", ("features.4", "features.7", "features"), 896),
+    ],
+)
+def test_default_layers_are_the_last_at_strides_4_8_16(
+    source: str, layers: tuple[str, ...], channels: int
+) -> None:
+    features = trunk(128, source=source)
+    assert (features.layers, features.item_shape) == (layers, (channels,))
+    assert features(images(1, 128)).shape == (1, features.height, features.width, channels)
+
+
+def test_a_trunk_computes_what_torchvision_computes() -> None:
+    features = trunk(local_mean=1, layers=("layer2",))
+    reference = resnet18(weights=None).eval()
+    reference.load_state_dict(features.trunk.state_dict(), strict=False)
+    mean = torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
+    inputs = (images() - mean) / torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+    with torch.no_grad():
+        expected = create_feature_extractor(reference, ["layer2"])(inputs)["layer2"]
+        torch.testing.assert_close(features(images()), expected.permute(0, 2, 3, 1))
+
+
+def test_the_local_mean_averages_what_lies_inside_the_map() -> None:
+    plain, averaged = trunk(local_mean=1, layers=("layer2",)), trunk(layers=("layer2",))
+    with torch.no_grad():
+        fine, coarse = plain(images(1)), averaged(images(1))
+    torch.testing.assert_close(coarse[0, 0, 0], fine[0, :2, :2].mean((0, 1)))
+    torch.testing.assert_close(coarse[0, 3, 4], fine[0, 2:5, 3:6].mean((0, 1)))
+
+
+def test_the_trunk_stays_in_evaluation_mode() -> None:
+    features = trunk().train()
+    assert not any(module.training for module in features.trunk.modules())
+    assert not any(parameter.requires_grad for parameter in features.parameters())
+
+
+def test_rows_are_standardised_like_maps() -> None:
+    features = trunk()
+    features.standardise(torch.randn(448), torch.rand(448) + 0.5)
+    with torch.no_grad():
+        maps = features(images(1))
+        rows = features.standardised(features.raw(images(1)).reshape(-1, 448))
+    torch.testing.assert_close(maps.reshape(-1, 448), rows)
+
+
+def test_a_channel_that_never_varies_does_not_divide_by_zero() -> None:
+    features = trunk()
+    features.standardise(torch.zeros(448), torch.zeros(448))
+    assert torch.isfinite(features(images(1))).all()
+
+
+def test_weights_of_a_whole_model_fit(trunk_weights: Path) -> None:
+    features = trunk()
+    load_trunk_weights(features, trunk_weights)
+    stored = load_file(trunk_weights)
+    torch.testing.assert_close(features.trunk.state_dict()["conv1.weight"], stored["conv1.weight"])
+
+
+def test_weights_that_end_after_the_last_layer_used_fit(
+    trunk_weights: Path, tmp_path: Path
+) -> None:
+    state = load_file(trunk_weights)
+    short = {n: v for n, v in state.items() if not n.startswith(("layer4", "fc"))}
+    short = {n: v for n, v in short.items() if "num_batches_tracked" not in n}
+    save_file(short, tmp_path / "short.safetensors")
+    load_trunk_weights(trunk(), tmp_path / "short.safetensors")
+
+
+def test_a_pth_file_of_tensors_fits(tmp_path: Path) -> None:
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    load_trunk_weights(trunk(), tmp_path / "resnet18.pth")
+
+
+def test_weights_of_another_model_are_refused_by_name(trunk_weights: Path) -> None:
+    with pytest.raises(WeightsError, match=r"missing: features.*unknown: bn1"):
+        load_trunk_weights(trunk(source="mobilenet_v2"), trunk_weights)
+
+
+def test_weights_of_another_shape_are_refused_by_name(trunk_weights: Path, tmp_path: Path) -> None:
+    state = load_file(trunk_weights)
+    state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    save_file(state, tmp_path / "grey.safetensors")
+    with pytest.raises(WeightsError, match=r"other shape: conv1\.weight"):
+        load_trunk_weights(trunk(), tmp_path / "grey.safetensors")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1/0",)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.pth").write_bytes(pickle.dumps({"conv1.weight": Malicious()}))
+    with pytest.raises(WeightsError, match="nothing but tensors"):
+        load_trunk_weights(trunk(), tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "text.safetensors", "text.pth"])
+def test_files_that_are_no_weights_are_refused(tmp_path: Path, name: str) -> None:
+    for text in ("text.safetensors", "text.pth"):
+        (tmp_path / text).write_text("not weights")
+    with pytest.raises(WeightsError, match=name):
+        load_trunk_weights(trunk(), tmp_path / name)
+
+
+def test_without_a_network_the_message_says_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", fail)
+    with pytest.raises(WeightsError, match=r"--weights FILE.*--features pixels"):
+        load_trunk_weights(trunk(), None)
+
+
+def test_downloaded_weights_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    state = resnet18(weights=None).state_dict()
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: state)
+    features = trunk()
+    load_trunk_weights(features, None)
+    assert torch.equal(features.trunk.state_dict()["conv1.weight"], state["conv1.weight"])
+
+
+@pytest.mark.parametrize("source", ["vit_b_16", "swin_t"])
+def test_models_without_maps_are_refused(source: str) -> None:
+    with pytest.raises(ConfigError, match="no maps at strides"):
+        trunk(source=source)
+
+
+def test_unknown_sources_and_layers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'resnet19'.*such as resnet18"):
+        trunk(source="resnet19")
+    with pytest.raises(ConfigError, match="layer9.*layer1, layer2, layer3"):
+        trunk(layers=("layer9",))
+    with pytest.raises(ConfigError, match="not all maps"):
+        trunk(layers=("layer1", "fc"))

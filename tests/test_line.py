@@ -1,0 +1,285 @@
+"""The whole line through the command: train, inspect, calibrate, evaluate."""
+
+import csv
+import io
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from anomaly_vae.inspection import Inspector
+from anomaly_vae.runs import RESULTS
+
+from .conftest import QUICK, SHARED, Command, shell
+
+
+def table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False)
+
+
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def test_training_leaves_what_the_design_lists(run: Path) -> None:
+    left = {path.name for path in run.iterdir()}
+    assert left == set(RESULTS) - {".state", "roc.png"}
+    normals = table(run / "normals.csv")
+    assert dict(normals.part.value_counts()) == {"training": 17, "calibration": 5, "stopping": 2}
+    assert len(table(run / "history.csv")) == 2
+    threshold = json.loads((run / "calibration.json").read_text())["threshold"]
+    held_out = normals.score[normals.part == "calibration"]
+    assert threshold["score"] == pytest.approx(held_out.max(), rel=1e-8)
+    assert threshold["good"] == 5
+    assert "1 good image in 6" in threshold["promise"]
+
+
+def test_inspection_reports_every_image(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "deep" / "er"
+    outcome = command("inspect", run / "model.onnx", parts / "test", "--out", out)
+    images, regions = table(out / "images.csv"), table(out / "defects.csv")
+    folder = parts / "test"
+    assert list(images.path) == sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob("*.png")
+    )
+    failed = images[images.verdict == "fail"]
+    assert outcome.code == (1 if len(failed) else 0)
+    assert ((images.score > images.threshold) == (images.verdict == "fail")).all()
+    assert set(regions.path) == set(failed.path)
+    assert (regions.groupby("path").size() == failed.set_index("path").regions).all()
+    assert (regions.x >= 0).all() and (regions.x + regions.width <= 64).all()
+    pictures = {p.relative_to(out / "heatmaps").as_posix() for p in out.rglob("*.jpg")}
+    assert pictures == {f"{path}.jpg" for path in failed.path}
+    card = Inspector(run / "model.onnx", device="cpu").card
+    raw = images.reconstruction_error + card.kl_weight * images.kl
+    np.testing.assert_allclose(images.score, (raw - card.center) / card.scale, rtol=1e-4, atol=1e-4)
+
+
+def test_inspection_does_not_depend_on_batch_size_or_workers(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    for name, options in {"a": (1, 1), "b": (7, 3)}.items():
+        command("inspect", run / "model.onnx", parts / "test", "--out", tmp_path / name,
+                "--batch-size", options[0], "--workers", options[1], "--heatmaps", "none")  # fmt: skip
+    one, other = table(tmp_path / "a" / "images.csv"), table(tmp_path / "b" / "images.csv")
+    assert one.drop(columns=["score", "reconstruction_error", "kl", "defect_area"]).equals(
+        other.drop(columns=["score", "reconstruction_error", "kl", "defect_area"])
+    )
+    np.testing.assert_allclose(one.score, other.score, rtol=1e-4, atol=1e-4)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims to be of this size; its data would fill gigabytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    rows = zlib.compress(bytes(3 * width + 1) * 100)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_bad_files_are_rows_and_never_stop_the_run(run: Path, parts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = sorted((parts / "train" / "good").iterdir())[:20]
+    for path in good:
+        shutil.copy(path, folder)
+    whole = io.BytesIO()
+    Image.open(good[0]).save(whole, "JPEG")
+    grey = np.asarray(Image.open(good[0]).convert("L"), dtype=np.uint16) * 257
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("not an image")
+    (folder / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    Image.new("RGB", (1, 1)).save(folder / "tiny.png")
+    Image.fromarray(grey).save(folder / "deep.png")
+    (folder / "bomb.png").write_bytes(png_header(60_000, 60_000))
+    (folder / "notes.txt").write_text("no row")
+    outcome = shell("inspect", run / "model.onnx", folder, "--out", tmp_path / "out")
+    rows = table(tmp_path / "out" / "images.csv").set_index("path")
+    assert outcome.returncode == 1
+    assert len(rows) == 26
+    broken = rows[rows.status == "error"]
+    assert set(broken.index) == {"empty.png", "text.png", "truncated.jpg", "tiny.png", "bomb.png"}
+    assert (broken.verdict == "error").all() and (broken.score == "").all()
+    assert "min_size" in broken.error["tiny.png"] and "max_pixels" in broken.error["bomb.png"]
+    assert rows.verdict["deep.png"] in ("pass", "fail")
+    assert outcome.stderr == ""
+
+
+def test_a_clean_folder_ends_with_zero(own_run: Path, parts: Path, command: Command) -> None:
+    good = parts / "train" / "good"
+    command("calibrate", own_run, "--good", good)  # nothing in this very folder is above it
+    out = own_run.parent / "out"
+    assert command("inspect", own_run / "model.onnx", good, "--out", out).code == 0
+    assert set(table(out / "images.csv").verdict) == {"pass"}
+    assert table(out / "defects.csv").empty
+
+
+def test_exit_zero_hides_the_defects(own_run: Path, parts: Path, command: Command) -> None:
+    lower_threshold(own_run)
+    outcome = command("inspect", own_run / "model.onnx", parts / "test", "--out", own_run / "o")
+    again = command("inspect", own_run / "model.onnx", parts / "test", "--out", own_run / "o",
+                    "--overwrite", "--exit-zero")  # fmt: skip
+    assert (outcome.code, again.code) == (1, 0)
+
+
+def lower_threshold(run: Path) -> None:
+    """Make every image fail."""
+    from anomaly_vae.export import replace_card
+    from anomaly_vae.metadata import Threshold
+
+    card = Inspector(run / "model.onnx", device="cpu").card
+    limit = Threshold(score=-1e9, anomaly_map=1e9, criterion="test", promise="", good=1)
+    replace_card(run / "model.onnx", card.with_threshold(limit))
+
+
+def test_every_fail_has_a_region(own_run: Path, parts: Path, command: Command) -> None:
+    lower_threshold(own_run)
+    command("inspect", own_run / "model.onnx", parts / "test", "--out", own_run / "o")
+    images = table(own_run / "o" / "images.csv")
+    assert set(images.verdict) == {"fail"}
+    assert (images.regions >= 1).all()
+
+
+@pytest.mark.parametrize("criterion", ["youden", "f1", "false-alarm-rate", "recall"])
+def test_calibration_sets_the_threshold_of_the_model(
+    criterion: str, own_run: Path, parts: Path, command: Command
+) -> None:
+    bad = parts / "test" / "scratch"
+    outcome = command("calibrate", own_run, "--good", parts / "test" / "good", "--defective", bad,
+                      "--criterion", criterion, "--target", 0.5)  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    record = json.loads((own_run / "calibration.json").read_text())
+    card = Inspector(own_run / "model.onnx", device="cpu").card
+    assert card.threshold.score == record["threshold"]["score"]
+    assert card.threshold.criterion == criterion
+    assert record["operating_points"][criterion]["threshold"] == card.threshold.score
+    assert (own_run / "roc.png").exists()
+
+
+def test_evaluation_measures_images_and_pixels(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    outcome = command("evaluate", run, parts / "test", "--out", tmp_path / "e")
+    assert outcome.code == 0, outcome.err
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["images"]["good"] == 8 and metrics["images"]["defective"] == 10
+    assert 0 <= metrics["images"]["auroc"] <= 1 and 0 <= metrics["pixels"]["pro"] <= 1
+    assert set(metrics["images"]["recall_per_class"]) == {
+        "scratch", "dent", "contamination", "missing_feature", "colour"}  # fmt: skip
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {
+        "metrics.json", "roc.png", "scores.png"}  # fmt: skip
+
+
+def test_evaluation_without_masks_has_no_pixel_metrics(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    shutil.copytree(parts / "test", tmp_path / "test")
+    command("evaluate", run / "model.onnx", tmp_path / "test", "--out", tmp_path / "e")
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["pixels"] is None
+
+
+def test_the_same_seed_gives_the_same_file_twice(
+    parts: Path, command: Command, tmp_path: Path
+) -> None:
+    good = parts / "train" / "good"
+    for name in ("a", "b"):
+        command(
+            "train", good, "--out", tmp_path / name, "--features", "pixels", *QUICK, "--seed", 3
+        )
+    one, other = (table(tmp_path / name / "normals.csv") for name in ("a", "b"))
+    assert one.equals(other)
+
+
+def test_an_interrupted_training_goes_on(
+    parts: Path, run: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomaly_vae.training import Trainer
+
+    arguments = ("train", parts / "train" / "good", "--out", tmp_path / "r")
+    epoch = Trainer._epoch
+    with monkeypatch.context() as patch:
+
+        def interrupted(self: Trainer) -> object:
+            if self.history:
+                raise KeyboardInterrupt
+            return epoch(self)
+
+        patch.setattr(Trainer, "_epoch", interrupted)
+        stopped = command(*arguments, "--features", "pixels", *QUICK)
+    assert stopped.code == 130
+    assert "--resume" in stopped.err
+    assert command(*arguments, "--resume").code == 0
+    assert table(tmp_path / "r" / "normals.csv").equals(table(run / "normals.csv"))
+    again = command(*arguments, "--resume")
+    assert again.code == 2 and "finished" in again.err
+
+
+def test_a_trunk_with_streamed_features_gives_the_same_model(
+    parts: Path, trunk_weights: Path, command: Command, tmp_path: Path
+) -> None:
+    for name, cache in (("memory", 4.0), ("disk", 0.0)):
+        outcome = command("train", parts / "train" / "good", "--out", tmp_path / name, *QUICK,
+                          "--weights", trunk_weights, "--set", f"training.cache_gib={cache}",
+                          "--set", "training.batch_size=256")  # fmt: skip
+        assert outcome.code == 0, outcome.err
+    one, other = (table(tmp_path / name / "normals.csv") for name in ("memory", "disk"))
+    assert one.equals(other)
+    assert not (tmp_path / "disk" / ".state").exists()
+
+
+def test_hostile_names_are_safe_in_the_table(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "names"
+    folder.mkdir()
+    source = next((parts / "train" / "good").iterdir())
+    names = ["=1+1.png", "a,b.png", 'q"uote.png', "new\nline.png", "ü.PNG", "-x.png"]
+    for name in names:
+        shutil.copy(source, folder / name)
+    shutil.copy(source, bytes(folder) + b"/raw\xff.png")
+    command("inspect", run / "model.onnx", folder, "--out", tmp_path / "o", "--heatmaps", "all")
+    with (tmp_path / "o" / "images.csv").open(encoding="utf-8", newline="") as file:
+        listed = [row["path"] for row in csv.DictReader(file)]
+    assert sorted(listed) == sorted(
+        [
+            "./=1+1.png",
+            "./-x.png",
+            "a,b.png",
+            'q"uote.png',
+            "new\nline.png",
+            "ü.PNG",
+            "raw\\xff.png",
+        ]
+    )
+    assert {row["status"] for row in csv.DictReader((tmp_path / "o" / "images.csv").open())} == {
+        "ok"
+    }
+
+
+@pytest.mark.shared
+def test_real_parts_with_a_real_trunk(tmp_path: Path) -> None:
+    weights = SHARED / "weights" / "resnet18_trunk.safetensors"
+    bottle = SHARED / "data" / "bottle"
+    if not weights.exists() or not bottle.exists():
+        pytest.skip("needs the real images and trunk weights of ../shared")
+    trained = shell("train", bottle / "train" / "good", "--out", tmp_path / "r", "--weights", weights,
+                    "--set", "training.epochs=2")  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    evaluated = shell("evaluate", tmp_path / "r", bottle / "test", "--out", tmp_path / "e")
+    assert evaluated.returncode == 0, evaluated.stderr
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["images"]["auroc"] >= 0.97

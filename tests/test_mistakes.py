@@ -1,0 +1,263 @@
+"""Every mistake a user can make: one line that names it and the remedy, exit code 2."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from .conftest import Command, shell
+
+
+@pytest.fixture
+def place(tmp_path: Path, parts: Path, run: Path) -> Path:
+    """A folder with everything that mistakes are made with."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / "texts" / name).write_text("not an image")
+    (tmp_path / "few").mkdir()
+    good = sorted((parts / "train" / "good").iterdir())
+    for path in good[:19]:
+        shutil.copy(path, tmp_path / "few")
+    (tmp_path / "one").mkdir()
+    shutil.copy(good[0], tmp_path / "one")
+    (tmp_path / "same").mkdir()
+    for index in range(20):
+        Image.new("RGB", (64, 64), (index, 0, 0)).save(tmp_path / "same" / f"{index}.bmp")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine.txt").write_text("keep me")
+    (tmp_path / "file").write_text("a file, not a folder")
+    (tmp_path / "corrupt.onnx").write_bytes((run / "model.onnx").read_bytes()[:5000])
+    (tmp_path / "text.onnx").write_text("not a model")
+    onnx.save(foreign_model(), tmp_path / "foreign.onnx")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    (tmp_path / "broken.yaml").write_text("training: [\n")
+    (tmp_path / "typo.yaml").write_text("training:\n  epoch: 3\n  seed: many\n")
+    return tmp_path
+
+
+def foreign_model() -> onnx.ModelProto:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+TRAIN = "train {good} --out {place}/out --features pixels --set images.size=64 "
+INSPECT = "inspect {run}/model.onnx {parts}/test --out {place}/out "
+MISTAKES = {
+    # training
+    "train {place}/absent --out {place}/out --features pixels": "absent.*No such file.*expected a folder",
+    "train {place}/file --out {place}/out --features pixels": "file.*Not a directory",
+    "train {place}/empty --out {place}/out --features pixels": "empty.*holds no images.*png",
+    "train {place}/texts --out {place}/out --features pixels": "none of 2 images is readable.*not a PNG",
+    "train {place}/few --out {place}/out --features pixels": "19 readable images.*expected 20",
+    "train {place}/one --out {place}/out --features pixels": "1 readable images.*expected 20",
+    "train {good} --out {place}/used --features pixels": "used.*not empty.*--overwrite",
+    "train {good} --out {place}/file --features pixels": "file.*cannot be used for results",
+    "train {good} --out {place}/file/below --features pixels": "below.*cannot be used for results",
+    "train {good} --out {place}/out --config {place}/absent.yaml": "absent.yaml.*cannot be read",
+    "train {good} --out {place}/out --config {place}/list.yaml": "expected sections",
+    "train {good} --out {place}/out --config {place}/broken.yaml": "broken.yaml.*not YAML",
+    "train {good} --out {place}/out --config {place}/typo.yaml":
+        "unknown key 'training.epoch'.*did you mean 'epochs'.*training.seed = 'many'.*integer",
+    "train {good} --out {place}/out --features resnet19": "'resnet19'.*expected 'pixels' or",
+    "train {good} --out {place}/out --weights {place}/absent.pth": "absent.pth.*no such file",
+    "train {good} --out {place}/out --weights {place}/text.onnx": "text.onnx.*not a weights file",
+    TRAIN + "--weights {place}/text.onnx": "--weights is for a trunk",
+    TRAIN + "--set training.epochs": "expected SECTION.KEY=VALUE",
+    TRAIN + "--set epochs=3": "expected SECTION.KEY=VALUE",
+    TRAIN + "--set training.epochs=0": "training.epochs = 0.*greater than or equal to 1",
+    TRAIN + "--set training.epochs=many": "training.epochs = 'many'.*integer",
+    TRAIN + "--set training.speed=9": "unknown key 'training.speed'",
+    TRAIN + "--set optimiser.name=sgd": "unknown key 'optimiser'",
+    TRAIN + "--set images.size=70": "multiple of 16",
+    TRAIN + "--set model.kind=transformer": "model.kind = 'transformer'",
+    TRAIN + "--set model.beta=.nan": "model.beta",
+    TRAIN + "--seed -1": "training.seed = -1",
+    TRAIN + "--seed x": "'--seed'",
+    TRAIN + "--device cuda": "--device cuda",
+    TRAIN + "--device tpu": "'tpu' is not one of",
+    TRAIN + "--group-by part(": "not a regular expression",
+    TRAIN + "--group-by nothing": "does not match",
+    TRAIN + "--group-by png": "1 different groups",
+    TRAIN + "--set training.learning_rate=1e9": "not a number.*lower training.learning_rate",
+    "train": "Missing argument",
+    "train {good}": "Missing option",
+    "train {good} --out {place}/out --no-such-option": "No such option",
+    # calibration and evaluation
+    "calibrate {place}/empty --good {good}": "model.onnx.*No such file",
+    "calibrate {copy} --good {place}/empty": "empty.*holds no images",
+    "calibrate {copy} --good {place}/texts": "none of 2 images is readable",
+    "calibrate {copy} --good {good} --target 0.001": "cannot be promised from 24 good.*999 or more",
+    "calibrate {copy} --good {good} --target 2": "expected more than 0",
+    "calibrate {copy} --good {place}/one --defective {place}/one": "all 2 scores.*no threshold",
+    "calibrate {copy} --good {good} --defective {place}/empty": "empty.*holds no images",
+    "calibrate {copy} --good {good} --defective {good} --criterion recall --target 2": "between 0 and 1",
+    "calibrate {copy} --good {good} --criterion best": "'best' is not one of",
+    "evaluate {run} {place}/absent --out {place}/out": "absent.*expected a labelled folder",
+    "evaluate {run} {place} --out {place}/out": "expected one per class, one of them 'good'",
+    "evaluate {run} {parts}/test --out {place}/used": "used.*not empty",
+    "evaluate {run} {parts}/test --out {place}/out --masks {place}/empty": "has no mask for",
+    # inspection
+    "inspect {place}/absent.onnx {parts}/test --out {place}/out": "absent.onnx.*No such file.*train",
+    "inspect {run} {parts}/test --out {place}/out": "is a folder.*model.onnx",
+    "inspect {place}/corrupt.onnx {parts}/test --out {place}/out": "corrupt.onnx.*not a usable ONNX",
+    "inspect {place}/text.onnx {parts}/test --out {place}/out": "text.onnx.*not a usable ONNX",
+    "inspect {place}/foreign.onnx {parts}/test --out {place}/out": "not one of Anomaly VAE",
+    "inspect {run}/model.onnx {place}/absent --out {place}/out": "absent.*expected a folder",
+    "inspect {run}/model.onnx {place}/empty --out {place}/out": "holds no images",
+    "inspect {run}/model.onnx {parts}/test --out {place}/used": "used.*not empty",
+    "inspect {run}/model.onnx {parts}/test --out {place}/file": "cannot be used for results",
+    INSPECT + "--batch-size 0": "'--batch-size'",
+    INSPECT + "--workers none": "'--workers'",
+    INSPECT + "--device cuda": "--device cuda.*use --device cpu",
+    INSPECT + "--device tensorrt": "--device tensorrt.*use --device cpu",
+    "info {place}/text.onnx": "not a usable ONNX",
+    # the rest
+    "samples {place}/used": "used.*not empty",
+    "samples {place}/out --size 8": "'--size'",
+    "demo --out {place}/used": "used.*not empty",
+    "config show {place}/typo.yaml": "unknown key",
+    "--log-file {place}/empty info {run}/model.onnx": "--log-file.*Is a directory",
+    "no-such-command": "No such command",
+    "--no-such-option": "No such option",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "expected"), MISTAKES.items(), ids=list(MISTAKES))
+def test_a_mistake_is_one_line_and_exit_code_2(
+    line: str, expected: str, place: Path, parts: Path, run: Path, command: Command
+) -> None:
+    import re
+
+    from anomaly_vae.inspection import cuda_devices
+
+    if ("cuda" in line or "tensorrt" in line) and cuda_devices():
+        pytest.skip("needs a machine without a GPU")
+    copy = place / "copy"
+    if "{copy}" in line:
+        shutil.copytree(run, copy)
+    good = parts / "train" / "good"
+    words = [
+        w.format(place=place, parts=parts, run=run, good=good, copy=copy) for w in line.split()
+    ]
+    outcome = command(*words)
+    assert outcome.code == 2, outcome
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith("error: ")
+    assert re.search(expected, lines[0]), lines[0]
+    assert (place / "used" / "mine.txt").read_text() == "keep me"
+
+
+def test_overwrite_keeps_what_is_not_ours(
+    run: Path, parts: Path, place: Path, command: Command
+) -> None:
+    out = place / "used"
+    outcome = command("inspect", run / "model.onnx", parts / "test", "--out", out, "--overwrite")
+    assert outcome.code in (0, 1)
+    assert (out / "mine.txt").read_text() == "keep me"
+    assert (out / "images.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions differ on Windows")
+def test_an_unwritable_output_is_refused(run: Path, parts: Path, command: Command) -> None:
+    # /proc takes no new folders, not even from root.
+    outcome = command("inspect", run / "model.onnx", parts / "test", "--out", "/proc/out")
+    assert outcome.code == 2
+    assert "cannot be used for results" in outcome.err
+
+
+def test_unreadable_good_images_are_named_and_left_out(
+    parts: Path, command: Command, tmp_path: Path
+) -> None:
+    good = tmp_path / "good"
+    shutil.copytree(parts / "train" / "good", good)
+    (good / "broken.png").write_text("not an image")
+    outcome = command("train", good, "--out", tmp_path / "r", "--features", "pixels",
+                      "--set", "images.size=32", "--set", "training.epochs=1")  # fmt: skip
+    assert outcome.code == 0
+    assert "broken.png is left out" in outcome.err
+    assert "24 good images" in outcome.out
+
+
+def test_an_internal_error_is_one_line_and_exit_code_3(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("anomaly_vae.config.load_config", fail)
+    outcome = command("config", "show")
+    assert outcome.code == 3
+    assert outcome.err == "error: internal error: RuntimeError: a bug (--debug shows where)\n"
+    with pytest.raises(RuntimeError):
+        command("--debug", "config", "show")
+
+
+def test_names_that_a_console_cannot_show_do_not_stop_the_program(tmp_path: Path) -> None:
+    import os
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from anomaly_vae_cli import main; main()", "info", "\u2603.onnx"],
+        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert b"\\u2603.onnx" in done.stderr
+
+
+def test_a_run_with_scores_that_are_all_the_same_is_refused(place: Path, command: Command) -> None:
+    # Twenty one-coloured pictures: nothing to learn from; either it works or it says why not.
+    outcome = command("train", place / "same", "--out", place / "out", "--features", "pixels",
+                      "--set", "images.size=32", "--set", "training.epochs=1")  # fmt: skip
+    assert outcome.code in (0, 2)
+    assert len(outcome.err.strip().splitlines()) <= 1
+
+
+def test_quiet_says_nothing_and_the_log_has_it(run: Path, command: Command, tmp_path: Path) -> None:
+    outcome = command("-q", "--log-file", tmp_path / "log.txt", "info", run / "model.onnx")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert "threshold.score" in (tmp_path / "log.txt").read_text()
+
+
+def test_the_help_of_every_command_fits_80_columns() -> None:
+    from anomaly_vae_cli import app
+
+    names = [
+        info.name or info.callback.__name__ for info in app.registered_commands if info.callback
+    ]
+    assert {
+        "train",
+        "calibrate",
+        "evaluate",
+        "inspect",
+        "demo",
+        "samples",
+        "info",
+        "doctor",
+    } <= set(names)
+    for name in names:
+        shown = shell(name, "--help")
+        assert shown.returncode == 0
+        assert max(len(line) for line in shown.stdout.splitlines()) <= 80
+
+
+def test_plain_arrays_reach_no_picture(tmp_path: Path) -> None:
+    """The demo's own parts are what the command `samples` draws."""
+    outcome = shell("samples", tmp_path / "s", "--train", 1, "--test-good", 1, "--test-defective", 5,
+                    "--size", 32)  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(list((tmp_path / "s").rglob("*.png"))) == 12
+    assert np.asarray(Image.open(tmp_path / "s" / "train" / "good" / "000.png")).shape == (
+        32,
+        32,
+        3,
+    )

@@ -1,0 +1,149 @@
+"""The score: its formula by hand, and the exported graph against torch."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.config import ScoringSettings as Settings
+from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
+from anomaly_vae.export import TOLERANCE, export_model, replace_card
+from anomaly_vae.inspection import Inspector
+from anomaly_vae.metadata import ModelCard, Threshold, card_from_json, card_to_json
+from anomaly_vae.scoring import Detector, build_detector, score_images
+
+
+def detector(kind: str = "image", **scoring: object) -> Detector:
+    source = "resnet18" if kind == "patch" else "pixels"
+    config = Config(
+        images=ImageSettings(size=64),
+        features=FeatureSettings(source=source),
+        model=ModelSettings(kind=kind, latent_size=3, hidden_size=8, base_channels=2),
+        scoring=Settings(**scoring),
+    )
+    return build_detector(config).eval()
+
+
+def pictures(count: int = 3) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+
+
+def card(score: float = 1.0) -> ModelCard:
+    limit = Threshold(score=score, anomaly_map=1.0, criterion="good-only", promise="", good=3)
+    return ModelCard(
+        images=ImageSettings(size=64), features="pixels", model="image VAE", kl_weight=1.0,
+        center=0.0, scale=1.0, threshold=limit, training_images=3, training_fingerprint="f",
+        program_version="0", created="2026-01-01",
+    )  # fmt: skip
+
+
+def test_the_score_is_the_highest_value_of_the_map() -> None:
+    scores = score_images(detector(kl_weight=0.5), pictures())
+    torch.testing.assert_close(scores.score, scores.anomaly_map.flatten(1).amax(1))
+
+
+def test_the_top_fraction_of_the_map_is_averaged() -> None:
+    scores = score_images(detector(top_fraction=0.25), pictures())
+    highest = np.sort(scores.anomaly_map.flatten(1).numpy(), axis=1)[:, -1024:]
+    np.testing.assert_allclose(scores.score, highest.mean(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["image", "dense", "patch"])
+@pytest.mark.parametrize("weight", [-0.7, 0.0, 1.0])
+def test_an_auditor_can_recompute_the_score_from_its_parts(kind: str, weight: float) -> None:
+    model = detector(kind, kl_weight=weight, top_fraction=0.1, window=3)
+    model.standardise(np.array([10.0, 11.0, 13.0, 30.0]))
+    scores = score_images(model, pictures())
+    raw = scores.reconstruction_error + weight * scores.kl
+    torch.testing.assert_close(scores.score, (raw - model.center) / model.scale)
+
+
+def test_center_and_scale_are_median_and_scaled_mad() -> None:
+    model = detector()
+    model.standardise(np.array([1.0, 2.0, 4.0, 7.0, 100.0]))
+    assert model.center.item() == 4
+    assert model.scale.item() == pytest.approx(1.4826 * 3)
+
+
+def test_scores_that_do_not_vary_are_refused() -> None:
+    with pytest.raises(TrainingError, match="do not vary"):
+        detector().standardise(np.full(5, 3.0))
+
+
+def test_the_window_averages_only_what_lies_inside_the_map() -> None:
+    model = detector(window=3)
+    maps = torch.arange(16.0).reshape(1, 4, 4)
+    averaged = model._windowed(maps)
+    assert averaged[0, 0, 0].item() == pytest.approx((0 + 1 + 4 + 5) / 4)
+    assert averaged[0, 1, 1].item() == pytest.approx(5)
+
+
+def test_one_latent_vector_per_image_gives_every_location_its_kl() -> None:
+    error, kl = detector().parts(torch.from_numpy(pictures()))
+    assert error.shape == kl.shape == (3, 64, 64)
+    assert (kl == kl[:, :1, :1]).all()
+
+
+@pytest.mark.parametrize("kind", ["image", "patch"])
+def test_the_exported_model_computes_what_torch_computes(kind: str, tmp_path: Path) -> None:
+    model = detector(kind, window=3, top_fraction=0.05)
+    parity = export_model(model, card(), tmp_path / "model.onnx", pictures(6))
+    assert parity.images == 6
+    assert parity.largest <= TOLERANCE
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    inspector = Inspector(tmp_path / "model.onnx", device="cpu")
+    for count in (1, 4):  # any number of images
+        outputs, expected = inspector.run(pictures(count)), score_images(model, pictures(count))
+        for output, value in zip(outputs, expected, strict=True):
+            np.testing.assert_allclose(output, value, rtol=1e-4, atol=1e-4)
+
+
+def test_the_exported_file_is_what_the_design_says(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_model(detector(), card(), path, pictures(1))
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    assert model.opset_import[0].version >= 18
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    assert (entry.name, entry.type, entry.shape[1:]) == ("images", "tensor(uint8)", [64, 64, 3])
+    assert isinstance(entry.shape[0], str)
+    names = [output.name for output in session.get_outputs()]
+    assert names == ["score", "reconstruction_error", "kl", "anomaly_map"]
+
+
+def test_a_model_that_computes_something_else_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = detector()
+    other.center.fill_(0.01)
+    monkeypatch.setattr("anomaly_vae.export.score_images", lambda _, x: score_images(other, x))
+    with pytest.raises(ExportError, match="differs from torch"):
+        export_model(detector(), card(), tmp_path / "model.onnx", pictures(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_card_leaves_the_graph_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_model(detector(), card(), path, pictures(1))
+    before = Inspector(path, device="cpu")
+    replace_card(path, card(score=7.5))
+    after = Inspector(path, device="cpu")
+    assert after.card.threshold.score == 7.5
+    assert after.model_id != before.model_id
+    assert np.array_equal(after.run(pictures()).score, before.run(pictures()).score)
+
+
+def test_a_card_survives_its_json() -> None:
+    assert card_from_json(card_to_json(card(1 / 3)), origin="test") == card(1 / 3)
+
+
+@pytest.mark.parametrize("text", ["{}", "no json", '{"schema_version": 99}'])
+def test_a_card_of_another_version_is_refused(text: str) -> None:
+    with pytest.raises(ModelFileError, match=r"old\.onnx.*export it again"):
+        card_from_json(text, origin="old.onnx")
