@@ -96,7 +96,7 @@ class ModelSettings:
     """`patch`: a latent vector per location; `linear`, `image`, `dense`: one per image."""
     latent_size: int = Field(default=16, ge=1, le=4096)
     """Dimensions of a latent vector."""
-    hidden_size: int = Field(default=256, ge=1, le=8192)
+    hidden_size: int = Field(default=512, ge=1, le=8192)
     """Width of the hidden layers (`patch`, `dense`)."""
     base_channels: int = Field(default=16, ge=1, le=512)
     """Channels of the first of the four convolutions, doubled at each next one (`image`)."""
@@ -104,7 +104,7 @@ class ModelSettings:
     """Distribution of the input given the latent; `bernoulli` is for `pixels` only."""
     variance: Literal["unit", "shared", "channel", "element", "decoded"] = "channel"
     """Gaussian variance: 1, or learned: one, per channel or element, or put out by the decoder."""
-    beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    beta: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     """Weight of the KL divergence in the loss (0: plain autoencoder, 1: the evidence bound)."""
 
 
@@ -112,19 +112,19 @@ class ModelSettings:
 class TrainingSettings:
     """The training loop."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=40, ge=1)
     """Number of epochs at most."""
     steps_per_epoch: int = Field(default=25, ge=1)
     """Optimiser steps in one epoch; batches are drawn at random from all training images."""
-    batch_size: int = Field(default=8192, ge=1)
+    batch_size: int = Field(default=4096, ge=1)
     """Items in one batch: locations for `patch`, images for the other models."""
-    hardest: float = Field(default=0.1, gt=0, le=1)
+    hardest: float = Field(default=0.03, gt=0, le=1)
     """Share of each batch, the items with the largest loss, that is learned from."""
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """Step size of Adam at its peak."""
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
     """Share of all steps over which the weight of the KL rises from 0 to beta."""
-    patience: int = Field(default=6, ge=1)
+    patience: int = Field(default=10, ge=1)
     """Epochs without a better stopping loss after which training ends."""
     cache_gib: float = Field(default=4.0, ge=0)
     """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
@@ -136,11 +136,11 @@ class TrainingSettings:
 class ScoringSettings:
     """How reconstruction error and KL divergence become one score."""
 
-    kl_weight: float = Field(default=1.0, allow_inf_nan=False)
-    """Weight of the KL divergence beside the reconstruction error (both in nats)."""
+    kl_weight: float = Field(default=0.01, allow_inf_nan=False)
+    """Weight of the KL divergence beside the reconstruction error, by default as in the loss."""
     window: OddNumber = Field(default=1, ge=1, le=63)
     """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
-    top_fraction: float = Field(default=0.0, ge=0, le=1)
+    top_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
 
 

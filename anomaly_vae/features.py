@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
@@ -28,11 +30,10 @@ _HEADS = ("classifier", "fc", "head", "heads")  # what torchvision calls the lay
 
 
 class FeatureExtractor(nn.Module):
-    """Images in, items for the VAE out, standardised by ``mean`` and ``std``.
+    """Images in, items for the VAE out, standardised by what ``fit`` has learned.
 
     An item is what one latent vector describes: the channels of one location [C] of a trunk, or
-    all pixels [C, S, S]. ``mean`` and ``std`` have the shape of an item; they are 0 and 1 until
-    ``standardise`` has set them.
+    all pixels [C, S, S]. ``mean`` and ``std`` have the shape of an item; 0 and 1 until ``fit``.
     """
 
     mean: Tensor
@@ -56,16 +57,26 @@ class FeatureExtractor(nn.Module):
         """Standardise items that ``raw`` gave."""
         return (items - self.mean) / self.std
 
-    def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and standard deviation, of the shape of an item, of the training images."""
+    def restored(self, items: Tensor) -> Tensor:
+        """Undo ``standardised``."""
+        return items * self.std + self.mean
+
+    def fit(self, items: NDArray[np.floating]) -> None:
+        """Learn mean and standard deviation from raw training items, [B, *item_shape]."""
+        mean, std = mean_and_std(items)
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(1e-6))
+        self.std.copy_(self._usable(std))
+
+    def _usable(self, std: Tensor) -> Tensor:
+        """Keep what hardly varies from being divided by nearly nothing."""
+        return std.clamp_min(1e-6)
 
 
 class PixelFeatures(FeatureExtractor):
     """The pixels themselves, in [0, 1]: three channels, or one of luminance (ITU-R BT.601)."""
 
-    # 2.5 of 255 grey levels: a pixel that never changes must not get an unlimited weight.
+    # 2.5 of 255 grey levels, after averaging over 3 x 3: a pixel that never changes must not get
+    # an unlimited weight.
     _SMALLEST_STD = 0.01
 
     def __init__(self, settings: FeatureSettings, size: int) -> None:
@@ -76,10 +87,9 @@ class PixelFeatures(FeatureExtractor):
         """Give the pixels, [N, 3 or 1, S, S]."""
         return images if self.color else luminance(images)
 
-    def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and standard deviation of each pixel, the latter averaged over 3 x 3 pixels."""
-        smooth = avg_pool2d(std.float()[None], 3, 1, 1, count_include_pad=False)[0]
-        super().standardise(mean, smooth.clamp_min(self._SMALLEST_STD))
+    def _usable(self, std: Tensor) -> Tensor:
+        smooth = avg_pool2d(std[None], 3, 1, 1, count_include_pad=False)[0]
+        return smooth.clamp_min(self._SMALLEST_STD)
 
 
 class TrunkFeatures(FeatureExtractor):
@@ -130,6 +140,19 @@ class TrunkFeatures(FeatureExtractor):
         if height > self.height and height % self.height == 0 and width % self.width == 0:
             return avg_pool2d(maps, (height // self.height, width // self.width))
         return interpolate(maps, (self.height, self.width), mode="bilinear", align_corners=False)
+
+
+def mean_and_std(items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the first dimension, summed in double precision."""
+    total, squares = np.zeros(items.shape[1:]), np.zeros(items.shape[1:])
+    step = max(1, 2**22 // math.prod(items.shape[1:]))
+    for begin in range(0, len(items), step):
+        chunk = items[begin : begin + step].astype(np.float64)
+        total += chunk.sum(0)
+        squares += np.square(chunk).sum(0)
+    mean = total / len(items)
+    std = np.sqrt(np.maximum(squares / len(items) - mean**2, 0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
 
 
 def luminance(images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from scipy.ndimage import gaussian_filter
 
 from anomaly_vae import __version__
 from anomaly_vae.calibration import good_only_threshold
@@ -188,7 +189,7 @@ class TrainingSession:
             items[begin * per_image : begin * per_image + len(values)] = values
         assert items is not None  # noqa: S101 - no part of a split is empty
         if standardise:
-            features.standardise(*_mean_and_std(items))
+            features.fit(items)
         return items
 
     def _allocate(self, part: str, shape: tuple[int, ...]) -> NDArray[np.floating]:
@@ -267,18 +268,24 @@ class TrainingSession:
         figures.save_reconstructions(shown, reconstructions, maps, limit.anomaly_map, path)
 
 
-def _mean_and_std(items: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation over the first dimension, summed in double precision."""
-    total = np.zeros(items.shape[1:])
-    squares = np.zeros(items.shape[1:])
-    step = max(1, 2**22 // math.prod(items.shape[1:]))
-    for begin in range(0, len(items), step):
-        chunk = items[begin : begin + step].astype(np.float64)
-        total += chunk.sum(0)
-        squares += np.square(chunk).sum(0)
-    mean = total / len(items)
-    std = np.sqrt(np.maximum(squares / len(items) - mean**2, 0))
-    return torch.from_numpy(mean), torch.from_numpy(std)
+def export_run(run: Path, out: Path) -> Parity:
+    """Export the model of a run folder again, with the threshold it has now.
+
+    The check against torch uses drawn images of smooth noise: the good images may be gone.
+
+    Raises:
+        ModelFileError: ``run`` is not a run folder, or is damaged.
+        ExportError, OutputError: see ``export_model``.
+    """
+    config = saved_config(run)
+    detector = _load_detector(run, config)
+    card = Inspector(run / "model.onnx", device="cpu").card
+    side = config.images.size
+    noise = np.random.default_rng(0).random((_CHECKED_IMAGES, side, side, 3))
+    smooth = gaussian_filter(noise, (0, side / 32, side / 32, 0))
+    low, high = smooth.min(), smooth.max()
+    images = ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    return export_model(detector, card, out, images)
 
 
 def saved_config(run: Path) -> Config:

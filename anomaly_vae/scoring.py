@@ -22,7 +22,7 @@ from torch.nn.functional import avg_pool2d
 from anomaly_vae.alignment import Alignment, inverse, warp
 from anomaly_vae.config import Config, ScoringSettings
 from anomaly_vae.errors import TrainingError
-from anomaly_vae.features import FeatureExtractor, build_features, luminance
+from anomaly_vae.features import FeatureExtractor, PixelFeatures, build_features, luminance
 from anomaly_vae.model import VAE, build_model
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
@@ -147,9 +147,11 @@ def score_images(detector: Detector, images: NDArray[np.uint8], *, batch_size: i
 def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Give what a model of pixels makes of images, uint8 [N, S, S, 3]: [N, S, S, C] in [0, 1]."""
     features = detector.features
+    if not isinstance(features, PixelFeatures):
+        raise TypeError(f"{type(features).__name__} has no pixels to reconstruct")
     with torch.no_grad():
         aligned, pose = detector.aligned(torch.from_numpy(images).to(detector.center.device))
-        pixels = detector.model.reconstruct(features(aligned)) * features.std + features.mean
+        pixels = features.restored(detector.model.reconstruct(features(aligned)))
         if pose is not None:
             pixels = warp(pixels, inverse(pose))
     shown: NDArray[np.float32] = pixels.permute(0, 2, 3, 1).cpu().numpy()

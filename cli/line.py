@@ -216,6 +216,18 @@ def _say_metrics(images: "ImageMetrics", threshold: float) -> None:
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
+    out: Annotated[Path, typer.Option(help="Model file to write.")],
+) -> None:
+    """Export the trained model again, checked against torch; 'train' has done so already."""
+    from anomaly_vae.runs import export_run
+
+    parity = export_run(run, out)
+    talk.say(f"{out}: differs from torch by {parity.largest:.1e} of a score at most")
+
+
+@app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(help="model.onnx of a run.")],
     folder: Annotated[Path, typer.Argument(help="Folder of images, searched recursively.")],

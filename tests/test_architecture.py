@@ -18,7 +18,7 @@ ORDER = [
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
     *("calibration", "evaluation", "export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
-    *("diagnosis", "runs", "assessment", "pipeline"),
+    *("diagnosis", "runs", "assessment"),
 ]
 INSPECTION_SIDE = {"inspection", "reporting.tables", "reporting.heatmaps", "reporting.folder"}
 SHARED = {"errors", "config", "progress", "outputs", "images", "regions", "metadata"}

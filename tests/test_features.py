@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,7 +13,13 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from anomaly_vae.config import FeatureSettings
 from anomaly_vae.errors import ConfigError, WeightsError
-from anomaly_vae.features import PixelFeatures, TrunkFeatures, build_features, load_trunk_weights
+from anomaly_vae.features import (
+    PixelFeatures,
+    TrunkFeatures,
+    build_features,
+    load_trunk_weights,
+    mean_and_std,
+)
 
 
 def images(count: int = 2, size: int = 64) -> torch.Tensor:
@@ -30,9 +37,11 @@ def test_pixels_are_standardised_each_by_itself() -> None:
     features = build_features(FeatureSettings(source="pixels"), 64)
     picture = images()
     torch.testing.assert_close(features(picture), picture)
-    mean, std = torch.rand(3, 64, 64), torch.full((3, 64, 64), 0.2)
-    features.standardise(mean, std)
-    torch.testing.assert_close(features(picture), (picture - mean) / 0.2)
+    stored = np.random.default_rng(1).random((40, 3, 64, 64), dtype=np.float32)
+    features.fit(stored)
+    mean, std = stored.mean(0), stored.std(0)[:, 9:12, 19:22].mean((1, 2))
+    expected = (picture[0, :, 10, 20].numpy() - mean[:, 10, 20]) / std
+    np.testing.assert_allclose(features(picture)[0, :, 10, 20], expected, rtol=1e-4)
 
 
 def test_luminance_is_that_of_bt_601() -> None:
@@ -88,7 +97,7 @@ def test_the_trunk_stays_in_evaluation_mode() -> None:
 
 def test_rows_are_standardised_like_maps() -> None:
     features = trunk()
-    features.standardise(torch.randn(448), torch.rand(448) + 0.5)
+    features.fit(np.random.default_rng(0).normal(size=(600, 448)).astype(np.float16))
     with torch.no_grad():
         maps = features(images(1))
         rows = features.standardised(features.raw(images(1)).reshape(-1, 448))
@@ -97,7 +106,7 @@ def test_rows_are_standardised_like_maps() -> None:
 
 def test_a_channel_that_never_varies_does_not_divide_by_zero() -> None:
     features = trunk()
-    features.standardise(torch.zeros(448), torch.zeros(448))
+    features.fit(np.ones((600, 448), np.float16))
     assert torch.isfinite(features(images(1))).all()
 
 
@@ -186,3 +195,19 @@ def test_unknown_sources_and_layers_are_refused() -> None:
         trunk(layers=("layer9",))
     with pytest.raises(ConfigError, match="not all maps"):
         trunk(layers=("layer1", "fc"))
+
+
+def test_mean_and_std_are_those_of_numpy() -> None:
+    values = np.random.default_rng(0).normal(3, 2, (1000, 5))
+    mean, std = mean_and_std(values)
+    np.testing.assert_allclose(mean, values.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(std, values.std(0), rtol=1e-6)
+
+
+def test_each_channel_of_a_trunk_is_standardised() -> None:
+    features = trunk()
+    rows = np.random.default_rng(0).normal(5, 3, (500, 448)).astype(np.float32)
+    features.fit(rows)
+    given = features.standardised(torch.from_numpy(rows))
+    np.testing.assert_allclose(given, (rows - rows.mean(0)) / rows.std(0), atol=1e-4)
+    torch.testing.assert_close(features.restored(given), torch.from_numpy(rows))

@@ -105,6 +105,8 @@ MISTAKES = {
     "evaluate {run} {place} --out {place}/out": "expected one per class, one of them 'good'",
     "evaluate {run} {parts}/test --out {place}/used": "used.*not empty",
     "evaluate {run} {parts}/test --out {place}/out --masks {place}/empty": "has no mask for",
+    "export {place}/empty --out {place}/m.onnx": "not a run folder",
+    "export {run} --out {place}/absent/m.onnx": "m.onnx.*cannot be written",
     # inspection
     "inspect {place}/absent.onnx {parts}/test --out {place}/out": "absent.onnx.*No such file.*train",
     "inspect {run} {parts}/test --out {place}/out": "is a folder.*model.onnx",
