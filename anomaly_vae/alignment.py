@@ -27,6 +27,8 @@ _GENERATORS = (
     (0, 0, 1.0, 0, 0, 0, 0, 0, 0),
     (0, 0, 0, 0, 0, 1.0, 0, 0, 0),
 )
+# Alignment is kept if it lowers the squared distance to the template to this share.
+_WORTHWHILE = 0.9
 _BATCH, _MOST_IMAGES = 32, 512
 
 
@@ -97,8 +99,8 @@ class Alignment(nn.Module):
     def fit(self, luminance: Tensor, held_out: Tensor) -> None:
         """Set the template from good images, both [N, 1, S, S]: coarse first, then finer.
 
-        Where this brings ``held_out`` good images no nearer to the template (textures, parts at
-        any angle), the alignment is switched off: all poses are the identity.
+        Where this brings ``held_out`` good images hardly nearer to the template (textures, parts
+        at any angle), the alignment is switched off: all poses are the identity.
         """
         luminance = luminance[:_MOST_IMAGES]
         pose = self.identity.expand(len(luminance), 3, 3)
@@ -107,12 +109,19 @@ class Alignment(nn.Module):
             pose = torch.cat([self(batch, levels) for batch in torch.split(luminance, _BATCH)])
             pose = pose @ inverse(pose.mean(0, keepdim=True))  # the mean pose becomes the identity
         self._set_template(_mean(luminance, pose))
-        plain = _distance(held_out, luminance.mean(0))
-        aligned = warp(held_out, self(held_out))
-        if not _distance(aligned, self._table("template", len(_LEVELS) - 1)) < plain:
+        if not self._helps(held_out):
             for level in range(len(_LEVELS)):
                 self._table("gain", level).zero_()
                 self._table("pull", level).zero_()
+
+    def _helps(self, images: Tensor) -> bool:
+        """Whether their own poses bring images nearer to the template than each other's do.
+
+        (Compared with no pose at all, the smoothing of any resampling would look like a gain.)
+        """
+        template, poses = self._table("template", len(_LEVELS) - 1), self(images)
+        own = _distance(warp(images, poses), template)
+        return own < _WORTHWHILE * _distance(warp(images, poses.roll(1, 0)), template)
 
     def _set_template(self, template: Tensor) -> None:
         """Precompute the steps towards ``template``, [1, 1, S, S], at all levels."""
@@ -123,10 +132,9 @@ class Alignment(nn.Module):
             jacobian = _jacobian(small)
             prior = torch.diag(_NOISE**2 * side**2 / _INDEPENDENT * precision)
             hessian = jacobian.T @ jacobian + prior
-            self._table("template", level).copy_(small.flatten())
-            self._table("unit", level).copy_(
-                small.flatten() / small.square().sum().clamp_min(1e-12)
-            )
+            flat = small.reshape(-1, 1)
+            self._table("template", level).copy_(flat[:, 0])
+            self._table("unit", level).copy_(flat / flat.square().sum().clamp_min(1e-12))
             gain = torch.linalg.solve(hessian, jacobian.T).T @ generators
             self._table("gain", level).copy_(gain)
             pull = torch.linalg.pinv(generators) @ torch.linalg.solve(hessian, prior).T @ generators

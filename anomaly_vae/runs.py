@@ -132,8 +132,7 @@ class TrainingSession:
         """Standardise and calibrate on the images set aside for it, export, draw the figures."""
         held_out = self.images.pixels[self.parts == CALIBRATION]
         self.detector.eval()
-        raw = score_images(self.detector, held_out).score.numpy()
-        self.detector.standardise(raw)
+        self.detector.standardise(score_images(self.detector, held_out))
         self._save_detector()
         model = self.out / "model.onnx"
         unset = Threshold(score=0.0, anomaly_map=0.0, criterion="unset", promise="", good=0)

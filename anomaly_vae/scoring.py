@@ -1,12 +1,14 @@
 """Reconstruction error and KL divergence, joined into one anomaly score and one map.
 
-    map   = (window mean of (R + kl_weight * KL) - center) / scale
-    score = mean of the highest top_fraction of the map (at the least its maximum)
+    score = (R + kl_weight * KL - center) / scale
 
 R is minus log p(x | z) at z = the posterior mean, and KL that of the posterior to N(0, I), both
-in nats and per location. At kl_weight = 1 their expectation over the posterior bounds -log p(x);
-at the mean of the posterior it is a deterministic surrogate of that bound, so that an image has
-one score. ``center`` and ``scale`` are median and 1.4826 * MAD of good images set aside for it.
+in nats. At kl_weight = 1 their expectation over the posterior bounds -log p(x); at the mean of
+the posterior it is a deterministic surrogate of that bound, so that an image has one score. Both
+are means over the top_fraction of locations (at the least one) where the map is highest, so that
+a small defect is not lost among good surroundings; a model with one latent vector per image has
+one KL per image instead. ``center`` and ``scale`` are median and 1.4826 * MAD of R +
+kl_weight * KL over good images set aside for it.
 
 Letters: N images, S x S pixels, h x w map.
 """
@@ -35,9 +37,9 @@ class Scores(NamedTuple):
     score: Tensor
     """[N], in robust standard deviations of good images."""
     reconstruction_error: Tensor
-    """[N], in nats: the mean over the locations that made the score."""
+    """[N], in nats."""
     kl: Tensor
-    """[N], in nats: the mean over the same locations."""
+    """[N], in nats."""
     anomaly_map: Tensor
     """[N, h, w], in the unit of ``score``."""
 
@@ -47,6 +49,7 @@ class Detector(nn.Module):
 
     center: Tensor
     scale: Tensor
+    usual_kl: Tensor
 
     def __init__(
         self,
@@ -60,32 +63,35 @@ class Detector(nn.Module):
         self.settings = settings
         self.register_buffer("center", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("usual_kl", torch.zeros(()))
 
     def forward(self, images: Tensor) -> Scores:
         """Score images, uint8 [N, S, S, 3] RGB."""
-        error, kl = (self._windowed(part) for part in self.parts(images))
-        anomaly_map = (error + self.settings.kl_weight * kl - self.center) / self.scale
-        count = max(1, round(self.settings.top_fraction * anomaly_map[0].numel()))
-        highest, where = anomaly_map.flatten(1).topk(count)
+        error, kl = self.parts(images)
+        weight = self.settings.kl_weight
+        # The KL of a whole image says nothing about places: its usual value stands in the map.
+        one_per_image = kl.dim() == 1
+        joined = error + weight * (self.usual_kl if one_per_image else kl)
+        count = max(1, round(self.settings.top_fraction * joined[0].numel()))
+        where = joined.flatten(1).topk(count).indices
+        error = error.flatten(1).gather(1, where).mean(1)
+        if not one_per_image:
+            kl = kl.flatten(1).gather(1, where).mean(1)
         return Scores(
-            highest.mean(1),
-            error.flatten(1).gather(1, where).mean(1),
-            kl.flatten(1).gather(1, where).mean(1),
-            anomaly_map,
+            (error + weight * kl - self.center) / self.scale,
+            error,
+            kl,
+            (joined - self.center) / self.scale,
         )
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give reconstruction error and KL of each location, both [N, h, w], in nats.
+        """Give reconstruction error, [N, h, w], and KL, [N, h, w] or [N], in nats.
 
-        Where there is one latent vector per image, each location carries the KL of the image.
+        Both are averaged over ``settings.window`` and lie where they are in the photograph.
         """
         aligned, pose = self.aligned(images)
         error, kl = self.model(self.features(aligned))
-        kl = kl if kl.dim() == 3 else kl[:, None, None].expand_as(error)
-        if pose is None:
-            return error, kl
-        both = warp(torch.stack([error, kl], 1), inverse(pose))
-        return both[:, 0], both[:, 1]
+        return self._placed(error, pose), kl if kl.dim() == 1 else self._placed(kl, pose)
 
     def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give images in [0, 1], [N, 3, S, S], turned onto the mean good one, and their poses."""
@@ -95,28 +101,33 @@ class Detector(nn.Module):
         pose = self.alignment(luminance(pixels))
         return warp(pixels, pose), pose
 
-    def standardise(self, scores: NDArray[np.floating]) -> None:
-        """Set center and scale from the scores, [N], of good images not trained on.
+    def standardise(self, scores: Scores) -> None:
+        """Set center, scale and the usual KL from the scores of good images not trained on.
 
         Raises:
             TrainingError: the scores are all the same, or not finite.
         """
-        center = float(np.median(scores))
-        scale = _MAD_TO_STD * float(np.median(np.abs(scores - center)))
-        if not np.isfinite(scale) or scale <= 0:
+        raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
+        center = raw.quantile(0.5)
+        scale = _MAD_TO_STD * (raw - center).abs().quantile(0.5)
+        if not scale.isfinite() or scale <= 0:
             raise TrainingError(
-                f"the scores of {len(scores)} held-out good images do not vary "
+                f"the scores of {len(raw)} held-out good images do not vary "
                 f"(median {center:g}); expected different photographs"
             )
-        self.center.fill_(center)
-        self.scale.fill_(scale)
+        self.center.copy_(center)
+        self.scale.copy_(scale)
+        self.usual_kl.copy_(scores.kl.quantile(0.5))
 
-    def _windowed(self, maps: Tensor) -> Tensor:
-        window = self.settings.window
-        if window == 1:
-            return maps
-        pad = window // 2
-        return avg_pool2d(maps[:, None], window, 1, pad, count_include_pad=False)[:, 0]
+    def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
+        """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
+        maps = maps[:, None]
+        if pose is not None:
+            maps = warp(maps, inverse(pose))
+        if self.settings.window > 1:
+            window = self.settings.window
+            maps = avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
+        return maps[:, 0]
 
 
 def build_detector(config: Config) -> Detector:

@@ -15,7 +15,7 @@ from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
 from anomaly_vae.export import TOLERANCE, export_model, replace_card
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import ModelCard, Threshold, card_from_json, card_to_json
-from anomaly_vae.scoring import Detector, build_detector, score_images
+from anomaly_vae.scoring import Detector, Scores, build_detector, score_images
 
 
 def detector(kind: str = "image", **scoring: object) -> Detector:
@@ -33,6 +33,12 @@ def pictures(count: int = 3) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
+def given(errors: list[float]) -> Scores:
+    """Scores with these reconstruction errors and no KL."""
+    error = torch.tensor(errors)
+    return Scores(error, error, torch.zeros_like(error), torch.zeros(len(errors), 1, 1))
+
+
 def card(score: float = 1.0) -> ModelCard:
     limit = Threshold(score=score, anomaly_map=1.0, criterion="good-only", promise="", good=3)
     return ModelCard(
@@ -43,21 +49,32 @@ def card(score: float = 1.0) -> ModelCard:
 
 
 def test_the_score_is_the_highest_value_of_the_map() -> None:
-    scores = score_images(detector(kl_weight=0.5), pictures())
+    scores = score_images(detector("patch", kl_weight=0.5), pictures())
     torch.testing.assert_close(scores.score, scores.anomaly_map.flatten(1).amax(1))
 
 
 def test_the_top_fraction_of_the_map_is_averaged() -> None:
-    scores = score_images(detector(top_fraction=0.25), pictures())
-    highest = np.sort(scores.anomaly_map.flatten(1).numpy(), axis=1)[:, -1024:]
+    scores = score_images(detector("patch", top_fraction=0.25), pictures())
+    highest = np.sort(scores.anomaly_map.flatten(1).numpy(), axis=1)[:, -16:]
     np.testing.assert_allclose(scores.score, highest.mean(1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["image", "dense", "patch"])
+def test_the_kl_of_an_image_counts_in_its_score_but_in_no_place_of_its_map() -> None:
+    model = detector("image", kl_weight=2.0)
+    scores = score_images(model, pictures())
+    model.usual_kl.fill_(7.0)
+    raised = score_images(model, pictures())
+    torch.testing.assert_close(raised.score, scores.score)
+    torch.testing.assert_close(raised.anomaly_map, scores.anomaly_map + 14)
+    highest = scores.anomaly_map.flatten(1).amax(1)
+    torch.testing.assert_close(scores.score, highest + 2 * scores.kl)
+
+
+@pytest.mark.parametrize("kind", ["linear", "image", "dense", "patch"])
 @pytest.mark.parametrize("weight", [-0.7, 0.0, 1.0])
 def test_an_auditor_can_recompute_the_score_from_its_parts(kind: str, weight: float) -> None:
     model = detector(kind, kl_weight=weight, top_fraction=0.1, window=3)
-    model.standardise(np.array([10.0, 11.0, 13.0, 30.0]))
+    model.standardise(given([10.0, 11.0, 13.0, 30.0]))
     scores = score_images(model, pictures())
     raw = scores.reconstruction_error + weight * scores.kl
     torch.testing.assert_close(scores.score, (raw - model.center) / model.scale)
@@ -65,28 +82,30 @@ def test_an_auditor_can_recompute_the_score_from_its_parts(kind: str, weight: fl
 
 def test_center_and_scale_are_median_and_scaled_mad() -> None:
     model = detector()
-    model.standardise(np.array([1.0, 2.0, 4.0, 7.0, 100.0]))
+    model.standardise(given([1.0, 2.0, 4.0, 7.0, 100.0]))
     assert model.center.item() == 4
     assert model.scale.item() == pytest.approx(1.4826 * 3)
+    assert model.usual_kl.item() == 0
 
 
 def test_scores_that_do_not_vary_are_refused() -> None:
     with pytest.raises(TrainingError, match="do not vary"):
-        detector().standardise(np.full(5, 3.0))
+        detector().standardise(given([3.0] * 5))
 
 
 def test_the_window_averages_only_what_lies_inside_the_map() -> None:
     model = detector(window=3)
     maps = torch.arange(16.0).reshape(1, 4, 4)
-    averaged = model._windowed(maps)
+    averaged = model._placed(maps, None)
     assert averaged[0, 0, 0].item() == pytest.approx((0 + 1 + 4 + 5) / 4)
     assert averaged[0, 1, 1].item() == pytest.approx(5)
 
 
-def test_one_latent_vector_per_image_gives_every_location_its_kl() -> None:
-    error, kl = detector().parts(torch.from_numpy(pictures()))
-    assert error.shape == kl.shape == (3, 64, 64)
-    assert (kl == kl[:, :1, :1]).all()
+def test_the_parts_have_one_kl_per_latent_vector() -> None:
+    error, kl = detector("image").parts(torch.from_numpy(pictures()))
+    assert (error.shape, kl.shape) == ((3, 64, 64), (3,))
+    error, kl = detector("patch").parts(torch.from_numpy(pictures()))
+    assert error.shape == kl.shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("kind", ["image", "patch"])

@@ -94,8 +94,9 @@ def save_reconstructions(
     """Draw held-out good images, their reconstructions (pixel models) and anomaly maps.
 
     ``images`` are uint8 [N, S, S, 3]; ``reconstructions`` [N, S, S, C] in [0, 1], or None for a
-    model of features, which has none; ``maps`` [N, h, w], on one scale from 0 to the threshold.
+    model of features, which has none; ``maps`` [N, h, w], on one scale up to the threshold.
     """
+    low = min(float(np.quantile(maps, 0.01)), threshold - 1e-6)
     rows = [("input", list(images))]
     if reconstructions is not None:
         rows.append(("reconstruction", list(np.clip(reconstructions, 0, 1))))
@@ -103,10 +104,10 @@ def save_reconstructions(
     figure = Figure(figsize=(1.7 * len(images), 1.75 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(images), squeeze=False)
     for axes_row, (name, pictures) in zip(grid, rows, strict=True):
-        highest = max(threshold, 1e-6) if name == "anomaly map" else 1
+        lowest, highest = (low, threshold) if name == "anomaly map" else (0, 1)
         for axes, picture in zip(axes_row, pictures, strict=True):
             colors = "gray" if picture.shape[-1] == 1 else "inferno"
-            axes.imshow(picture, cmap=colors, vmin=0, vmax=highest)
+            axes.imshow(picture, cmap=colors, vmin=lowest, vmax=highest)
             axes.set(xticks=[], yticks=[])
         axes_row[0].set_ylabel(name)
     figure.savefig(path, dpi=110)
