@@ -1,6 +1,7 @@
 """What labelled images tell of a model: its threshold (calibrate) and its quality (evaluate)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,7 +17,7 @@ from anomaly_vae.calibration import (
     roc_threshold,
 )
 from anomaly_vae.config import ImageSettings
-from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.errors import CalibrationError, FolderError, ImageReadError
 from anomaly_vae.evaluation import ImageMetrics, PixelMetrics, image_metrics, pixel_metrics
 from anomaly_vae.export import replace_card
 from anomaly_vae.images import find_images, load_mask
@@ -64,12 +65,11 @@ def calibrate_run(
         bad_findings, bad_unreadable = _inspect_all(inspector, defective, track)
         unreadable += bad_unreadable
         bad_scores = _scores(bad_findings)
-        points = {
-            name: choose_operating_point(
-                scores, bad_scores, name, target if name == criterion else None
-            )
-            for name in get_args(Criterion)
-        }
+        points = {criterion: choose_operating_point(scores, bad_scores, criterion, target)}
+        for other in get_args(Criterion):
+            # Only for comparison: that one cannot be reached is no reason to stop.
+            with suppress(CalibrationError):
+                points.setdefault(other, choose_operating_point(scores, bad_scores, other))
         threshold = roc_threshold(points[criterion], criterion, maxima)
         classes = {"good": scores, "defective": bad_scores}
         figures.save_roc(scores, bad_scores, threshold.score, run / "roc.png")

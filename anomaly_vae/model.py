@@ -181,7 +181,8 @@ class LinearVAE(VAE):
         rows = items.flatten(1)
         # Eigenvectors of the small [N, N] matrix give those of the huge covariance.
         values, vectors = torch.linalg.eigh(rows @ rows.T)
-        count = min(self.latent_size, len(rows) - 1)
+        # As many components as images would leave no residual to estimate the variance from.
+        count = min(self.latent_size, max(1, len(rows) // 2))
         values, vectors = values.flip(0)[:count].clamp_min(1e-6), vectors.flip(1)[:, :count]
         axes, deviations = rows.T @ vectors / values.sqrt(), (values / len(rows)).sqrt()
         encoder_weight, encoder_bias = self.encoder.parameters()
@@ -192,7 +193,7 @@ class LinearVAE(VAE):
         encoder_weight[:count] = (axes / deviations).T * self.scale
         encoder_bias[self.latent_size :] = -4.0  # a narrow posterior: the latents are in use
         if self.variance == "element":
-            rest = (rows - rows @ axes @ axes.T).square().mean(0).clamp_min(1e-4)
+            rest = (rows - rows @ axes @ axes.T).square().mean(0).clamp_min(1e-2)
             self.log_variance.copy_(rest.log().reshape(self.item_shape))
 
 

@@ -47,7 +47,7 @@ def test_nothing_given_gives_the_defaults() -> None:
     assert (config.images.size, config.features.source, config.training.epochs) == (
         256,
         "resnet18",
-        20,
+        40,
     )
 
 

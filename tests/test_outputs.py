@@ -81,13 +81,6 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind")
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="cannot be used for results"):
-        prepare_folder(tmp_path, OWN)
-
-
 # --- files
 
 

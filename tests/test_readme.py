@@ -13,7 +13,7 @@ from .conftest import Command
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+LINES = [line.split(" #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 OURS = [line for line in LINES if "anomaly-vae " in line and not line.startswith("pip")]
 SLOW = ("demo", "run18")
 

@@ -49,7 +49,7 @@ def card(score: float = 1.0) -> ModelCard:
 
 
 def test_the_score_is_the_highest_value_of_the_map() -> None:
-    scores = score_images(detector("patch", kl_weight=0.5), pictures())
+    scores = score_images(detector("patch", kl_weight=0.5, top_fraction=0.0), pictures())
     torch.testing.assert_close(scores.score, scores.anomaly_map.flatten(1).amax(1))
 
 
@@ -66,7 +66,7 @@ def test_the_kl_of_an_image_counts_in_its_score_but_in_no_place_of_its_map() -> 
     raised = score_images(model, pictures())
     torch.testing.assert_close(raised.score, scores.score)
     torch.testing.assert_close(raised.anomaly_map, scores.anomaly_map + 14)
-    highest = scores.anomaly_map.flatten(1).amax(1)
+    highest = scores.anomaly_map.flatten(1).topk(41).values.mean(1)  # 1 % of 64 x 64
     torch.testing.assert_close(scores.score, highest + 2 * scores.kl)
 
 
