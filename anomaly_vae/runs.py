@@ -93,7 +93,7 @@ class TrainingSession:
             raise OutputError(f"{out}: its training is finished; give --overwrite to train anew")
         if weights and config.features.source == "pixels":
             raise ConfigError("--weights is for a trunk; features.source 'pixels' has no weights")
-        self.detector = _load_detector(out, config) if resumed else build_detector(config)
+        self.detector = load_detector(out, config) if resumed else build_detector(config)
         if isinstance(self.detector.features, TrunkFeatures) and not resumed:
             load_trunk_weights(self.detector.features, weights)
         self.images = read_images(good, config.images, workers=os.cpu_count() or 1, track=track)
@@ -277,7 +277,7 @@ def export_run(run: Path, out: Path) -> Parity:
         ExportError, OutputError: see ``export_model``.
     """
     config = saved_config(run)
-    detector = _load_detector(run, config)
+    detector = load_detector(run, config)
     card = Inspector(run / "model.onnx", device="cpu").card
     side = config.images.size
     noise = np.random.default_rng(0).random((_CHECKED_IMAGES, side, side, 3))
@@ -300,7 +300,12 @@ def saved_config(run: Path) -> Config:
     return load_config(path)
 
 
-def _load_detector(run: Path, config: Config) -> Detector:
+def load_detector(run: Path, config: Config) -> Detector:
+    """Read the trained model of a run folder.
+
+    Raises:
+        ModelFileError: ``vae.safetensors`` is missing or does not fit ``config``.
+    """
     detector = build_detector(config)
     try:
         detector.load_state_dict(load_file(run / "vae.safetensors"))
