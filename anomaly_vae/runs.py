@@ -61,9 +61,9 @@ class TrainingSummary:
     parity: Parity
     suspicious: list[tuple[str, float]]
     """The good images with the highest scores: dirty "good" folders are common."""
+    limiting: str
+    """The good image whose score is the threshold."""
     collapsed: bool
-    stopped_after: int
-    """Number of epochs."""
 
 
 class TrainingSession:
@@ -157,8 +157,8 @@ class TrainingSession:
             card,
             parity,
             [(finding.path, finding.score) for finding in ranked],
+            min(calibration, key=lambda each: abs(each.score - card.threshold.score)).path,
             self.trainer.collapsed,
-            len(self.trainer.history),
         )
 
     def _fit_alignment(self) -> None:

@@ -10,6 +10,9 @@ import sys
 from .app import app
 from .console import talk
 
+# What the base package leaves out, so that an inspection PC stays small.
+_TRAINING_PACKAGES = ("torch", "torchvision", "sklearn", "onnx", "safetensors", "matplotlib")
+
 __all__ = ["app", "main"]
 
 
@@ -45,6 +48,9 @@ def _explain(error: Exception) -> int:
         return 130
     if isinstance(error, AnomalyVAEError):
         talk.error(str(error))
+        return 2
+    if isinstance(error, ModuleNotFoundError) and error.name in _TRAINING_PACKAGES:
+        talk.error(f"this command needs {error.name}: pip install 'anomaly-vae[train]'")
         return 2
     usage = getattr(error, "format_message", None)  # a mistake in the command line
     if usage is not None:

@@ -136,6 +136,7 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
         )
     limit = summary.card.threshold
     talk.say(f"threshold {limit.score:.4g}: {limit.promise}")
+    talk.say(f"  it is the score of {summary.limiting}: if that one is not good, take it out")
     talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
     talk.say("most suspicious good images (are they good?):")
     for path, score in summary.suspicious:
