@@ -1,6 +1,7 @@
 """The commands of the line: train, calibrate, evaluate, inspect."""
 
 import json
+import textwrap
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from .console import talk
 if TYPE_CHECKING:
     from anomaly_vae.calibration import OperatingPoint
     from anomaly_vae.evaluation import ImageMetrics
+    from anomaly_vae.metadata import Threshold
     from anomaly_vae.reporting.folder import Summary
     from anomaly_vae.runs import TrainingSession, TrainingSummary
     from anomaly_vae.training import EpochRecord
@@ -135,7 +137,7 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
             "it sees; lower model.beta, or lengthen training.kl_warmup"
         )
     limit = summary.card.threshold
-    talk.say(f"threshold {limit.score:.4g}: {limit.promise}")
+    _say_threshold(limit)
     talk.say(f"  it is the score of {summary.limiting}: if that one is not good, take it out")
     talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
     talk.say("most suspicious good images (are they good?):")
@@ -168,7 +170,12 @@ def calibrate(
         talk.say("criterion          threshold  recall  false alarms  escapes  overkill")
     for name, point in result.points.items():
         talk.say(_point_row(name, point, chosen=name == criterion))
-    talk.say(f"threshold {result.threshold.score:.4g}: {result.threshold.promise}")
+    _say_threshold(result.threshold)
+
+
+def _say_threshold(limit: "Threshold") -> None:
+    text = f"threshold {limit.score:.4g}: {limit.promise}"
+    talk.say(textwrap.fill(text, 79, subsequent_indent="  "))
 
 
 def _point_row(name: str, point: "OperatingPoint", *, chosen: bool) -> str:
