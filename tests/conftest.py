@@ -1,9 +1,10 @@
 """What several tests need: drawn parts, a quickly trained run, and the command line."""
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,3 +87,18 @@ def trunk_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
     save_file(resnet18(weights=None).state_dict(), path)
     return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI only what needs the shared data or a GPU may be skipped."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("CI")
+        and not re.search("shared|GPU", str(report.longrepr))
+    ):
+        report.outcome, report.longrepr = "failed", f"{item.name} was skipped: {report.longrepr}"
+    return report
