@@ -53,6 +53,12 @@ def calibrate_run(
         CalibrationError: the scores do not support what was asked for.
         FolderError, ModelFileError: a folder or the model cannot be used.
     """
+    if defective is None and criterion in ("recall", "f1"):
+        raise CalibrationError(f"--criterion {criterion} needs examples; give --defective DIR")
+    if target is not None and criterion in ("youden", "f1") and defective is not None:
+        raise CalibrationError(
+            f"--target goes with --criterion false-alarm-rate or recall, not with {criterion}"
+        )
     model = run / "model.onnx"
     inspector = Inspector(model)
     good_findings, unreadable = _inspect_all(inspector, good, track)
@@ -116,10 +122,13 @@ def evaluate_model(
     if not overwrite:
         refuse_used(out)
     findings, unreadable = _inspect_all(inspector, test, track)
+    stray = [finding.path for finding in findings if "/" not in finding.path]
+    if stray:
+        raise FolderError(f"{test}: {stray[0]} lies in no class folder; move it into one")
     classes = np.array([finding.path.split("/")[0] for finding in findings])
     scores = _scores(findings)
     limit = inspector.card.threshold.score
-    folder = masks or test.parent / "ground_truth"
+    folder = masks or test.resolve().parent / "ground_truth"
     pixels = None
     if masks or folder.is_dir():
         pixels = _pixel_metrics(findings, classes, folder, inspector.card.images)

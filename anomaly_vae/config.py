@@ -120,7 +120,7 @@ class TrainingSettings:
     """Items in one batch: locations for `patch`, images for the other models."""
     hardest: float = Field(default=0.03, gt=0, le=1)
     """Share of each batch, the items with the largest loss, that is learned from."""
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
     """Step size of Adam at its peak."""
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
     """Share of all steps over which the weight of the KL rises from 0 to beta."""
@@ -164,6 +164,8 @@ class Config:
     def __post_init__(self) -> None:
         """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
         mistakes = []
+        if self.model.kind == "patch" and self.features.source == "pixels":
+            mistakes.append("model.kind 'patch' needs a trunk in features.source, not 'pixels'")
         if self.model.kind != "patch" and self.features.source != "pixels":
             mistakes.append(f"model.kind {self.model.kind!r} needs features.source 'pixels'")
         if self.model.kind == "image" and (self.images.size < 32 or self.images.size % 16):
@@ -171,7 +173,7 @@ class Config:
         if self.features.align and self.images.size % 4:
             mistakes.append("images.size must be a multiple of 4 for features.align")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
-            mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
+            mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
         if self.split.stopping + self.split.calibration > 0.8:
             mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
         if mistakes:

@@ -46,14 +46,19 @@ class ImageSet:
 
 
 def read_images(
-    folder: Path, settings: ImageSettings, *, workers: int, track: Track = untracked
+    folder: Path,
+    settings: ImageSettings,
+    *,
+    workers: int,
+    skip: Path | None = None,
+    track: Track = untracked,
 ) -> ImageSet:
     """Read all images below ``folder`` into memory, at the size of the model.
 
     Raises:
         FolderError: there is no such folder, or no readable image in it.
     """
-    found = list(find_images(folder))
+    found = list(find_images(folder, skip=skip))
     if not found:
         raise FolderError(
             f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"

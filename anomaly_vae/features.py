@@ -5,6 +5,7 @@ Both extractors take RGB images in [0, 1] and contain all further normalisation.
 """
 
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -184,6 +185,9 @@ def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
         WeightsError: no such file, no network, or the names or shapes do not fit.
     """
     state = _read_weights(file) if file else _download_weights(features.source)
+    # torchvision's published DenseNets carry old names, which it changes on loading.
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+    state = {old.sub(r"\1\2", name): value for name, value in state.items()}
     origin = str(file) if file else f"torchvision's weights of {features.source}"
     wanted = features.trunk.state_dict()
     # Counters of training batches: not used in evaluation, and often not stored.

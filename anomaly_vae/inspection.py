@@ -5,10 +5,12 @@ Letters: N images of a batch, S x S pixels of the square, h x w map.
 
 import ctypes
 import hashlib
+import io
 import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -153,6 +155,12 @@ def cuda_devices() -> int:
         return 0
 
 
+def preload_libraries() -> None:
+    """Load the CUDA libraries that pip has installed, if there are any, without a word."""
+    with redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+
+
 def _read(model: Path) -> bytes:
     try:
         return model.read_bytes()
@@ -179,13 +187,19 @@ def _start(data: bytes, model: Path, device: Device) -> onnxruntime.InferenceSes
     # What concerns the user is raised below; the runtime's own lines on stderr do not help him.
     onnxruntime.set_default_logger_severity(4)
     if wanted != "cpu":
-        onnxruntime.preload_dlls()
+        preload_libraries()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     available = onnxruntime.get_available_providers()
-    providers = [name for name in _PROVIDERS[wanted] if name in available]
+    # Without TF32, whose 10 bits of mantissa would move scores by far more than 1e-4.
+    providers = [
+        (name, {"use_tf32": "0"} if name == "CUDAExecutionProvider" else {})
+        for name in _PROVIDERS[wanted]
+        if name in available
+    ]
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=providers)
+        with redirect_stdout(io.StringIO()):  # the runtime prints what it tries
+            session = onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelFileError(
             f"{model}: not a usable ONNX model ({type(error).__name__}); expected the model.onnx "

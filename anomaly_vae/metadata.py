@@ -95,4 +95,9 @@ def card_from_json(text: str, *, origin: str) -> ModelCard:
             f"{origin}: its metadata do not fit this version of the program ({place}: "
             f"{first['msg']}); export it again with the version that inspects"
         ) from error
+    if card.schema_version != SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{origin}: its metadata have version {card.schema_version}, expected "
+            f"{SCHEMA_VERSION}; export it again with the version that inspects"
+        )
     return card

@@ -40,8 +40,8 @@ def find_regions(
 ) -> list[Region]:
     """Find the connected regions of the map above ``threshold``, the highest peak first.
 
-    The map [h, w] is enlarged to the photograph's proportions at its own resolution first, so
-    that boxes are not bound to the grid of the map. There is always at least one region: where
+    The map [h, w] is enlarged to the square [S, S] first, so that boxes are not bound to the grid
+    of the map. There is always at least one region: where
     nothing exceeds the threshold, the surroundings of the peak.
     """
     square = enlarged(anomaly_map, image.pixels.shape[0])

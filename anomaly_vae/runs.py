@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,6 +89,11 @@ class TrainingSession:
         if not (overwrite or resume):
             refuse_used(out)
         resumed = resume and (out / STATE / "checkpoint.safetensors").is_file()
+        if resumed and _fixed(saved_config(out)) != _fixed(config):
+            raise ConfigError(
+                f"{out}: its training began with other settings; give --resume without settings, "
+                "or --overwrite"
+            )
         if resume and not resumed and (out / "model.onnx").is_file():
             raise OutputError(f"{out}: its training is finished; give --overwrite to train anew")
         if weights and config.features.source == "pixels":
@@ -96,7 +101,9 @@ class TrainingSession:
         self.detector = load_detector(out, config) if resumed else build_detector(config)
         if isinstance(self.detector.features, TrunkFeatures) and not resumed:
             load_trunk_weights(self.detector.features, weights)
-        self.images = read_images(good, config.images, workers=os.cpu_count() or 1, track=track)
+        self.images = read_images(
+            good, config.images, workers=os.cpu_count() or 1, skip=out, track=track
+        )
         self.parts = split_parts(self.images, config.split, seed=config.training.seed)
         prepare_folder(out, RESULTS, overwrite=overwrite, resume=resume)
         (out / STATE).mkdir(exist_ok=True)
@@ -134,25 +141,36 @@ class TrainingSession:
         self.detector.eval()
         self.detector.standardise(score_images(self.detector, held_out))
         self._save_detector()
-        model = self.out / "model.onnx"
-        unset = Threshold(score=0.0, anomaly_map=0.0, criterion="unset", promise="", good=0)
+        # It becomes the run's model only with its threshold.
+        model = self.out / STATE / "model.onnx"
+        unset = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
         parity = export_model(self.detector, self._card(unset), model, held_out[:_CHECKED_IMAGES])
         inspector = Inspector(model, device="cpu" if self.device.type == "cpu" else "auto")
         inspected = inspector.inspect(self.images.folder, self.images.paths)
         findings: list[Finding] = list(
             self._track(inspected, "Scoring good images", len(self.images.paths))
         )
+        vanished = [finding.path for finding in findings if finding.verdict == "error"]
+        if vanished:
+            raise TrainingError(
+                f"{self.images.folder / vanished[0]}: can no longer be read; put it back and give "
+                "--resume"
+            )
         calibration = [
             f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
         ]
         scores = np.array([finding.score for finding in calibration])
         card = self._card(good_only_threshold(scores, map_maxima(calibration)))
         replace_card(model, card)
+        model.replace(self.out / "model.onnx")
         self._write_normals(findings)
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._draw(card, scores)
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
-        shutil.rmtree(self.out / STATE)
+        # Windows does not remove files that are open: the items may lie on disk.
+        self.trainer.training.stored = self.trainer.stopping.stored = np.empty(0)
+        (self.out / STATE / "checkpoint.safetensors").unlink(missing_ok=True)
+        shutil.rmtree(self.out / STATE, ignore_errors=True)
         return TrainingSummary(
             card,
             parity,
@@ -267,7 +285,13 @@ class TrainingSession:
         figures.save_reconstructions(shown, reconstructions, maps, limit.anomaly_map, path)
 
 
-def export_run(run: Path, out: Path) -> Parity:
+def _fixed(config: Config) -> Config:
+    """Give the settings without those that may change when a training is resumed."""
+    free = replace(config.training, epochs=1, patience=1, cache_gib=0.0)
+    return replace(config, training=free)
+
+
+def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     """Export the model of a run folder again, with the threshold it has now.
 
     The check against torch uses drawn images of smooth noise: the good images may be gone.
@@ -276,6 +300,8 @@ def export_run(run: Path, out: Path) -> Parity:
         ModelFileError: ``run`` is not a run folder, or is damaged.
         ExportError, OutputError: see ``export_model``.
     """
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: exists; choose another --out, or give --overwrite")
     config = saved_config(run)
     detector = load_detector(run, config)
     card = Inspector(run / "model.onnx", device="cpu").card

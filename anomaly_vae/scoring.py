@@ -2,12 +2,13 @@
 
     score = (R + kl_weight * KL - center) / scale
 
-R is minus log p(x | z) at z = the posterior mean, and KL that of the posterior to N(0, I), both
-in nats. At kl_weight = 1 their expectation over the posterior bounds -log p(x); at the mean of
-the posterior it is a deterministic surrogate of that bound, so that an image has one score. Both
-are means over the top_fraction of locations (at the least one) where the map is highest, so that
-a small defect is not lost among good surroundings; a model with one latent vector per image has
-one KL per image instead. ``center`` and ``scale`` are median and 1.4826 * MAD of R +
+R is minus log p(x | z) of a location, summed over its channels, at z = the posterior mean; KL is
+that of its posterior to N(0, I); both in nats. At kl_weight = 1 their expectation over the
+posterior bounds -log p(x) of a location of a patch model; at the mean of the posterior it is a
+deterministic surrogate of that bound, so that an image has one score. Both are averaged over the
+top_fraction of locations (at the least one) where the map is highest, so that a small defect is
+not lost among good surroundings; a model with one latent vector per image has one KL per image,
+which is added whole. ``center`` and ``scale`` are median and 1.4826 * MAD of R +
 kl_weight * KL over good images set aside for it.
 
 Letters: N images, S x S pixels, h x w map.

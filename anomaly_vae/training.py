@@ -130,14 +130,17 @@ class Trainer:
         self.model.eval()
 
     def resume(self) -> None:
-        """Continue from the checkpoint as if there had been no interruption."""
+        """Continue from the checkpoint, on the same kind of device as if never interrupted."""
         saved = Checkpoint.load(self.checkpoint)
         self.model.load_state_dict(saved.model)
         self.best = saved.best
         saved.restore_optimiser(self.optimiser)
         self.history = [EpochRecord(**record) for record in saved.history]
         self.rng.bit_generator.state = saved.rng
-        self.noise.set_state(saved.noise)
+        if saved.noise.shape == self.noise.get_state().shape:
+            self.noise.set_state(saved.noise)
+        else:  # begun on another kind of device, whose generator cannot go on here
+            self.noise.manual_seed(self.settings.seed + len(self.history))
 
     def _epoch(self) -> EpochRecord:
         start, number = time.perf_counter(), len(self.history) + 1

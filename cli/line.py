@@ -116,7 +116,8 @@ def train_session(session: "TrainingSession") -> None:
             _say_epoch(record, session.config.model.latent_size)
         summary = session.finish()
     except KeyboardInterrupt:
-        talk.warn(f"the best epoch so far is kept in {session.out}; give --resume to go on")
+        if session.trainer.history:
+            talk.warn(f"the best epoch so far is kept in {session.out}; give --resume to go on")
         raise
     _say_summary(summary, session.out)
 
@@ -227,11 +228,12 @@ def _say_metrics(images: "ImageMetrics", threshold: float) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Export the trained model again, checked against torch; 'train' has done so already."""
     from anomaly_vae.runs import export_run
 
-    parity = export_run(run, out)
+    parity = export_run(run, out, overwrite=overwrite)
     talk.say(f"{out}: differs from torch by {parity.largest:.1e} of a score at most")
 
 
