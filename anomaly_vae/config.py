@@ -120,7 +120,7 @@ class TrainingSettings:
     """Items in one batch: locations for `patch`, images for the other models."""
     hardest: float = Field(default=0.03, gt=0, le=1)
     """Share of each batch, the items with the largest loss, that is learned from."""
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1000)
     """Step size of Adam at its peak."""
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
     """Share of all steps over which the weight of the KL rises from 0 to beta."""
@@ -173,7 +173,7 @@ class Config:
         if self.features.align and self.images.size % 4:
             mistakes.append("images.size must be a multiple of 4 for features.align")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
-            mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
+            mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
         if self.split.stopping + self.split.calibration > 0.8:
             mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
         if mistakes:

@@ -72,7 +72,6 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     unfinished = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             file.write(data)
             file.flush()

@@ -303,6 +303,10 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     if out.exists() and not overwrite:
         raise OutputError(f"{out}: exists; choose another --out, or give --overwrite")
     config = saved_config(run)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
     detector = load_detector(run, config)
     card = Inspector(run / "model.onnx", device="cpu").card
     side = config.images.size

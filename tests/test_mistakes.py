@@ -87,7 +87,7 @@ MISTAKES = {
     TRAIN + "--group-by part(": "not a regular expression",
     TRAIN + "--group-by nothing": "does not match",
     TRAIN + "--group-by png": "1 different groups",
-    TRAIN + "--set training.learning_rate=1e38": "learning_rate = 1e.38.*less than or equal to 10",
+    TRAIN + "--set training.learning_rate=1e38": "learning_rate = 1e.38.*less than or equal to 1000",
     "train": "Missing argument",
     "train {good}": "Missing option",
     "train {good} --out {place}/out --no-such-option": "No such option",

@@ -25,7 +25,7 @@ def make(kind: str, size: int = 32, channels: int = 3, **settings: object) -> VA
     torch.manual_seed(0)
     config = Config(
         images=ImageSettings(size=size),
-        features=FeatureSettings(source="pixels"),
+        features=FeatureSettings(source="resnet18" if kind == "patch" else "pixels"),
         model=ModelSettings(kind=kind, latent_size=4, hidden_size=16, base_channels=2, **settings),
     )
     shape = (channels,) if kind == "patch" else (channels, size, size)
