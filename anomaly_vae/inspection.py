@@ -186,6 +186,7 @@ def _start(data: bytes, model: Path, device: Device) -> onnxruntime.InferenceSes
     wanted = device if device != "auto" else ("cuda" if gpus else "cpu")
     # What concerns the user is raised below; the runtime's own lines on stderr do not help him.
     onnxruntime.set_default_logger_severity(4)
+    onnxruntime.disable_telemetry_events()  # nothing leaves the machine
     if wanted != "cpu":
         preload_libraries()
     options = onnxruntime.SessionOptions()
