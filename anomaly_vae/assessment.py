@@ -20,7 +20,7 @@ from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import CalibrationError, FolderError, ImageReadError
 from anomaly_vae.evaluation import ImageMetrics, PixelMetrics, image_metrics, pixel_metrics
 from anomaly_vae.export import replace_card
-from anomaly_vae.images import find_images, load_mask
+from anomaly_vae.images import list_images, load_mask
 from anomaly_vae.inspection import Finding, Inspector, map_maxima
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
@@ -158,9 +158,7 @@ def _inspect_all(
     inspector: Inspector, folder: Path, track: Track
 ) -> tuple[list[Finding], list[str]]:
     """Inspect a folder; gives the readable findings, and the paths of the others."""
-    paths = list(find_images(folder))
-    if not paths:
-        raise FolderError(f"{folder}: holds no images")
+    paths = list_images(folder)
     findings = list(track(inspector.inspect(folder, paths), f"Scoring {folder.name}", len(paths)))
     readable = [finding for finding in findings if finding.verdict != "error"]
     if not readable:

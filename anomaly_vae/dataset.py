@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.config import ImageSettings, SplitSettings
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
-from anomaly_vae.images import EXTENSIONS, LoadedImage, find_images, load_image, read_ahead
+from anomaly_vae.images import LoadedImage, list_images, load_image, read_ahead
 from anomaly_vae.progress import Track, untracked
 
 FEWEST_GOOD_IMAGES = 20
@@ -58,21 +58,15 @@ def read_images(
     Raises:
         FolderError: there is no such folder, or no readable image in it.
     """
-    found = list(find_images(folder, skip=skip))
-    if not found:
-        raise FolderError(
-            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
-        )
+    found = list_images(folder, skip=skip)
     kept: list[tuple[str, NDArray[np.uint8], str]] = []
     unreadable: list[tuple[str, str]] = []
 
     def load(path: str) -> LoadedImage:
         return load_image(folder / path, settings)
 
-    loaded = dict(
-        read_ahead(track(found, "Reading images", len(found)), load, workers=workers, ahead=16)
-    )
-    for path, image in loaded.items():
+    tracked = track(found, "Reading images", len(found))
+    for path, image in read_ahead(tracked, load, workers=workers, ahead=16):
         if isinstance(image, ImageReadError):
             unreadable.append((path, str(image)))
         else:

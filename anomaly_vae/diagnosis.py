@@ -1,7 +1,6 @@
 """What this machine can do: versions, processors, and why a GPU is not used."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 import onnxruntime
 
 from anomaly_vae import __version__
-from anomaly_vae.inspection import cuda_devices, preload_libraries
+from anomaly_vae.inspection import cuda_devices, preload_libraries, start_session
 
 # An ONNX model of one Identity node (float [1], opset 13), so that the onnx package, which belongs
 # to the training side, is not needed to try a provider.
@@ -49,13 +48,12 @@ def _runtime() -> str:
 
 def _providers() -> Iterator[tuple[str, str]]:
     """Try each GPU provider for real: the list of available ones says nothing about it."""
-    onnxruntime.set_default_logger_severity(4)
     preload_libraries()
     for name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         if name not in onnxruntime.get_available_providers():
             yield name, "not in this build of ONNX Runtime"
             continue
-        session = onnxruntime.InferenceSession(_IDENTITY_MODEL, providers=[name])
+        session = start_session(_IDENTITY_MODEL, [name])
         runs = session.get_providers()[0] == name
         remedy = "its libraries do not load: pip install 'anomaly-vae[cuda]'"
         if name.startswith("Tensorrt"):

@@ -89,8 +89,7 @@ class PixelFeatures(FeatureExtractor):
         return images if self.color else luminance(images)
 
     def _usable(self, std: Tensor) -> Tensor:
-        smooth = avg_pool2d(std[None], 3, 1, 1, count_include_pad=False)[0]
-        return smooth.clamp_min(self._SMALLEST_STD)
+        return local_mean(std[None], 3)[0].clamp_min(self._SMALLEST_STD)
 
 
 class TrunkFeatures(FeatureExtractor):
@@ -128,19 +127,21 @@ class TrunkFeatures(FeatureExtractor):
     def raw(self, images: Tensor) -> Tensor:
         """Give the joined maps of the trunk, channels last, [N, h, w, C]."""
         maps = self.trunk((images - self.image_mean) / self.image_std)
-        joined = [self._resampled(self._averaged(maps[name])) for name in self.layers]
+        joined = [self._resampled(local_mean(maps[name], self.window)) for name in self.layers]
         return torch.cat(joined, 1).permute(0, 2, 3, 1)
-
-    def _averaged(self, maps: Tensor) -> Tensor:
-        if self.window == 1:
-            return maps
-        return avg_pool2d(maps, self.window, 1, self.window // 2, count_include_pad=False)
 
     def _resampled(self, maps: Tensor) -> Tensor:
         height, width = maps.shape[2:]
         if height > self.height and height % self.height == 0 and width % self.width == 0:
             return avg_pool2d(maps, (height // self.height, width // self.width))
         return interpolate(maps, (self.height, self.width), mode="bilinear", align_corners=False)
+
+
+def local_mean(maps: Tensor, window: int) -> Tensor:
+    """Average maps, [N, C, h, w], over ``window`` x ``window`` locations, as far as they exist."""
+    if window == 1:
+        return maps
+    return avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
 
 
 def mean_and_std(items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
@@ -154,6 +155,11 @@ def mean_and_std(items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
     mean = total / len(items)
     std = np.sqrt(np.maximum(squares / len(items) - mean**2, 0))
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def unit_range(images: Tensor) -> Tensor:
+    """Turn stored images, uint8 [N, S, S, 3], into what extractors take: [0, 1], [N, 3, S, S]."""
+    return images.permute(0, 3, 1, 2).float() / 255
 
 
 def luminance(images: Tensor) -> Tensor:

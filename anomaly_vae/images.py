@@ -69,6 +69,20 @@ def find_images(folder: Path, *, skip: Path | None = None) -> Iterator[str]:
     return _walk(folder, "", skip.resolve() if skip else None)
 
 
+def list_images(folder: Path, *, skip: Path | None = None) -> list[str]:
+    """Give all paths that ``find_images`` yields, at least one.
+
+    Raises:
+        FolderError: as ``find_images``, or there are none.
+    """
+    paths = list(find_images(folder, skip=skip))
+    if not paths:
+        raise FolderError(
+            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
+        )
+    return paths
+
+
 def _walk(folder: Path, prefix: str, skip: Path | None) -> Iterator[str]:
     try:
         with os.scandir(folder) as listing:

@@ -161,6 +161,18 @@ def preload_libraries() -> None:
         onnxruntime.preload_dlls()
 
 
+def start_session(
+    data: bytes, providers: Sequence[str | tuple[str, dict[str, str]]]
+) -> onnxruntime.InferenceSession:
+    """Load a model without the lines that the runtime itself would print, and no telemetry."""
+    onnxruntime.set_default_logger_severity(4)
+    onnxruntime.disable_telemetry_events()  # nothing leaves the machine
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    with redirect_stdout(io.StringIO()):
+        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+
+
 def _read(model: Path) -> bytes:
     try:
         return model.read_bytes()
@@ -184,13 +196,8 @@ def _start(data: bytes, model: Path, device: Device) -> onnxruntime.InferenceSes
             "'anomaly-vae doctor'"
         )
     wanted = device if device != "auto" else ("cuda" if gpus else "cpu")
-    # What concerns the user is raised below; the runtime's own lines on stderr do not help him.
-    onnxruntime.set_default_logger_severity(4)
-    onnxruntime.disable_telemetry_events()  # nothing leaves the machine
     if wanted != "cpu":
         preload_libraries()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     available = onnxruntime.get_available_providers()
     # Without TF32, whose 10 bits of mantissa would move scores by far more than 1e-4.
     providers = [
@@ -199,8 +206,7 @@ def _start(data: bytes, model: Path, device: Device) -> onnxruntime.InferenceSes
         if name in available
     ]
     try:
-        with redirect_stdout(io.StringIO()):  # the runtime prints what it tries
-            session = onnxruntime.InferenceSession(data, options, providers=providers)
+        session = start_session(data, providers)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelFileError(
             f"{model}: not a usable ONNX model ({type(error).__name__}); expected the model.onnx "

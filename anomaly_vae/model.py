@@ -57,7 +57,7 @@ def sample(posterior: Posterior, generator: torch.Generator | None) -> Tensor:
 
 
 class VAE(nn.Module):
-    """What the three models share; they differ in encoder, decoder and the shape of their items."""
+    """What all models share; they differ in encoder, decoder and the shape of their items."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -88,10 +88,10 @@ class VAE(nn.Module):
         posterior = self.encode(x)
         return self.parts(x, posterior, posterior.mean)
 
-    def sampled(self, x: Tensor, generator: torch.Generator | None) -> tuple[Parts, Posterior]:
+    def sampled(self, x: Tensor, generator: torch.Generator | None) -> Parts:
         """Give the parts at one z drawn from the posterior, as the evidence bound asks for."""
         posterior = self.encode(x)
-        return self.parts(x, posterior, sample(posterior, generator)), posterior
+        return self.parts(x, posterior, sample(posterior, generator))
 
     def parts(self, x: Tensor, posterior: Posterior, z: Tensor) -> Parts:
         """Compare ``x`` with what is decoded from ``z``."""

@@ -41,8 +41,8 @@ def find_regions(
     """Find the connected regions of the map above ``threshold``, the highest peak first.
 
     The map [h, w] is enlarged to the square [S, S] first, so that boxes are not bound to the grid
-    of the map. There is always at least one region: where
-    nothing exceeds the threshold, the surroundings of the peak.
+    of the map. There is always at least one region: where nothing exceeds the threshold, the
+    surroundings of the peak.
     """
     square = enlarged(anomaly_map, image.pixels.shape[0])
     inside = _inside(image, square.shape[0])
@@ -52,10 +52,7 @@ def find_regions(
         # Half-way between the median and the peak: the spot that stands out.
         above = (square >= (peak + np.median(square[inside])) / 2) & inside
         labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
-        above = (
-            labels
-            == labels[np.unravel_index(np.argmax(np.where(inside, square, -np.inf)), square.shape)]
-        )
+        above = labels == labels.flat[np.argmax(np.where(inside, square, -np.inf))]
     labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
     boxes = ndimage.find_objects(labels)
     regions = [

@@ -24,7 +24,7 @@ from anomaly_vae.config import Config, config_to_yaml, load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, TRAINING, read_images, split_parts
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, TrainingError
 from anomaly_vae.export import Parity, export_model, replace_card
-from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance
+from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
 from anomaly_vae.inspection import Finding, Inspector, map_maxima
 from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_bytes, write_json, write_text
@@ -165,7 +165,7 @@ class TrainingSession:
         model.replace(self.out / "model.onnx")
         self._write_normals(findings)
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
-        self._draw(card, scores)
+        self._draw(card.threshold, calibration)
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
         # Windows does not remove files that are open: the items may lie on disk.
         self.trainer.training.stored = self.trainer.stopping.stored = np.empty(0)
@@ -183,11 +183,12 @@ class TrainingSession:
         """Set the mean good image that all others are turned onto, where that helps."""
         if self.detector.alignment is not None:
             training, stopping = (
-                luminance(torch.from_numpy(self.images.pixels[self.parts == part])
-                .to(self.device).permute(0, 3, 1, 2).float() / 255)
+                torch.from_numpy(self.images.pixels[self.parts == part]).to(self.device)
                 for part in (TRAINING, STOPPING)
-            )  # fmt: skip
-            self.detector.alignment.fit(training, stopping)
+            )
+            self.detector.alignment.fit(
+                luminance(unit_range(training)), luminance(unit_range(stopping))
+            )
 
     def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.floating]:
         """Extract the raw items of a part of the images, once; see ``Items``."""
@@ -268,21 +269,24 @@ class TrainingSession:
         table = pd.DataFrame(columns)
         write_text(self.out / "normals.csv", table.to_csv(index=False, float_format="%.9g"))
 
-    def _draw(self, card: ModelCard, scores: NDArray[np.float64]) -> None:
+    def _draw(self, limit: Threshold, calibration: Sequence[Finding]) -> None:
         history = [asdict(record) for record in self.trainer.history]
         figures.save_training(history, self.out / "training.png")
-        limit = card.threshold
+        scores = np.array([finding.score for finding in calibration])
         figures.save_scores(
             {"held-out good": scores}, limit.score, self.out / "scores.png",
             title="Good images set aside for calibration",
         )  # fmt: skip
         shown = self.images.pixels[self.parts == CALIBRATION][:_SHOWN_IMAGES]
-        maps = score_images(self.detector, shown).anomaly_map.numpy()
+        maps = [each.anomaly_map for each in calibration[:_SHOWN_IMAGES]]
         reconstructions = None
         if not isinstance(self.detector.features, TrunkFeatures):
             reconstructions = reconstruct(self.detector, shown)
         path = self.out / "reconstructions.png"
-        figures.save_reconstructions(shown, reconstructions, maps, limit.anomaly_map, path)
+        figures.save_reconstructions(
+            shown, reconstructions, np.stack([m for m in maps if m is not None]),
+            limit.anomaly_map, path,
+        )  # fmt: skip
 
 
 def _fixed(config: Config) -> Config:

@@ -20,12 +20,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from anomaly_vae.alignment import Alignment, inverse, warp
 from anomaly_vae.config import Config, ScoringSettings
 from anomaly_vae.errors import TrainingError
-from anomaly_vae.features import FeatureExtractor, PixelFeatures, build_features, luminance
+from anomaly_vae.features import (
+    FeatureExtractor,
+    PixelFeatures,
+    build_features,
+    local_mean,
+    luminance,
+    unit_range,
+)
 from anomaly_vae.model import VAE, build_model
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
@@ -96,7 +102,7 @@ class Detector(nn.Module):
 
     def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give images in [0, 1], [N, 3, S, S], turned onto the mean good one, and their poses."""
-        pixels = images.permute(0, 3, 1, 2).float() / 255
+        pixels = unit_range(images)
         if self.alignment is None:
             return pixels, None
         pose = self.alignment(luminance(pixels))
@@ -125,10 +131,7 @@ class Detector(nn.Module):
         maps = maps[:, None]
         if pose is not None:
             maps = warp(maps, inverse(pose))
-        if self.settings.window > 1:
-            window = self.settings.window
-            maps = avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
-        return maps[:, 0]
+        return local_mean(maps, self.settings.window)[:, 0]
 
 
 def build_detector(config: Config) -> Detector:

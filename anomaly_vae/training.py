@@ -19,7 +19,7 @@ from anomaly_vae.checkpoint import Checkpoint
 from anomaly_vae.config import Config
 from anomaly_vae.errors import DeviceError, TrainingError
 from anomaly_vae.features import FeatureExtractor
-from anomaly_vae.model import VAE, Parts, Posterior
+from anomaly_vae.model import VAE, Parts
 
 # A latent dimension is active when its mean moves with the input by more than this variance
 # (Burda et al., Importance Weighted Autoencoders, 2016, section 5.2).
@@ -185,8 +185,7 @@ class Trainer:
             group["lr"] = group["pace"] * self.settings.learning_rate * _learning_rate(done)
         size = min(self.settings.batch_size, len(self.training))
         items = self.training.draw(self.rng.integers(len(self.training), size=size))
-        parts, _ = self._forward(self._hardest(items, beta))
-        error, kl = _per_item(parts)
+        error, kl = _per_item(self._forward(self._hardest(items, beta)))
         loss = (error + beta * kl).mean()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -201,11 +200,11 @@ class Trainer:
         if self.settings.hardest == 1:
             return items
         with torch.no_grad():
-            error, kl = _per_item(self._forward(items)[0])
+            error, kl = _per_item(self._forward(items))
         count = max(1, round(self.settings.hardest * len(items)))
         return items[(error + beta * kl).topk(count).indices]
 
-    def _forward(self, items: Tensor) -> tuple[Parts, Posterior]:
+    def _forward(self, items: Tensor) -> Parts:
         with torch.autocast(items.device.type, torch.bfloat16, enabled=items.is_cuda):
             return self.model.sampled(items, self.noise)
 

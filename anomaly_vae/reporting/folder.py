@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from anomaly_vae.errors import FolderError, ImageReadError
-from anomaly_vae.images import EXTENSIONS, find_images
+from anomaly_vae.errors import ImageReadError
+from anomaly_vae.images import list_images
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.outputs import prepare_folder
 from anomaly_vae.progress import Track, untracked
@@ -64,11 +64,7 @@ def inspect_folder(
         FolderError: ``folder`` is missing or holds no images.
         OutputError: ``out`` is not empty, or cannot be written to.
     """
-    paths = list(find_images(folder, skip=out))
-    if not paths:
-        raise FolderError(
-            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
-        )
+    paths = list_images(folder, skip=out)
     prepare_folder(out, RESULTS, overwrite=overwrite)
     threshold = inspector.card.threshold
     summary, start = Summary(), time.perf_counter()
