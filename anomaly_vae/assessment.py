@@ -170,17 +170,29 @@ def _scores(findings: Sequence[Finding]) -> NDArray[np.float64]:
     return np.array([finding.score for finding in findings])
 
 
+def read_masks(
+    paths: Sequence[str], classes: NDArray[np.str_], folder: Path, settings: ImageSettings
+) -> NDArray[np.bool_]:
+    """Read the masks of the images at ``paths``, [N, S, S]; those of class ``good`` are empty.
+
+    Raises:
+        FolderError: a mask is missing or cannot be read.
+    """
+    empty = np.zeros((settings.size, settings.size), bool)
+    return np.stack(
+        [
+            empty if name == "good" else _read_mask(path, folder, settings)
+            for path, name in zip(paths, classes, strict=True)
+        ]
+    )
+
+
 def _pixel_metrics(
     findings: Sequence[Finding], classes: NDArray[np.str_], folder: Path, settings: ImageSettings
 ) -> PixelMetrics:
-    maps, masks = [], []
-    for finding, name in zip(findings, classes, strict=True):
-        assert finding.image is not None and finding.anomaly_map is not None  # noqa: S101
-        side = finding.image.pixels.shape[0]
-        maps.append(enlarged(finding.anomaly_map, side))
-        mask = np.zeros((side, side), bool)
-        masks.append(mask if name == "good" else _read_mask(finding.path, folder, settings))
-    return pixel_metrics(np.stack(maps), np.stack(masks))
+    maps = [each.anomaly_map for each in findings if each.anomaly_map is not None]
+    masks = read_masks([each.path for each in findings], classes, folder, settings)
+    return pixel_metrics(np.stack([enlarged(each, settings.size) for each in maps]), masks)
 
 
 def _read_mask(path: str, folder: Path, settings: ImageSettings) -> NDArray[np.bool_]:

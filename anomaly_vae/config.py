@@ -48,7 +48,7 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 class ImageSettings:
     """How a photograph becomes the square that the model sees."""
 
-    size: int = Field(default=256, ge=16, le=2048)
+    size: int = Field(default=320, ge=16, le=2048)
     """Side of the square, in pixels."""
     fit: Fit = "stretch"
     """`stretch` fills the square; `letterbox` keeps the proportions and pads with black."""
@@ -70,6 +70,8 @@ class FeatureSettings:
     """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
     local_mean: OddNumber = Field(default=3, ge=1, le=15)
     """Side of the window over which feature maps are averaged, in locations (odd)."""
+    whitening: bool = True
+    """For a trunk: make its channels uncorrelated and equally strong."""
     align: bool = False
     """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
     color: bool = True
@@ -96,7 +98,7 @@ class ModelSettings:
     """`patch`: a latent vector per location; `linear`, `image`, `dense`: one per image."""
     latent_size: int = Field(default=16, ge=1, le=4096)
     """Dimensions of a latent vector."""
-    hidden_size: int = Field(default=512, ge=1, le=8192)
+    hidden_size: int = Field(default=256, ge=1, le=8192)
     """Width of the hidden layers (`patch`, `dense`)."""
     base_channels: int = Field(default=16, ge=1, le=512)
     """Channels of the first of the four convolutions, doubled at each next one (`image`)."""
@@ -138,6 +140,8 @@ class ScoringSettings:
 
     kl_weight: float = Field(default=0.01, allow_inf_nan=False)
     """Weight of the KL divergence beside the reconstruction error, by default as in the loss."""
+    per_place: bool = True
+    """Judge each place of the map by what is usual there in good images not trained on."""
     window: OddNumber = Field(default=1, ge=1, le=63)
     """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
     top_fraction: float = Field(default=0.01, ge=0, le=1)

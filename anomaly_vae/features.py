@@ -40,9 +40,9 @@ class FeatureExtractor(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, item_shape: tuple[int, ...]) -> None:
+    def __init__(self, item_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()
-        self.item_shape = item_shape
+        self.item_shape, self.map_shape = item_shape, map_shape
         self.register_buffer("mean", torch.zeros(item_shape))
         self.register_buffer("std", torch.ones(item_shape))
 
@@ -57,10 +57,6 @@ class FeatureExtractor(nn.Module):
     def standardised(self, items: Tensor) -> Tensor:
         """Standardise items that ``raw`` gave."""
         return (items - self.mean) / self.std
-
-    def restored(self, items: Tensor) -> Tensor:
-        """Undo ``standardised``."""
-        return items * self.std + self.mean
 
     def fit(self, items: NDArray[np.floating]) -> None:
         """Learn mean and standard deviation from raw training items, [B, *item_shape]."""
@@ -81,12 +77,16 @@ class PixelFeatures(FeatureExtractor):
     _SMALLEST_STD = 0.01
 
     def __init__(self, settings: FeatureSettings, size: int) -> None:
-        super().__init__((3 if settings.color else 1, size, size))
+        super().__init__((3 if settings.color else 1, size, size), (size, size))
         self.color = settings.color
 
     def raw(self, images: Tensor) -> Tensor:
         """Give the pixels, [N, 3 or 1, S, S]."""
         return images if self.color else luminance(images)
+
+    def restored(self, items: Tensor) -> Tensor:
+        """Undo ``standardised``."""
+        return items * self.std + self.mean
 
     def _usable(self, std: Tensor) -> Tensor:
         return local_mean(std[None], 3)[0].clamp_min(self._SMALLEST_STD)
@@ -96,11 +96,19 @@ class TrunkFeatures(FeatureExtractor):
     """Layers of a frozen torchvision trunk, joined at the resolution of the second of them.
 
     Each layer is averaged over a small window first, so that a location knows its surroundings
-    (as in PatchCore, Roth et al., CVPR 2022).
+    (as in PatchCore, Roth et al., CVPR 2022). Then the channels are decorrelated and made equally
+    strong: defects show in directions in which good parts hardly vary (Rippel et al., ICPR 2020),
+    which a squared error over correlated channels would drown.
     """
 
     image_mean: Tensor
     image_std: Tensor
+    whitening: Tensor
+    """[C, C], from standardised channels to whitened ones."""
+    # Added to the variances of the principal components of channels of variance 1: what is below
+    # is rounding, not signal.
+    _SMALLEST_VARIANCE = 0.01
+    _WHITENING_ITEMS = 100_000
 
     def __init__(self, settings: FeatureSettings, size: int) -> None:
         trunk = _build_trunk(settings.source)
@@ -111,10 +119,12 @@ class TrunkFeatures(FeatureExtractor):
         shapes = [tuple(maps[layer].shape) for layer in layers]
         if any(len(shape) != 4 for shape in shapes):
             raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
-        super().__init__((sum(shape[1] for shape in shapes),))
+        height, width = shapes[min(1, len(shapes) - 1)][2:]
+        super().__init__((sum(shape[1] for shape in shapes),), (height, width))
         self.source, self.layers, self.window = settings.source, layers, settings.local_mean
-        self.height, self.width = shapes[min(1, len(shapes) - 1)][2:]
         self.trunk = extractor
+        self.whitened = settings.whitening
+        self.register_buffer("whitening", torch.eye(*self.item_shape * 2))
         self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).reshape(3, 1, 1), False)
         for parameter in self.trunk.parameters():
@@ -130,11 +140,28 @@ class TrunkFeatures(FeatureExtractor):
         joined = [self._resampled(local_mean(maps[name], self.window)) for name in self.layers]
         return torch.cat(joined, 1).permute(0, 2, 3, 1)
 
+    def standardised(self, items: Tensor) -> Tensor:
+        """Standardise, and whiten if the settings say so, items that ``raw`` gave."""
+        items = super().standardised(items)
+        return items @ self.whitening if self.whitened else items
+
+    def fit(self, items: NDArray[np.floating]) -> None:
+        """Learn mean, standard deviation and whitening from raw training items, [B, C]."""
+        super().fit(items)
+        if self.whitened:
+            every = math.ceil(len(items) / self._WHITENING_ITEMS)
+            rows = torch.from_numpy(items[::every]).to(self.mean.device).float()
+            rows = super().standardised(rows)
+            variances, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
+            # Symmetric (ZCA): a whitened channel still resembles the one it came from.
+            scale = (variances.clamp_min(0) + self._SMALLEST_VARIANCE).rsqrt()
+            self.whitening.copy_(axes * scale @ axes.T)
+
     def _resampled(self, maps: Tensor) -> Tensor:
-        height, width = maps.shape[2:]
-        if height > self.height and height % self.height == 0 and width % self.width == 0:
-            return avg_pool2d(maps, (height // self.height, width // self.width))
-        return interpolate(maps, (self.height, self.width), mode="bilinear", align_corners=False)
+        (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.map_shape
+        if height > wanted_height and height % wanted_height == 0 and width % wanted_width == 0:
+            return avg_pool2d(maps, (height // wanted_height, width // wanted_width))
+        return interpolate(maps, self.map_shape, mode="bilinear", align_corners=False)
 
 
 def local_mean(maps: Tensor, window: int) -> Tensor:

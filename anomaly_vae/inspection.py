@@ -43,9 +43,9 @@ class Outputs(NamedTuple):
     score: NDArray[np.float32]
     """[N]"""
     reconstruction_error: NDArray[np.float32]
-    """[N], nats"""
+    """[N], in usual spreads of its place (see the formula in the card)"""
     kl: NDArray[np.float32]
-    """[N], nats"""
+    """[N], in the same unit"""
     anomaly_map: NDArray[np.float32]
     """[N, h, w], in the unit of the score"""
 

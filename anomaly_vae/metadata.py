@@ -47,9 +47,9 @@ class ModelCard:
     """Kind of VAE, latent size, likelihood and beta."""
     kl_weight: float
     center: float
-    """Median of the raw scores of the good images set aside, in nats."""
+    """Median of reconstruction_error + kl_weight * kl of the good images set aside."""
     scale: float
-    """1.4826 times their median absolute deviation, in nats."""
+    """1.4826 times their median absolute deviation."""
     threshold: Threshold
     training_images: int
     training_fingerprint: str
@@ -58,7 +58,10 @@ class ModelCard:
     created: str
     """Date and time of the export, ISO 8601, UTC."""
     formula: str = "score = (reconstruction_error + kl_weight * kl - center) / scale"
-    unit: str = "robust standard deviations of good images; reconstruction_error and kl in nats"
+    unit: str = (
+        "score: robust standard deviations of good images; reconstruction_error and kl: nats, less "
+        "what is usual at their place and divided by its spread (unless scoring.per_place is off)"
+    )
     schema_version: int = SCHEMA_VERSION
 
     def with_threshold(self, threshold: Threshold) -> "ModelCard":

@@ -62,6 +62,7 @@ class VAE(nn.Module):
     encoder: nn.Module
     decoder: nn.Module
     channel_dim = -1
+    kl_per_location = False
 
     def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -142,6 +143,8 @@ class PatchVAE(VAE):
     at inspection. Being told apart from its neighbours only by the features, a location that
     is normal anywhere on the part is normal everywhere.
     """
+
+    kl_per_location = True
 
     def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__(settings, item_shape)

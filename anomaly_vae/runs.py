@@ -30,7 +30,13 @@ from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_bytes, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
-from anomaly_vae.scoring import Detector, build_detector, reconstruct, score_images
+from anomaly_vae.scoring import (
+    Detector,
+    build_detector,
+    parts_of_images,
+    reconstruct,
+    score_images,
+)
 from anomaly_vae.training import EpochRecord, Items, Trainer, select_device
 
 STATE = ".state"
@@ -138,7 +144,8 @@ class TrainingSession:
     def finish(self) -> TrainingSummary:
         """Standardise and calibrate on the images set aside for it, export, draw the figures."""
         held_out = self.images.pixels[self.parts == CALIBRATION]
-        self.detector.eval()
+        stopping = self.images.pixels[self.parts == STOPPING]
+        self.detector.learn_places(*parts_of_images(self.detector, stopping))
         self.detector.standardise(score_images(self.detector, held_out))
         self._save_detector()
         # It becomes the run's model only with its threshold.

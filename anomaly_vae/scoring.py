@@ -3,9 +3,13 @@
     score = (R + kl_weight * KL - center) / scale
 
 R is minus log p(x | z) of a location, summed over its channels, at z = the posterior mean; KL is
-that of its posterior to N(0, I); both in nats. At kl_weight = 1 their expectation over the
+that of its posterior to N(0, I). In nats, and at kl_weight = 1, their expectation over the
 posterior bounds -log p(x) of a location of a patch model; at the mean of the posterior it is a
-deterministic surrogate of that bound, so that an image has one score. Both are averaged over the
+deterministic surrogate of that bound, so that an image has one score.
+
+Good parts vary more in some places than in others, so each place is judged by its own: from R
+and from KL their usual value there is subtracted, and both are divided by the usual spread of
+R + kl_weight * KL there, known from good images not trained on. Then they are averaged over the
 top_fraction of locations (at the least one) where the map is highest, so that a small defect is
 not lost among good surroundings; a model with one latent vector per image has one KL per image,
 which is added whole. ``center`` and ``scale`` are median and 1.4826 * MAD of R +
@@ -14,6 +18,7 @@ kl_weight * KL over good images set aside for it.
 Letters: N images, S x S pixels, h x w map.
 """
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +41,7 @@ from anomaly_vae.model import VAE, build_model
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD_TO_STD = 1.4826
+_BATCH = 16
 
 
 class Scores(NamedTuple):
@@ -44,9 +50,9 @@ class Scores(NamedTuple):
     score: Tensor
     """[N], in robust standard deviations of good images."""
     reconstruction_error: Tensor
-    """[N], in nats."""
+    """[N], in usual spreads of its place."""
     kl: Tensor
-    """[N], in nats."""
+    """[N], in the same unit."""
     anomaly_map: Tensor
     """[N, h, w], in the unit of ``score``."""
 
@@ -56,7 +62,12 @@ class Detector(nn.Module):
 
     center: Tensor
     scale: Tensor
+    usual_error: Tensor
+    """[h, w], in nats."""
     usual_kl: Tensor
+    """[h, w], or one number where an image has one KL, in nats."""
+    spread: Tensor
+    """[h, w], in nats."""
 
     def __init__(
         self,
@@ -70,19 +81,29 @@ class Detector(nn.Module):
         self.settings = settings
         self.register_buffer("center", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("usual_kl", torch.zeros(()))
+        places = features.map_shape
+        self.register_buffer("usual_error", torch.zeros(places))
+        self.register_buffer("usual_kl", torch.zeros(places if model.kl_per_location else ()))
+        self.register_buffer("spread", torch.ones(places))
 
     def forward(self, images: Tensor) -> Scores:
         """Score images, uint8 [N, S, S, 3] RGB."""
-        error, kl = self.parts(images)
+        return self.join(*self.parts(images))
+
+    def join(self, error: Tensor, kl: Tensor) -> Scores:
+        """Make scores of what ``parts`` gave."""
         weight = self.settings.kl_weight
-        # The KL of a whole image says nothing about places: its usual value stands in the map.
-        one_per_image = kl.dim() == 1
-        joined = error + weight * (self.usual_kl if one_per_image else kl)
+        error = (error - self.usual_error) / self.spread
+        if self.model.kl_per_location:
+            kl = (kl - self.usual_kl) / self.spread
+            joined = error + weight * kl
+        else:  # the KL of a whole image says nothing about places
+            kl = (kl - self.usual_kl) / self.spread.mean()
+            joined = error
         count = max(1, round(self.settings.top_fraction * joined[0].numel()))
         where = joined.flatten(1).topk(count).indices
         error = error.flatten(1).gather(1, where).mean(1)
-        if not one_per_image:
+        if self.model.kl_per_location:
             kl = kl.flatten(1).gather(1, where).mean(1)
         return Scores(
             (error + weight * kl - self.center) / self.scale,
@@ -108,8 +129,20 @@ class Detector(nn.Module):
         pose = self.alignment(luminance(pixels))
         return warp(pixels, pose), pose
 
+    def learn_places(self, error: Tensor, kl: Tensor) -> None:
+        """Learn what is usual at each place from the ``parts`` of good images not trained on."""
+        if not self.model.kl_per_location:
+            self.usual_kl.copy_(kl.quantile(0.5))
+        elif self.settings.per_place:
+            self.usual_kl.copy_(_smooth(kl.mean(0)))
+        if self.settings.per_place:
+            joined = error + self.settings.kl_weight * kl if self.model.kl_per_location else error
+            self.usual_error.copy_(_smooth(error.mean(0)))
+            # A few images say little about a single place: what all places say counts as much.
+            self.spread.copy_(_smooth(joined.std(0, correction=0)) + joined.std(correction=0))
+
     def standardise(self, scores: Scores) -> None:
-        """Set center, scale and the usual KL from the scores of good images not trained on.
+        """Set center and scale from the scores of good images that nothing else was learned from.
 
         Raises:
             TrainingError: the scores are all the same, or not finite.
@@ -124,7 +157,6 @@ class Detector(nn.Module):
             )
         self.center.copy_(center)
         self.scale.copy_(scale)
-        self.usual_kl.copy_(scores.kl.quantile(0.5))
 
     def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
         """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
@@ -147,16 +179,14 @@ def build_detector(config: Config) -> Detector:
     return Detector(features, model, config.scoring, alignment)
 
 
-def score_images(detector: Detector, images: NDArray[np.uint8], *, batch_size: int = 16) -> Scores:
+def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:
     """Score any number of images, uint8 [N, S, S, 3]; the results are on the CPU."""
-    device = detector.center.device
-    detector.eval()
-    with torch.no_grad():
-        batches = [
-            detector(torch.from_numpy(images[begin : begin + batch_size]).to(device))
-            for begin in range(0, len(images), batch_size)
-        ]
-    return Scores(*(torch.cat(column).cpu() for column in zip(*batches, strict=True)))
+    return Scores(*_in_batches(detector, detector, images))
+
+
+def parts_of_images(detector: Detector, images: NDArray[np.uint8]) -> list[Tensor]:
+    """Give ``Detector.parts`` of any number of images, uint8 [N, S, S, 3], on the CPU."""
+    return _in_batches(detector, detector.parts, images)
 
 
 def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -171,3 +201,20 @@ def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.flo
             pixels = warp(pixels, inverse(pose))
     shown: NDArray[np.float32] = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return shown
+
+
+def _in_batches(
+    detector: Detector, compute: Callable[[Tensor], Iterable[Tensor]], images: NDArray[np.uint8]
+) -> list[Tensor]:
+    detector.eval()
+    with torch.no_grad():
+        batches = [
+            compute(torch.from_numpy(images[begin : begin + _BATCH]).to(detector.center.device))
+            for begin in range(0, len(images), _BATCH)
+        ]
+    return [torch.cat(column).cpu() for column in zip(*batches, strict=True)]
+
+
+def _smooth(values: Tensor) -> Tensor:
+    """Average values of places, [h, w], with their neighbours': parts never lie quite alike."""
+    return local_mean(values[None, None], 3)[0, 0]

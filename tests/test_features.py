@@ -7,6 +7,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torchvision.models import WeightsEnum, resnet18
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -67,7 +68,7 @@ def test_default_layers_are_the_last_at_strides_4_8_16(
 ) -> None:
     features = trunk(128, source=source)
     assert (features.layers, features.item_shape) == (layers, (channels,))
-    assert features(images(1, 128)).shape == (1, features.height, features.width, channels)
+    assert features(images(1, 128)).shape == (1, *features.map_shape, channels)
 
 
 def test_a_trunk_computes_what_torchvision_computes() -> None:
@@ -204,10 +205,37 @@ def test_mean_and_std_are_those_of_numpy() -> None:
     np.testing.assert_allclose(std, values.std(0), rtol=1e-6)
 
 
+def correlated_rows() -> NDArray[np.float32]:
+    """Rows of 448 channels that all share one strong direction."""
+    rng = np.random.default_rng(0)
+    common, own = rng.normal(size=(2000, 1)), rng.normal(size=(2000, 448))
+    return (5 + 3 * (common + own)).astype(np.float32)
+
+
 def test_each_channel_of_a_trunk_is_standardised() -> None:
-    features = trunk()
-    rows = np.random.default_rng(0).normal(5, 3, (500, 448)).astype(np.float32)
+    features, rows = trunk(whitening=False), correlated_rows()
     features.fit(rows)
     given = features.standardised(torch.from_numpy(rows))
     np.testing.assert_allclose(given, (rows - rows.mean(0)) / rows.std(0), atol=1e-4)
-    torch.testing.assert_close(features.restored(given), torch.from_numpy(rows))
+
+
+def test_the_channels_of_a_trunk_are_whitened() -> None:
+    features, rows = trunk(), correlated_rows()
+    features.fit(rows)
+    given = features.standardised(torch.from_numpy(rows)).numpy()
+    standardised = (rows - rows.mean(0)) / rows.std(0)
+    # The common direction, half of all variance before, is as strong as any other after.
+    before, after = (np.linalg.eigvalsh(np.cov(each.T)) for each in (standardised, given))
+    assert before[-1] > 100
+    np.testing.assert_allclose(after, before / (before + 0.01), atol=2e-3)
+    # Symmetric: every channel still resembles itself most.
+    resemblance = standardised.T @ given / len(given)
+    assert (resemblance.argmax(1) == np.arange(448)).all()
+
+
+def test_whitening_looks_at_a_part_of_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrunkFeatures, "_WHITENING_ITEMS", 700)
+    features, rows = trunk(), correlated_rows()
+    features.fit(rows)
+    given = features.standardised(torch.from_numpy(rows)).numpy()
+    assert np.linalg.eigvalsh(np.cov(given[::3].T))[-1] == pytest.approx(1, abs=0.05)

@@ -15,7 +15,13 @@ from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
 from anomaly_vae.export import TOLERANCE, export_model, replace_card
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import ModelCard, Threshold, card_from_json, card_to_json
-from anomaly_vae.scoring import Detector, Scores, build_detector, score_images
+from anomaly_vae.scoring import (
+    Detector,
+    Scores,
+    build_detector,
+    parts_of_images,
+    score_images,
+)
 
 
 def detector(kind: str = "image", **scoring: object) -> Detector:
@@ -62,18 +68,43 @@ def test_the_top_fraction_of_the_map_is_averaged() -> None:
 def test_the_kl_of_an_image_counts_in_its_score_but_in_no_place_of_its_map() -> None:
     model = detector("image", kl_weight=2.0)
     scores = score_images(model, pictures())
-    model.usual_kl.fill_(7.0)
-    raised = score_images(model, pictures())
-    torch.testing.assert_close(raised.score, scores.score)
-    torch.testing.assert_close(raised.anomaly_map, scores.anomaly_map + 14)
     highest = scores.anomaly_map.flatten(1).topk(41).values.mean(1)  # 1 % of 64 x 64
     torch.testing.assert_close(scores.score, highest + 2 * scores.kl)
+
+
+@pytest.mark.parametrize("kind", ["image", "patch"])
+def test_each_place_is_judged_by_what_is_usual_there(kind: str) -> None:
+    model = detector(kind, kl_weight=0.5)
+    error, kl = parts_of_images(model, pictures(6))
+    model.learn_places(error, kl)
+    joined = error + 0.5 * kl if kind == "patch" else error
+    here = (slice(None), slice(2, 5), slice(4, 7))  # the neighbours of place 3, 5, and itself
+    torch.testing.assert_close(model.usual_error[3, 5], error[here].mean())
+    usual_kl = kl[here].mean() if kind == "patch" else kl.quantile(0.5)
+    torch.testing.assert_close(
+        model.usual_kl[3, 5] if kind == "patch" else model.usual_kl, usual_kl
+    )
+    spread = joined[here].std(0, correction=0).mean() + joined.std(correction=0)
+    torch.testing.assert_close(model.spread[3, 5], spread)
+    expected = (error[:, 3, 5] - model.usual_error[3, 5]) / model.spread[3, 5]
+    if kind == "patch":
+        expected += 0.5 * (kl[:, 3, 5] - model.usual_kl[3, 5]) / model.spread[3, 5]
+    given_map = score_images(model, pictures(6)).anomaly_map
+    torch.testing.assert_close(given_map[:, 3, 5], expected)
+
+
+def test_places_may_count_alike() -> None:
+    model = detector("patch", per_place=False)
+    before = score_images(model, pictures())
+    model.learn_places(*parts_of_images(model, pictures(6)))
+    torch.testing.assert_close(score_images(model, pictures()), before)
 
 
 @pytest.mark.parametrize("kind", ["linear", "image", "dense", "patch"])
 @pytest.mark.parametrize("weight", [-0.7, 0.0, 1.0])
 def test_an_auditor_can_recompute_the_score_from_its_parts(kind: str, weight: float) -> None:
     model = detector(kind, kl_weight=weight, top_fraction=0.1, window=3)
+    model.learn_places(*parts_of_images(model, pictures(4)))
     model.standardise(given([10.0, 11.0, 13.0, 30.0]))
     scores = score_images(model, pictures())
     raw = scores.reconstruction_error + weight * scores.kl
@@ -85,7 +116,6 @@ def test_center_and_scale_are_median_and_scaled_mad() -> None:
     model.standardise(given([1.0, 2.0, 4.0, 7.0, 100.0]))
     assert model.center.item() == 4
     assert model.scale.item() == pytest.approx(1.4826 * 3)
-    assert model.usual_kl.item() == 0
 
 
 def test_scores_that_do_not_vary_are_refused() -> None:
@@ -111,6 +141,7 @@ def test_the_parts_have_one_kl_per_latent_vector() -> None:
 @pytest.mark.parametrize("kind", ["image", "patch"])
 def test_the_exported_model_computes_what_torch_computes(kind: str, tmp_path: Path) -> None:
     model = detector(kind, window=3, top_fraction=0.05)
+    model.learn_places(*parts_of_images(model, pictures(4)))
     parity = export_model(model, card(), tmp_path / "model.onnx", pictures(6))
     assert parity.images == 6
     assert parity.largest <= TOLERANCE

@@ -1,0 +1,310 @@
+"""Measures how well defects are found, and writes ``detection.md`` and ``ablation.md``.
+
+    python reports/detection.py DATA WEIGHTS.safetensors [--peers PYTHON] [--only REGEX]
+
+DATA holds data sets in the layout of MVTec AD (``bottle``, ``screw``, ``elpv``); WEIGHTS fill a
+ResNet-18. Drawn parts join them. PYTHON is that of an environment with anomalib.
+
+A cell is one method on one data set with one seed. It is measured once and kept in
+``cells.json`` with a digest of the code that it depends on: the command can be stopped and goes
+on, and what was measured with older code is marked until ``--fresh`` measures it anew.
+"""
+
+import hashlib
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import typer
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import anomaly_vae
+from anomaly_vae.assessment import read_masks
+from anomaly_vae.config import Config, load_config
+from anomaly_vae.dataset import STOPPING, read_images, split_parts
+from anomaly_vae.evaluation import image_metrics, pixel_metrics
+from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
+from anomaly_vae.images import list_images
+from anomaly_vae.inspection import Inspector
+from anomaly_vae.regions import enlarged
+from anomaly_vae.runs import load_detector, saved_config
+from anomaly_vae.scoring import parts_of_images
+
+HERE = Path(__file__).parent
+CELLS = HERE / "cells.json"
+SETS = ("bottle", "screw", "elpv", "drawn")
+# Whatever changes a score is in these.
+CODE = ("images", "dataset", "alignment", "features", "model", "training", "scoring", "runs")
+KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
+NEIGHBOUR_SHARE = 0.02
+
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of a table."""
+
+    name: str
+    measure: Callable[[Path, int, Path], Cell]
+    """Gives the figures on a data set, for a seed, with the weights of a trunk."""
+    seeds: int
+    sources: tuple[Path, ...]
+    """The code that the figures depend on."""
+
+
+def vae(settings: tuple[str, ...], data: Path, seed: int, weights: Path) -> Cell:
+    """Train with the command that a user types, and measure the exported model."""
+    pixels = "features.source=pixels" in settings
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
+        command = [
+            str(Path(sys.executable).with_name("anomaly-vae")), "train", str(data / "train/good"),
+            "--out", str(run), "--seed", str(seed), "--device", "cpu",
+        ]  # fmt: skip
+        command += [] if pixels else ["--weights", str(weights)]
+        command += [word for setting in settings for word in ("--set", setting)]
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        cell: Cell = {"training_seconds": time.perf_counter() - begin}
+        model = run / "model.onnx"
+        inspector = Inspector(model, device="cpu")
+        paths = list_images(data / "test")
+        list(inspector.inspect(data / "test", paths[:8]))  # warm
+        begin = time.perf_counter()
+        findings = list(inspector.inspect(data / "test", paths))
+        cell["images_per_second"] = len(paths) / (time.perf_counter() - begin)
+        limit = inspector.card.threshold.score
+        scores = np.array([finding.score for finding in findings])
+        maps = np.stack([each.anomaly_map for each in findings if each.anomaly_map is not None])
+        cell |= metrics(data, paths, scores, maps, limit)
+        if not settings:
+            cell["cost"] = cost(model, run, data)
+            cell["model_mib"] = model.stat().st_size / 2**20
+            cell["trunk_mib"] = weights.stat().st_size / 2**20
+            cell["kl_auroc"] = kl_share(run, data, seed)
+    return cell
+
+
+def metrics(
+    data: Path, paths: list[str], scores: NDArray[Any], maps: NDArray[Any], limit: float = np.inf
+) -> Cell:
+    """Measure scores and maps with the same code, whoever computed them."""
+    classes = np.array([path.split("/")[0] for path in paths])
+    image = image_metrics(scores, classes, limit)
+    worst = np.argsort(scores)
+    cell: Cell = {
+        "auroc": image.auroc, "average_precision": image.average_precision, "f1": image.best_f1,
+        "misses": [paths[i] for i in worst if classes[i] != "good"][:10],
+        "false_alarms": [paths[i] for i in worst[::-1] if classes[i] == "good"][:10],
+    }  # fmt: skip
+    if np.isfinite(limit):
+        cell |= {"escapes": image.escapes, "overkill": image.overkill}
+    if (data / "ground_truth").is_dir():
+        settings = replace(Config().images, size=256)
+        masks = read_masks(paths, classes, data / "ground_truth", settings)
+        pixel = pixel_metrics(np.stack([enlarged(each, 256) for each in maps]), masks)
+        cell |= {"pixel_auroc": pixel.auroc, "pro": pixel.pro}
+    return cell
+
+
+def kl_share(run: Path, data: Path, seed: int) -> dict[str, float]:
+    """AUROC of the same model with other weights of the KL; nothing is trained again."""
+    config = saved_config(run)
+    detector = load_detector(run, config)
+    good = read_images(data / "train/good", config.images)
+    stopping = good.pixels[split_parts(good, config.split, seed=seed) == STOPPING]
+    test = read_images(data / "test", config.images)
+    usual, parts = parts_of_images(detector, stopping), parts_of_images(detector, test.pixels)
+    classes = np.array([path.split("/")[0] for path in test.paths])
+
+    def auroc(weight: float, share_of_error: float = 1.0) -> float:
+        detector.settings = replace(config.scoring, kl_weight=weight)
+        detector.learn_places(share_of_error * usual[0], usual[1])
+        scores = detector.join(share_of_error * parts[0], parts[1])
+        return image_metrics(scores.score.numpy(), classes, np.inf).auroc
+
+    return {f"{weight:g}": auroc(weight) for weight in KL_WEIGHTS} | {"alone": auroc(1.0, 0.0)}
+
+
+class TrunkAlone(nn.Module):
+    """From stored images to the maps of the trunk, and nothing else."""
+
+    def __init__(self, features: TrunkFeatures) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Give the maps of the used layers of images, uint8 [N, S, S, 3]."""
+        features = self.features
+        pixels = (unit_range(images) - features.image_mean) / features.image_std
+        return list(features.trunk(pixels).values())
+
+
+def cost(model: Path, run: Path, data: Path) -> float:
+    """Ratio of the exported model's time to that of its trunk alone; medians of turns."""
+    config = saved_config(run)
+    features = load_detector(run, config).features
+    if not isinstance(features, TrunkFeatures):
+        raise TypeError("only a model of a trunk has a trunk")
+    images = read_images(data / "test", config.images).pixels[:8]
+    program = torch.onnx.export(
+        TrunkAlone(features).eval(), (torch.from_numpy(images),), dynamo=True, verbose=False,
+        opset_version=18, input_names=["images"],
+    )  # fmt: skip
+    if program is None:
+        raise RuntimeError("the trunk was not exported")
+    sessions = [
+        onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"])
+        for each in (model.read_bytes(), program.model_proto.SerializeToString())
+    ]
+    times: list[list[float]] = [[], []]
+    for _turn in range(12):
+        for session, taken in zip(sessions, times, strict=True):
+            begin = time.perf_counter()
+            session.run(None, {"images": images})
+            taken.append(time.perf_counter() - begin)
+    whole, trunk = (statistics.median(taken[2:]) for taken in times)
+    return whole / trunk
+
+
+def nearest_neighbour(data: Path, seed: int, weights: Path) -> Cell:
+    """Distance to the nearest of 2 % of all locations of good images, drawn at random."""
+    config = load_config(None, ["features.whitening=false"])
+    features = build_features(config.features, config.images.size)
+    if isinstance(features, TrunkFeatures):
+        load_trunk_weights(features, weights)
+    features.eval()
+
+    def items(folder: Path) -> tuple[list[str], Iterator[Tensor]]:
+        images = read_images(folder, config.images)
+        batches = (images.pixels[i : i + 16] for i in range(0, len(images.pixels), 16))
+        return images.paths, (features.raw(unit_range(torch.from_numpy(b))) for b in batches)
+
+    rng = np.random.default_rng(seed)
+    begin = time.perf_counter()
+    with torch.no_grad():
+        bank = []
+        for batch in items(data / "train/good")[1]:
+            rows = batch.flatten(0, 2)
+            bank.append(rows[rng.permutation(len(rows))[: round(NEIGHBOUR_SHARE * len(rows))]])
+        memory = torch.cat(bank)
+        features.fit(memory.numpy())
+        memory = features.standardised(memory)
+        seconds = time.perf_counter() - begin
+        paths, batches = items(data / "test")
+        begin = time.perf_counter()
+        maps = torch.cat(
+            [
+                torch.cdist(features.standardised(each).flatten(0, 2), memory)
+                .amin(1)
+                .reshape(each.shape[:3])
+                for each in batches
+            ]
+        ).numpy()
+    cell: Cell = {
+        "training_seconds": seconds,
+        "images_per_second": len(paths) / (time.perf_counter() - begin),
+    }
+    return cell | metrics(data, paths, maps.max((1, 2)), maps)
+
+
+def peer(python: Path, name: str, data: Path, seed: int, weights: Path) -> Cell:
+    """Fit and predict with anomalib; see ``peer.py``."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out.npz"
+        command = [python, HERE / "peer.py", name, data, weights, out, str(seed)]
+        subprocess.run(command, check=True, capture_output=True)
+        with np.load(out) as given:
+            cell: Cell = {
+                "training_seconds": float(given["fit_seconds"]),
+                "images_per_second": float(given["images_per_second"]),
+            }
+            paths = [str(path) for path in given["paths"]]
+            return cell | metrics(data, paths, given["scores"], given["maps"])
+
+
+def methods(peers: Path | None) -> list[Method]:
+    """Name everything that is measured, the default first."""
+    package = Path(anomaly_vae.__file__).parent
+    ours = tuple(package / f"{name}.py" for name in CODE)
+    variants: dict[str, tuple[tuple[str, ...], int]] = {
+        "VAE on a trunk (default)": ((), 3),
+        "autoencoder on a trunk (beta = 0)": (("model.beta=0", "scoring.kl_weight=0"), 3),
+        "VAE on pixels": (("features.source=pixels",), 3),
+        "without whitening": (("features.whitening=false",), 1),
+        "all places alike": (("scoring.per_place=false",), 1),
+        "images of 256 pixels": (("images.size=256",), 1),
+        "images of 384 pixels": (("images.size=384",), 1),
+        "hidden layers of 512": (("model.hidden_size=512",), 1),
+        "latent size 64": (("model.latent_size=64",), 1),
+        "beta 1": (("model.beta=1",), 1),
+        "hardest 10 %": (("training.hardest=0.1",), 1),
+        "no mining": (("training.hardest=1",), 1),
+        "maximum of the map": (("scoring.top_fraction=0",), 1),
+        "mean of the map": (("scoring.top_fraction=1",), 1),
+    }
+    rows = [
+        Method(name, partial(vae, settings), seeds, ours)
+        for name, (settings, seeds) in variants.items()
+    ]
+    rows.append(Method("nearest neighbour, 2 % of all locations", nearest_neighbour, 1, ours[:4]))
+    if peers:
+        source = (HERE / "peer.py",)
+        rows.append(Method("PaDiM (anomalib)", partial(peer, peers, "padim"), 1, source))
+        rows.append(
+            Method("PatchCore, 1 % (anomalib)", partial(peer, peers, "patchcore"), 1, source)
+        )
+    return rows
+
+
+def main(
+    data: Path,
+    weights: Path,
+    peers: Annotated[Path | None, typer.Option(help="Python with anomalib.")] = None,
+    only: Annotated[str, typer.Option(help="Measure only cells like 'METHOD | SET | SEED'.")] = "",
+    fresh: Annotated[bool, typer.Option(help="Measure anew what has older code.")] = False,
+) -> None:
+    """Measure what is missing; the tables are then written by ``tables.py``."""
+    cells: dict[str, Cell] = json.loads(CELLS.read_text()) if CELLS.is_file() else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = Path(scratch) / "drawn"
+        command = [str(Path(sys.executable).with_name("anomaly-vae")), "samples", str(drawn)]
+        subprocess.run(command, check=True, capture_output=True)
+        for method in methods(peers):
+            code = digest(method.sources)
+            for name in SETS:
+                for seed in range(method.seeds):
+                    key = f"{method.name} | {name} | {seed}"
+                    known = cells.get(key)
+                    if not re.search(only, key) or (
+                        known and not (fresh and known["code"] != code)
+                    ):
+                        continue
+                    folder = drawn if name == "drawn" else data / name
+                    cells[key] = method.measure(folder, seed, weights) | {"code": code}
+                    CELLS.write_text(json.dumps(cells, indent=1) + "\n")
+                    typer.echo(f"{key}: image AUROC {cells[key]['auroc']:.4f}")
+
+
+def digest(sources: tuple[Path, ...]) -> str:
+    """Identify code by its content."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    typer.run(main)
