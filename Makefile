@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint report-detection clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -17,6 +17,10 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# DATA: folder of data sets, WEIGHTS: of a ResNet-18, PEERS: Python with anomalib (optional).
+report-detection: .venv/ready
+	$(BIN)/python reports/detection.py $(DATA) $(WEIGHTS) $(if $(PEERS),--peers $(PEERS))
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml

@@ -70,8 +70,8 @@ class FeatureSettings:
     """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
     local_mean: OddNumber = Field(default=3, ge=1, le=15)
     """Side of the window over which feature maps are averaged, in locations (odd)."""
-    whitening: bool = True
-    """For a trunk: make its channels uncorrelated and equally strong."""
+    components: int = Field(default=256, ge=0)
+    """Principal components of a trunk's channels, made equally strong (0: its channels)."""
     align: bool = False
     """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
     color: bool = True
@@ -82,8 +82,8 @@ class FeatureSettings:
 class SplitSettings:
     """How the good images are divided, once, before anything is looked at."""
 
-    stopping: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of the good images on which early stopping decides."""
+    stopping: float = Field(default=0.2, gt=0, lt=0.5)
+    """Share of the good images that decide when to stop, and say what is usual at each place."""
     calibration: float = Field(default=0.2, gt=0, lt=0.5)
     """Share of the good images that standardise the score and set the threshold."""
     group_by: Pattern = ""

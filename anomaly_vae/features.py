@@ -33,33 +33,34 @@ _HEADS = ("classifier", "fc", "head", "heads")  # what torchvision calls the lay
 class FeatureExtractor(nn.Module):
     """Images in, items for the VAE out, standardised by what ``fit`` has learned.
 
-    An item is what one latent vector describes: the channels of one location [C] of a trunk, or
-    all pixels [C, S, S]. ``mean`` and ``std`` have the shape of an item; 0 and 1 until ``fit``.
+    An item is what one latent vector describes: the principal components [C] at one location of
+    a trunk, or all pixels [C, S, S]. It is made of a raw item, of which ``mean`` and ``std`` have
+    the shape; 0 and 1 until ``fit``.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, item_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
+    def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()
-        self.item_shape, self.map_shape = item_shape, map_shape
-        self.register_buffer("mean", torch.zeros(item_shape))
-        self.register_buffer("std", torch.ones(item_shape))
+        self.raw_shape, self.item_shape, self.map_shape = raw_shape, raw_shape, map_shape
+        self.register_buffer("mean", torch.zeros(raw_shape))
+        self.register_buffer("std", torch.ones(raw_shape))
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the standardised items, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
         return self.standardised(self.raw(images))
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the items before standardising."""
+        """Give the raw items, [N, …, *raw_shape]."""
         raise NotImplementedError
 
     def standardised(self, items: Tensor) -> Tensor:
-        """Standardise items that ``raw`` gave."""
+        """Make items of raw ones."""
         return (items - self.mean) / self.std
 
     def fit(self, items: NDArray[np.floating]) -> None:
-        """Learn mean and standard deviation from raw training items, [B, *item_shape]."""
+        """Learn mean and standard deviation from raw training items, [B, *raw_shape]."""
         mean, std = mean_and_std(items)
         self.mean.copy_(mean)
         self.std.copy_(self._usable(std))
@@ -96,17 +97,17 @@ class TrunkFeatures(FeatureExtractor):
     """Layers of a frozen torchvision trunk, joined at the resolution of the second of them.
 
     Each layer is averaged over a small window first, so that a location knows its surroundings
-    (as in PatchCore, Roth et al., CVPR 2022). Then the channels are decorrelated and made equally
-    strong: defects show in directions in which good parts hardly vary (Rippel et al., ICPR 2020),
-    which a squared error over correlated channels would drown.
+    (as in PatchCore, Roth et al., CVPR 2022). Then the principal components of the channels are
+    made equally strong: defects show in directions in which good parts hardly vary (Rippel et
+    al., ICPR 2020), which a squared error over correlated channels would drown.
     """
 
     image_mean: Tensor
     image_std: Tensor
-    whitening: Tensor
-    """[C, C], from standardised channels to whitened ones."""
-    # Added to the variances of the principal components of channels of variance 1: what is below
-    # is rounding, not signal.
+    components: Tensor
+    """[raw channels, C], from standardised channels to whitened components."""
+    # Added to the variances of the components, of channels of variance 1: what is below is
+    # rounding, not signal.
     _SMALLEST_VARIANCE = 0.01
     _WHITENING_ITEMS = 100_000
 
@@ -123,8 +124,10 @@ class TrunkFeatures(FeatureExtractor):
         super().__init__((sum(shape[1] for shape in shapes),), (height, width))
         self.source, self.layers, self.window = settings.source, layers, settings.local_mean
         self.trunk = extractor
-        self.whitened = settings.whitening
-        self.register_buffer("whitening", torch.eye(*self.item_shape * 2))
+        self.whitened = settings.components > 0
+        if self.whitened:
+            self.item_shape = (min(settings.components, *self.raw_shape),)
+            self.register_buffer("components", torch.eye(self.raw_shape[0], self.item_shape[0]))
         self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).reshape(3, 1, 1), False)
         for parameter in self.trunk.parameters():
@@ -141,21 +144,22 @@ class TrunkFeatures(FeatureExtractor):
         return torch.cat(joined, 1).permute(0, 2, 3, 1)
 
     def standardised(self, items: Tensor) -> Tensor:
-        """Standardise, and whiten if the settings say so, items that ``raw`` gave."""
-        items = super().standardised(items)
-        return items @ self.whitening if self.whitened else items
+        """Make items, [..., C], of raw ones: standardised channels, or whitened components."""
+        if not self.whitened:
+            return super().standardised(items)
+        return (items - self.mean) @ (self.components / self.std[:, None])
 
     def fit(self, items: NDArray[np.floating]) -> None:
-        """Learn mean, standard deviation and whitening from raw training items, [B, C]."""
+        """Learn mean, standard deviation and components from raw training items, [B, C]."""
         super().fit(items)
         if self.whitened:
             every = math.ceil(len(items) / self._WHITENING_ITEMS)
             rows = torch.from_numpy(items[::every]).to(self.mean.device).float()
             rows = super().standardised(rows)
             variances, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
-            # Symmetric (ZCA): a whitened channel still resembles the one it came from.
+            (kept,) = self.item_shape
             scale = (variances.clamp_min(0) + self._SMALLEST_VARIANCE).rsqrt()
-            self.whitening.copy_(axes * scale @ axes.T)
+            self.components.copy_((axes * scale).flip(1)[:, :kept])
 
     def _resampled(self, maps: Tensor) -> Tensor:
         (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.map_shape

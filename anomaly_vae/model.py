@@ -126,13 +126,16 @@ class VAE(nn.Module):
         return kl_divergence(posterior).sum(-1)
 
     def _gaussian(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Split the decoder's output into mean and log-variance, or add the learned one."""
+        """Split the decoder's output into mean and log-variance, or add the learned one.
+
+        A learned log-variance keeps its own small shape: bounding it costs nothing then.
+        """
         if self._decodes_variance:
             mean, log_variance = output.chunk(2, self.channel_dim)
         elif self.variance == "unit":
-            return output, torch.zeros_like(output)
+            return output, torch.zeros((), device=output.device)
         else:
-            mean, log_variance = output, self.log_variance.expand_as(output)
+            mean, log_variance = output, self.log_variance
         return mean, _bounded(log_variance, *_OUTPUT_RANGE)
 
 

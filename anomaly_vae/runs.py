@@ -207,10 +207,10 @@ class TrainingSession:
             batch = torch.from_numpy(images[begin : begin + _EXTRACTION_BATCH]).to(self.device)
             with torch.no_grad():
                 raw = features.raw(self.detector.aligned(batch)[0])
-            values = raw.reshape(-1, *features.item_shape).cpu().numpy()
+            values = raw.reshape(-1, *features.raw_shape).cpu().numpy()
             per_image = len(values) // len(batch)
             if items is None:
-                items = self._allocate(part, (len(images) * per_image, *features.item_shape))
+                items = self._allocate(part, (len(images) * per_image, *features.raw_shape))
             items[begin * per_image : begin * per_image + len(values)] = values
         assert items is not None  # noqa: S101 - no part of a split is empty
         if standardise:

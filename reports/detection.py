@@ -18,15 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import onnx
 import onnxruntime
+import tables
 import torch
 import typer
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ SETS = ("bottle", "screw", "elpv", "drawn")
 CODE = ("images", "dataset", "alignment", "features", "model", "training", "scoring", "runs")
 KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 NEIGHBOUR_SHARE = 0.02
+WORKERS = 2
 
 Cell = dict[str, Any]
 
@@ -101,7 +102,11 @@ def vae(settings: tuple[str, ...], data: Path, seed: int, weights: Path) -> Cell
 
 
 def metrics(
-    data: Path, paths: list[str], scores: NDArray[Any], maps: NDArray[Any], limit: float = np.inf
+    data: Path,
+    paths: Sequence[str],
+    scores: NDArray[Any],
+    maps: NDArray[Any],
+    limit: float = np.inf,
 ) -> Cell:
     """Measure scores and maps with the same code, whoever computed them."""
     classes = np.array([path.split("/")[0] for path in paths])
@@ -126,9 +131,9 @@ def kl_share(run: Path, data: Path, seed: int) -> dict[str, float]:
     """AUROC of the same model with other weights of the KL; nothing is trained again."""
     config = saved_config(run)
     detector = load_detector(run, config)
-    good = read_images(data / "train/good", config.images)
+    good = read_images(data / "train/good", config.images, workers=WORKERS)
     stopping = good.pixels[split_parts(good, config.split, seed=seed) == STOPPING]
-    test = read_images(data / "test", config.images)
+    test = read_images(data / "test", config.images, workers=WORKERS)
     usual, parts = parts_of_images(detector, stopping), parts_of_images(detector, test.pixels)
     classes = np.array([path.split("/")[0] for path in test.paths])
 
@@ -161,7 +166,7 @@ def cost(model: Path, run: Path, data: Path) -> float:
     features = load_detector(run, config).features
     if not isinstance(features, TrunkFeatures):
         raise TypeError("only a model of a trunk has a trunk")
-    images = read_images(data / "test", config.images).pixels[:8]
+    images = read_images(data / "test", config.images, workers=WORKERS).pixels[:8]
     program = torch.onnx.export(
         TrunkAlone(features).eval(), (torch.from_numpy(images),), dynamo=True, verbose=False,
         opset_version=18, input_names=["images"],
@@ -184,14 +189,14 @@ def cost(model: Path, run: Path, data: Path) -> float:
 
 def nearest_neighbour(data: Path, seed: int, weights: Path) -> Cell:
     """Distance to the nearest of 2 % of all locations of good images, drawn at random."""
-    config = load_config(None, ["features.whitening=false"])
+    config = load_config(None, ["features.components=0"])
     features = build_features(config.features, config.images.size)
     if isinstance(features, TrunkFeatures):
         load_trunk_weights(features, weights)
     features.eval()
 
-    def items(folder: Path) -> tuple[list[str], Iterator[Tensor]]:
-        images = read_images(folder, config.images)
+    def items(folder: Path) -> tuple[Sequence[str], Iterator[Tensor]]:
+        images = read_images(folder, config.images, workers=WORKERS)
         batches = (images.pixels[i : i + 16] for i in range(0, len(images.pixels), 16))
         return images.paths, (features.raw(unit_range(torch.from_numpy(b))) for b in batches)
 
@@ -227,7 +232,7 @@ def peer(python: Path, name: str, data: Path, seed: int, weights: Path) -> Cell:
     """Fit and predict with anomalib; see ``peer.py``."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out.npz"
-        command = [python, HERE / "peer.py", name, data, weights, out, str(seed)]
+        command = [str(each) for each in (python, HERE / "peer.py", name, data, weights, out, seed)]
         subprocess.run(command, check=True, capture_output=True)
         with np.load(out) as given:
             cell: Cell = {
@@ -246,7 +251,8 @@ def methods(peers: Path | None) -> list[Method]:
         "VAE on a trunk (default)": ((), 3),
         "autoencoder on a trunk (beta = 0)": (("model.beta=0", "scoring.kl_weight=0"), 3),
         "VAE on pixels": (("features.source=pixels",), 3),
-        "without whitening": (("features.whitening=false",), 1),
+        "without whitening": (("features.components=0",), 1),
+        "all 448 components": (("features.components=448",), 1),
         "all places alike": (("scoring.per_place=false",), 1),
         "images of 256 pixels": (("images.size=256",), 1),
         "images of 384 pixels": (("images.size=384",), 1),
@@ -279,7 +285,7 @@ def main(
     only: Annotated[str, typer.Option(help="Measure only cells like 'METHOD | SET | SEED'.")] = "",
     fresh: Annotated[bool, typer.Option(help="Measure anew what has older code.")] = False,
 ) -> None:
-    """Measure what is missing; the tables are then written by ``tables.py``."""
+    """Measure what is missing, and write the tables."""
     cells: dict[str, Cell] = json.loads(CELLS.read_text()) if CELLS.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         drawn = Path(scratch) / "drawn"
@@ -299,6 +305,7 @@ def main(
                     cells[key] = method.measure(folder, seed, weights) | {"code": code}
                     CELLS.write_text(json.dumps(cells, indent=1) + "\n")
                     typer.echo(f"{key}: image AUROC {cells[key]['auroc']:.4f}")
+    tables.main()
 
 
 def digest(sources: tuple[Path, ...]) -> str:

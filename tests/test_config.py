@@ -44,11 +44,8 @@ def refusal(tmp_path: Path, text: str, *assignments: str) -> str:
 def test_nothing_given_gives_the_defaults() -> None:
     config = load_config()
     assert config == Config()
-    assert (config.images.size, config.features.source, config.training.epochs) == (
-        256,
-        "resnet18",
-        40,
-    )
+    expected = (320, "resnet18", 40)
+    assert (config.images.size, config.features.source, config.training.epochs) == expected
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
@@ -65,11 +62,11 @@ def test_the_source_of_features_chooses_the_preset(tmp_path: Path) -> None:
 
 def test_a_file_wins_over_the_preset_and_an_assignment_over_the_file(tmp_path: Path) -> None:
     path = written(
-        tmp_path, "features: {source: pixels}\nimages: {size: 64}\nsplit: {stopping: 0.2}"
+        tmp_path, "features: {source: pixels}\nimages: {size: 64}\nsplit: {stopping: 0.3}"
     )
     config = load_config(path, ["images.size=96", "training.epochs=3", "training.epochs=4"])
     assert config.images.size == 96
-    assert config.split.stopping == 0.2
+    assert config.split.stopping == 0.3
     assert config.training.epochs == 4
     assert config.model.kind == PIXELS["model"]["kind"]
 

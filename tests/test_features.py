@@ -67,8 +67,9 @@ def test_default_layers_are_the_last_at_strides_4_8_16(
     source: str, layers: tuple[str, ...], channels: int
 ) -> None:
     features = trunk(128, source=source)
-    assert (features.layers, features.item_shape) == (layers, (channels,))
-    assert features(images(1, 128)).shape == (1, *features.map_shape, channels)
+    assert (features.layers, features.raw_shape) == (layers, (channels,))
+    assert features.item_shape == (min(channels, 256),)
+    assert features(images(1, 128)).shape == (1, *features.map_shape, *features.item_shape)
 
 
 def test_a_trunk_computes_what_torchvision_computes() -> None:
@@ -102,7 +103,7 @@ def test_rows_are_standardised_like_maps() -> None:
     with torch.no_grad():
         maps = features(images(1))
         rows = features.standardised(features.raw(images(1)).reshape(-1, 448))
-    torch.testing.assert_close(maps.reshape(-1, 448), rows)
+    torch.testing.assert_close(maps.reshape(-1, 256), rows)
 
 
 def test_a_channel_that_never_varies_does_not_divide_by_zero() -> None:
@@ -213,24 +214,21 @@ def correlated_rows() -> NDArray[np.float32]:
 
 
 def test_each_channel_of_a_trunk_is_standardised() -> None:
-    features, rows = trunk(whitening=False), correlated_rows()
+    features, rows = trunk(components=0), correlated_rows()
     features.fit(rows)
     given = features.standardised(torch.from_numpy(rows))
     np.testing.assert_allclose(given, (rows - rows.mean(0)) / rows.std(0), atol=1e-4)
 
 
-def test_the_channels_of_a_trunk_are_whitened() -> None:
-    features, rows = trunk(), correlated_rows()
+def test_the_strongest_components_of_a_trunk_are_made_equally_strong() -> None:
+    features, rows = trunk(components=40), correlated_rows()
     features.fit(rows)
     given = features.standardised(torch.from_numpy(rows)).numpy()
     standardised = (rows - rows.mean(0)) / rows.std(0)
-    # The common direction, half of all variance before, is as strong as any other after.
-    before, after = (np.linalg.eigvalsh(np.cov(each.T)) for each in (standardised, given))
-    assert before[-1] > 100
-    np.testing.assert_allclose(after, before / (before + 0.01), atol=2e-3)
-    # Symmetric: every channel still resembles itself most.
-    resemblance = standardised.T @ given / len(given)
-    assert (resemblance.argmax(1) == np.arange(448)).all()
+    before = np.linalg.eigvalsh(np.cov(standardised.T))[::-1][:40]
+    assert before[0] > 100  # the common direction has half of all variance
+    expected = np.diag(before / (before + 0.01))
+    np.testing.assert_allclose(np.cov(given.T), expected, atol=2e-3)
 
 
 def test_whitening_looks_at_a_part_of_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,4 +236,4 @@ def test_whitening_looks_at_a_part_of_many_items(monkeypatch: pytest.MonkeyPatch
     features, rows = trunk(), correlated_rows()
     features.fit(rows)
     given = features.standardised(torch.from_numpy(rows)).numpy()
-    assert np.linalg.eigvalsh(np.cov(given[::3].T))[-1] == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(given[::3].var(0), 1, atol=0.05)

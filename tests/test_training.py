@@ -33,7 +33,7 @@ def trainer(path: Path, *, beta: float = 1.0, training: NDArray[np.float16] | No
         training=Settings(**{**defaults, **settings}),
     )
     torch.manual_seed(config.training.seed)
-    features = FeatureExtractor((4,))
+    features = FeatureExtractor((4,), (1, 1))
     stored = rows(500) if training is None else training
     return Trainer(
         build_model(config.model, (4,)),
@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
 
 
 def test_items_are_standardised_when_they_are_drawn() -> None:
-    features = FeatureExtractor((4,))
+    features = FeatureExtractor((4,), (1, 1))
     features.mean.fill_(3.0)
     items = Items(np.full((3, 4), 5, np.float16), features, CPU)
     assert torch.equal(items.draw(np.array([0, 2])), torch.full((2, 4), 2.0))
