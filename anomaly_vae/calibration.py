@@ -1,9 +1,11 @@
-"""From scores to the threshold: ROC analysis, or a limit from good images alone.
+"""ROC analysis: from the scores of good and defective images to the threshold.
 
-An image fails if and only if its score is above the threshold.
+An image fails if and only if its score is above the threshold; with a review band, it is reviewed
+if its score is above the lower limit and not above the threshold.
 """
 
-import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,13 +14,76 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.good_only import finite, good_only_limit
+from anomaly_vae.intervals import CONFIDENCE, Rate, rate
 from anomaly_vae.metadata import Threshold
 
-Criterion = Literal["youden", "f1", "false-alarm-rate", "recall"]
+Criterion = Literal["youden", "f1", "cost", "false-alarm-rate", "recall"]
 Floats = NDArray[np.floating]
 
-DEFAULT_FALSE_ALARM_RATE = 0.01
-_DEFAULT_TARGETS = {"false-alarm-rate": DEFAULT_FALSE_ALARM_RATE, "recall": 0.99}
+_RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What wrong verdicts cost, in any one currency."""
+
+    escape: float
+    """Cost of one defective part that passes."""
+    overkill: float
+    """Cost of one good part that fails."""
+    defect_rate: float
+    """Share of defective parts in production, which test folders do not tell."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no cost or no share.
+
+        Raises:
+            CalibrationError: a number is out of range.
+        """
+        if not (0 <= self.escape < np.inf and 0 <= self.overkill < np.inf):
+            raise CalibrationError(
+                f"--cost-escape {self.escape:g}, --cost-overkill {self.overkill:g}: expected "
+                "numbers of 0 or more"
+            )
+        if not 0 < self.defect_rate < 1:
+            raise CalibrationError(
+                f"--defect-rate {self.defect_rate:g}: expected a share between 0 and 1"
+            )
+
+    def per_part(self, recall: float, false_alarm_rate: float) -> float:
+        """Give the expected cost of wrong verdicts per part inspected."""
+        escapes = self.defect_rate * (1 - recall)
+        return self.escape * escapes + self.overkill * (1 - self.defect_rate) * false_alarm_rate
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a threshold is to do best."""
+
+    criterion: Criterion = "youden"
+    target: float | None = None
+    """The share to reach: false-alarm-rate (default 0.01) or recall (default 0.99)."""
+    costs: Costs | None = None
+    """For the criterion ``cost``."""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            CalibrationError: a target or costs are missing, superfluous or out of range.
+        """
+        if self.target is not None and self.criterion not in ("false-alarm-rate", "recall"):
+            raise CalibrationError(
+                "--target goes with --criterion false-alarm-rate or recall, not with "
+                f"{self.criterion}"
+            )
+        if self.target is not None and not 0 <= self.target <= 1:
+            raise CalibrationError(f"--target {self.target:g}: expected a share between 0 and 1")
+        if (self.criterion == "cost") != (self.costs is not None):
+            raise CalibrationError(
+                "--criterion cost goes with --cost-escape, --cost-overkill and --defect-rate"
+            )
 
 
 @dataclass(frozen=True)
@@ -43,63 +108,32 @@ class OperatingPoint:
         """Share of the good images that fail."""
         return self.overkill / self.good
 
-
-def good_only_limit(scores: Floats, rate: float | None = None) -> tuple[float, float]:
-    """Limit that a new good image exceeds with at most the probability ``rate``.
-
-    The k-th smallest of the n scores, [n], with k = ceil((n + 1) (1 - rate)): the split-conformal
-    limit, valid for any distribution as long as new images come from the same one (Vovk, Gammerman
-    and Shafer, Algorithmic Learning in a Random World, 2005). ``rate`` is 0.01 by default, or
-    1 / (n + 1) where n images cannot support that. Gives the limit and the rate.
-
-    Raises:
-        CalibrationError: n images cannot support the rate, or a score is not finite.
-    """
-    ordered, count = np.sort(_finite(scores, "good")), len(scores)
-    lowest = 1 / (count + 1)
-    if rate is None:
-        rate = max(DEFAULT_FALSE_ALARM_RATE, lowest)
-    if not 0 < rate < 1:
-        raise CalibrationError(f"a false-alarm rate of {rate:g}: expected more than 0, less than 1")
-    rank = math.ceil((count + 1) * (1 - rate) - 1e-9)
-    if rank > count:
-        raise CalibrationError(
-            f"a false-alarm rate of {rate:g} cannot be promised from {count} good images; "
-            f"expected {math.ceil(1 / rate - 1 - 1e-9)} or more, or a rate of {lowest:.2g} or more"
-        )
-    return float(ordered[max(rank, 1) - 1]), rate
+    def rates(self) -> tuple[Rate, Rate]:
+        """Give recall and false-alarm rate with their intervals."""
+        found = self.defective - self.escapes
+        return rate(found, self.defective), rate(self.overkill, self.good)
 
 
-def good_only_threshold(scores: Floats, map_maxima: Floats, rate: float | None = None) -> Threshold:
-    """Set both limits from held-out good images alone; ``map_maxima`` are their highest values."""
-    limit, rate = good_only_limit(scores, rate)
-    return Threshold(
-        score=limit,
-        anomaly_map=good_only_limit(map_maxima, rate)[0],
-        criterion="good-only",
-        promise=(
-            f"at most 1 good image in {math.floor(1 / rate + 1e-9)} is rejected on average, "
-            f"from {len(scores)} held-out good images"
-        ),
-        good=len(scores),
-    )
+def operating_point(good: Floats, defective: Floats, threshold: float) -> OperatingPoint:
+    """Count what a threshold does."""
+    escapes, overkill = int((defective <= threshold).sum()), int((good > threshold).sum())
+    return OperatingPoint(threshold, escapes, overkill, len(good), len(defective))
 
 
-def choose_operating_point(
-    good: Floats, defective: Floats, criterion: Criterion, target: float | None = None
-) -> OperatingPoint:
-    """Choose the threshold on the ROC curve that fulfils ``criterion`` best.
+def choose_operating_point(good: Floats, defective: Floats, goal: Goal) -> OperatingPoint:
+    """Choose the threshold on the ROC curve that fulfils ``goal`` best.
 
     ``youden``: the largest recall - false-alarm rate (Youden 1950); ``f1``: the largest F1;
-    ``false-alarm-rate``: the largest recall with at most ``target`` false alarms; ``recall``: the
-    fewest false alarms with a recall of at least ``target``. The threshold is the midpoint between
-    the two neighbouring scores, so that it does not lie on an image it was chosen with.
+    ``cost``: the lowest expected cost per part; ``false-alarm-rate``: the largest recall with at
+    most ``target`` false alarms; ``recall``: the fewest false alarms with a recall of at least
+    ``target``. The threshold is the midpoint between the two neighbouring scores, so that it does
+    not lie on an image it was chosen with.
 
     Raises:
         CalibrationError: a class is missing, a score is not finite, or no threshold separates
             anything (all scores are the same).
     """
-    good, defective = _finite(good, "good"), _finite(defective, "defective")
+    good, defective = finite(good, "good"), finite(defective, "defective")
     labels = np.r_[np.zeros(len(good)), np.ones(len(defective))]
     scores = np.r_[good, defective]
     if np.ptp(scores) == 0:
@@ -108,70 +142,129 @@ def choose_operating_point(
             "more varied good images"
         )
     alarms, recalls, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    # The first point is (0, 0) at an infinite threshold; the last calls everything defective.
-    alarms, recalls, thresholds = alarms[1:], recalls[1:], thresholds[1:]
-    best = _best_point(alarms, recalls, len(good), len(defective), criterion, target)
-    below = scores[scores < thresholds[best]]
+    if goal.criterion != "cost":
+        # The first point, at an infinite threshold, calls nothing defective: useless, but cheap.
+        alarms, recalls, thresholds = alarms[1:], recalls[1:], thresholds[1:]
+    best = _CHOICES[goal.criterion](alarms, recalls, len(good), len(defective), goal)
+    highest = min(float(thresholds[best]), scores.max() + np.ptp(scores) / len(scores))
+    below = scores[scores < highest]
     # The ROC rejects scores >= its threshold; ours lies between that score and the next lower.
-    lower = below.max() if len(below) else thresholds[best] - np.ptp(scores) / len(scores)
-    limit = float((thresholds[best] + lower) / 2)
-    return OperatingPoint(
-        threshold=limit,
-        escapes=int((defective <= limit).sum()),
-        overkill=int((good > limit).sum()),
-        good=len(good),
-        defective=len(defective),
-    )
+    lower = below.max() if len(below) else highest - np.ptp(scores) / len(scores)
+    return operating_point(good, defective, float((highest + lower) / 2))
 
 
-def roc_threshold(point: OperatingPoint, criterion: Criterion, map_maxima: Floats) -> Threshold:
+def threshold_interval(good: Floats, defective: Floats, goal: Goal) -> tuple[float, float]:
+    """Give the interval in which the chosen threshold would lie with other images.
+
+    Stratified percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapter 13): both classes are drawn again with replacement, 500 times, and the threshold chosen
+    anew. Draws from which none can be chosen are left out.
+
+    Raises:
+        CalibrationError: none can be chosen from the images themselves.
+    """
+    rng = np.random.default_rng(0)
+    chosen = [choose_operating_point(good, defective, goal).threshold]
+    for _draw in range(_RESAMPLES):
+        again = rng.choice(good, len(good)), rng.choice(defective, len(defective))
+        with suppress(CalibrationError):
+            chosen.append(choose_operating_point(*again, goal).threshold)
+    low, high = np.quantile(chosen, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def roc_threshold(point: OperatingPoint, criterion: str, map_maxima: Floats) -> Threshold:
     """Make the threshold of an operating point; ``map_maxima`` are those of the good images."""
     return Threshold(
         score=point.threshold,
         anomaly_map=good_only_limit(map_maxima)[0],
         criterion=criterion,
-        promise=(
-            f"{point.escapes} of {point.defective} defective images escaped and {point.overkill} "
-            f"of {point.good} good ones were rejected, among the images it was chosen on"
-        ),
+        promise=_counts(point),
         good=point.good,
         defective=point.defective,
     )
 
 
-def _best_point(
-    alarms: Floats,
-    recalls: Floats,
-    good: int,
-    defective: int,
-    criterion: Criterion,
-    target: float | None,
-) -> int:
-    """Index of the best point of a ROC curve; among equals the one with the fewest alarms."""
-    if criterion == "youden":
-        return int(np.argmax(recalls - alarms))
-    if criterion == "f1":
-        found = recalls * defective
-        return int(np.argmax(2 * found / (found + alarms * good + defective)))
-    goal = _DEFAULT_TARGETS[criterion] if target is None else target
-    if not 0 <= goal <= 1:
-        raise CalibrationError(f"--target {goal:g}: expected a share between 0 and 1")
-    if criterion == "recall":
-        return int(np.argmax(recalls >= goal))
-    allowed = np.flatnonzero(alarms <= goal + 1e-12)
+def review_threshold(
+    good: Floats, defective: Floats, map_maxima: Floats, *, recall: float, false_alarm_rate: float
+) -> Threshold:
+    """Set two limits: so few defects pass, and so few good images fail; between is for people.
+
+    ``recall`` is the share of the defective images that shall not pass, ``false_alarm_rate`` the
+    share of good ones that may fail. Where one threshold does both there is no band.
+
+    Raises:
+        CalibrationError: see ``choose_operating_point``.
+    """
+    lower = choose_operating_point(good, defective, Goal("recall", recall))
+    upper = choose_operating_point(good, defective, Goal("false-alarm-rate", false_alarm_rate))
+    both = (lower.threshold + upper.threshold) / 2
+    band = lower.threshold < upper.threshold
+    point = upper if band else operating_point(good, defective, both)
+    settled = roc_threshold(point, "review", map_maxima)
+    if not band:
+        promise = f"one threshold does both, so there is no review band: {settled.promise}"
+        return Threshold(**{**vars(settled), "promise": promise})
+    passing, reviewed = rate(lower.escapes, lower.defective), lower.overkill - upper.overkill
+    promise = (
+        f"{_share(passing)} defective images pass, {_share(upper.rates()[1])} good ones fail, and "
+        f"{reviewed} good and {upper.escapes - lower.escapes} defective ones are for review, among "
+        "the images it was chosen on"
+    )
+    return Threshold(**{**vars(settled), "review": lower.threshold, "promise": promise})
+
+
+def _counts(point: OperatingPoint) -> str:
+    escaped = rate(point.escapes, point.defective)
+    return (
+        f"{_share(escaped)} defective images escaped and {_share(point.rates()[1])} good ones were "
+        "rejected, among the images it was chosen on"
+    )
+
+
+def _share(part: Rate) -> str:
+    return f"{part.count} of {part.of} (95 %: {part.low:.1%} to {part.high:.1%})"
+
+
+# Each gives the index of the best point of a ROC curve: of false-alarm rates, recalls, numbers of
+# good and defective images, for a goal; among equals the one with the fewest alarms.
+_Choice = Callable[[Floats, Floats, int, int, Goal], int]
+
+
+def _youden(alarms: Floats, recalls: Floats, _good: int, _defective: int, _goal: Goal) -> int:
+    return int(np.argmax(recalls - alarms))
+
+
+def _f1(alarms: Floats, recalls: Floats, good: int, defective: int, _goal: Goal) -> int:
+    found = recalls * defective
+    return int(np.argmax(2 * found / (found + alarms * good + defective)))
+
+
+def _cost(alarms: Floats, recalls: Floats, _good: int, _defective: int, goal: Goal) -> int:
+    assert goal.costs is not None  # noqa: S101 - Goal makes sure
+    costs = [goal.costs.per_part(*point) for point in zip(recalls, alarms, strict=True)]
+    return int(np.argmin(costs))
+
+
+def _recall(_alarms: Floats, recalls: Floats, _good: int, _defective: int, goal: Goal) -> int:
+    return int(np.argmax(recalls >= (0.99 if goal.target is None else goal.target)))
+
+
+def _false_alarms(alarms: Floats, recalls: Floats, _good: int, _defective: int, goal: Goal) -> int:
+    target = 0.01 if goal.target is None else goal.target
+    allowed = np.flatnonzero(alarms <= target + 1e-12)
     if len(allowed) == 0:
         raise CalibrationError(
-            f"--target {goal:g}: the highest score is a good image's, so that {alarms[0]:.2g} "
+            f"--target {target:g}: the highest score is a good image's, so that {alarms[0]:.2g} "
             "is the lowest false-alarm rate of this curve"
         )
     return int(allowed[np.argmax(recalls[allowed])])
 
 
-def _finite(scores: Floats, what: str) -> NDArray[np.float64]:
-    if len(scores) == 0:
-        raise CalibrationError(f"no {what} images; expected one or more of each class")
-    if not np.isfinite(scores).all():
-        raise CalibrationError(
-            f"{(~np.isfinite(scores)).sum()} scores of {what} images are not finite"
-        )
-    return scores.astype(np.float64)  # a midpoint of float32 scores may not be a float32
+_CHOICES: dict[Criterion, _Choice] = {
+    "youden": _youden,
+    "f1": _f1,
+    "cost": _cost,
+    "recall": _recall,
+    "false-alarm-rate": _false_alarms,
+}

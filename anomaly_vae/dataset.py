@@ -70,7 +70,7 @@ def read_images(
         if isinstance(image, ImageReadError):
             unreadable.append((path, str(image)))
         else:
-            kept.append((path, image.pixels, _digest(folder / path)))
+            kept.append((path, image.pixels, digest(folder / path)))
     if not kept:
         path, reason = unreadable[0]
         raise FolderError(f"{folder}: none of {len(found)} images is readable; {path}: {reason}")
@@ -128,6 +128,7 @@ def _group_keys(images: ImageSet, pattern: str) -> Sequence[str]:
     ]
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Give the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,8 +3,7 @@
 Letters: N images, S x S pixels.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,8 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.intervals import Rate, auroc_interval, rate
+from anomaly_vae.metadata import Threshold
 
 Floats = NDArray[np.floating]
 PRO_LIMIT = 0.3
@@ -24,21 +25,31 @@ class ImageMetrics:
     good: int
     defective: int
     auroc: float
+    auroc_interval: tuple[float, float]
     average_precision: float
     best_f1: float
     """The highest F1 of any threshold on these very images: optimistic."""
-    escapes: int
+    escapes: Rate
     """Defective images that pass at the model's own threshold."""
-    overkill: int
+    overkill: Rate
     """Good images that fail at the model's own threshold."""
+    reviewed: Rate
+    """Images of both kinds between the two limits of a model that has a review band."""
     f1: float
-    """F1 at the model's own threshold."""
-    recall_per_class: dict[str, float]
-    """Share of the images of each defect class that fail at the model's own threshold."""
+    """F1 of failing at the model's own threshold."""
+    found_per_class: dict[str, Rate]
+    """Images of each defect class that do not pass."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the results as plain values."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class SizeBin:
+    """The defective images of one range of defect sizes."""
+
+    low: float
+    """Smallest share of the image that is defective."""
+    high: float
+    found: Rate
+    """Images that do not pass."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class PixelMetrics:
     """Per-region overlap, averaged up to a false-positive rate of 0.3."""
 
 
-def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: float) -> ImageMetrics:
+def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: Threshold) -> ImageMetrics:
     """Compare scores, [N], with classes, [N], of which ``good`` is the normal one.
 
     Raises:
@@ -62,23 +73,44 @@ def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: float) -
         raise CalibrationError(
             f"{(~defective).sum()} good and {defective.sum()} defective images; expected both"
         )
-    failed = scores > threshold
+    verdicts = np.array([threshold.verdict(score) for score in scores])
+    failed, passed = verdicts == "fail", verdicts == "pass"
     precision, recall, _ = precision_recall_curve(defective, scores)
     hits = int((failed & defective).sum())
+    bad = int(defective.sum())
+    good = len(scores) - bad
+    auroc = float(roc_auc_score(defective, scores))
     return ImageMetrics(
-        good=int((~defective).sum()),
-        defective=int(defective.sum()),
-        auroc=float(roc_auc_score(defective, scores)),
+        good=good,
+        defective=bad,
+        auroc=auroc,
+        auroc_interval=auroc_interval(auroc, good, bad),
         average_precision=float(average_precision_score(defective, scores)),
         best_f1=float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))),
-        escapes=int(defective.sum()) - hits,
-        overkill=int((failed & ~defective).sum()),
-        f1=2 * hits / (int(failed.sum()) + int(defective.sum())),
-        recall_per_class={
-            str(name): float(failed[classes == name].mean())
-            for name in np.unique(classes[defective])
+        escapes=rate(int((passed & defective).sum()), bad),
+        overkill=rate(int((failed & ~defective).sum()), good),
+        reviewed=rate(int((verdicts == "review").sum()), len(scores)),
+        f1=2 * hits / (int(failed.sum()) + bad),
+        found_per_class={
+            str(name): _found(passed[classes == name]) for name in np.unique(classes[defective])
         },
     )
+
+
+def found_per_size(passed: NDArray[np.bool_], areas: Floats) -> list[SizeBin]:
+    """Say how many defective images are found, from the smallest third of defects to the largest.
+
+    ``passed`` and ``areas`` (defective share of the image) are those of the defective images, [N].
+    """
+    thirds = np.array_split(np.argsort(areas, kind="stable"), min(3, len(areas)))
+    return [
+        SizeBin(float(areas[third[0]]), float(areas[third[-1]]), _found(passed[third]))
+        for third in thirds
+    ]
+
+
+def _found(passed: NDArray[np.bool_]) -> Rate:
+    return rate(int((~passed).sum()), len(passed))
 
 
 def pixel_metrics(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> PixelMetrics:

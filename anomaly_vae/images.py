@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.quality import ImageStatistics, image_statistics
 
 # An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
 # "JPEG" opens multi-picture JPEGs (MPO) too.
@@ -55,6 +56,7 @@ class LoadedImage:
     height: int
     """Height of the photograph after its EXIF orientation, in pixels."""
     placement: Placement
+    statistics: ImageStatistics
 
 
 def find_images(folder: Path, *, skip: Path | None = None) -> Iterator[str]:
@@ -114,7 +116,8 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
     """
     image = decode_image(path, settings)
     square, placement = _fit(image, settings)
-    return LoadedImage(np.asarray(square), image.width, image.height, placement)
+    pixels = np.asarray(square)
+    return LoadedImage(pixels, image.width, image.height, placement, image_statistics(pixels))
 
 
 def decode_image(path: Path, settings: ImageSettings) -> Image.Image:

@@ -62,6 +62,10 @@ class Finding:
     score: float = math.nan
     reconstruction_error: float = math.nan
     kl: float = math.nan
+    p_value: float = math.nan
+    """Share of held-out good images at least as unusual; see ``GoodProfile.p_value``."""
+    quality: str = ""
+    """In what the photograph itself is unlike all good ones."""
     regions: tuple[Region, ...] = ()
     image: LoadedImage | None = None
     anomaly_map: NDArray[np.float32] | None = None
@@ -128,13 +132,25 @@ class Inspector:
         self, path: str, image: LoadedImage, row: tuple[NDArray[np.float32], ...]
     ) -> Finding:
         score, error, kl = (float(value) for value in row[:3])
-        anomaly_map, threshold = row[3], self.card.threshold
+        anomaly_map, limit, good = row[3], self.card.threshold, self.card.good
         if not math.isfinite(score):
             return Finding(path, "error", error="the model gave a score that is not a number")
-        if score <= threshold.score:
-            return Finding(path, "pass", "", score, error, kl, (), image, anomaly_map)
-        regions = tuple(find_regions(anomaly_map, image, threshold.anomaly_map))
-        return Finding(path, "fail", "", score, error, kl, regions, image, anomaly_map)
+        quality = good.objections(image) if good else ""
+        verdict = limit.verdict(score)
+        regions = find_regions(anomaly_map, image, limit.anomaly_map) if verdict != "pass" else ()
+        return Finding(
+            path,
+            # A defect may look like a bad photograph: it is not let pass, and keeps its score.
+            verdict="review" if quality and verdict == "pass" else verdict,
+            score=score,
+            reconstruction_error=error,
+            kl=kl,
+            p_value=good.p_value(score) if good else math.nan,
+            quality=quality,
+            regions=tuple(regions),
+            image=image,
+            anomaly_map=anomaly_map,
+        )
 
 
 def map_maxima(findings: Sequence[Finding]) -> NDArray[np.float64]:

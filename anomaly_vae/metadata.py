@@ -4,16 +4,17 @@ It stands as one JSON text under the key ``anomaly_vae`` in the metadata of the 
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import ModelFileError
+from anomaly_vae.profile import GoodProfile
 
 METADATA_KEY = "anomaly_vae"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -26,13 +27,21 @@ class Threshold:
     anomaly_map: float
     """A location belongs to a defect region if its value is above this."""
     criterion: str
-    """How the limit was chosen: ``good-only``, ``youden``, ``f1``, …"""
+    """How the limit was chosen: ``good-only``, ``youden``, ``cost``, ``review``, …"""
     promise: str
     """In words for an auditor: what rate of false alarms or escapes, from how many images."""
     good: int
     """Number of good images it was set on."""
     defective: int = 0
     """Number of defective images it was set on."""
+    review: float | None = None
+    """An image with a score above this, but not above ``score``, is for a person to review."""
+
+    def verdict(self, score: float) -> Literal["pass", "review", "fail"]:
+        """Judge an image by its score."""
+        if score > self.score:
+            return "fail"
+        return "review" if self.review is not None and score > self.review else "pass"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -57,6 +66,8 @@ class ModelCard:
     program_version: str
     created: str
     """Date and time of the export, ISO 8601, UTC."""
+    good: GoodProfile | None = None
+    """The good images that the threshold was set on; none before it is set."""
     formula: str = "score = (reconstruction_error + kl_weight * kl - center) / scale"
     unit: str = (
         "score: robust standard deviations of good images; reconstruction_error and kl: nats, less "
@@ -64,9 +75,9 @@ class ModelCard:
     )
     schema_version: int = SCHEMA_VERSION
 
-    def with_threshold(self, threshold: Threshold) -> "ModelCard":
-        """Give the same card with another threshold."""
-        return replace(self, threshold=threshold)
+    def calibrated(self, threshold: Threshold, good: GoodProfile) -> "ModelCard":
+        """Give the same card with another threshold, and the good images it was set on."""
+        return replace(self, threshold=threshold, good=good)
 
 
 _ADAPTER: TypeAdapter[ModelCard] = TypeAdapter(ModelCard)

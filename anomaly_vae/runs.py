@@ -19,15 +19,16 @@ from safetensors.torch import load_file, save
 from scipy.ndimage import gaussian_filter
 
 from anomaly_vae import __version__
-from anomaly_vae.calibration import good_only_threshold
 from anomaly_vae.config import Config, config_to_yaml, load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, TRAINING, read_images, split_parts
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, TrainingError
 from anomaly_vae.export import Parity, export_model, replace_card
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
+from anomaly_vae.good_only import good_only_threshold
 from anomaly_vae.inspection import Finding, Inspector, map_maxima
 from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_bytes, write_json, write_text
+from anomaly_vae.profile import good_profile
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.scoring import (
@@ -167,7 +168,10 @@ class TrainingSession:
             f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
         ]
         scores = np.array([finding.score for finding in calibration])
-        card = self._card(good_only_threshold(scores, map_maxima(calibration)))
+        card = self._card(unset).calibrated(
+            good_only_threshold(scores, map_maxima(calibration)),
+            good_profile(scores, [f.image for f in calibration if f.image]),
+        )
         replace_card(model, card)
         model.replace(self.out / "model.onnx")
         self._write_normals(findings)

@@ -43,4 +43,5 @@ def options(
         typer.echo(context.get_help())
 
 
-from . import about, demo, line  # noqa: E402, F401 - they register their commands
+# In the order of the help; they register their commands.
+from . import line, judging, demo, about  # noqa: E402, F401, I001

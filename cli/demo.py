@@ -8,7 +8,8 @@ import typer
 
 from .app import app
 from .console import talk
-from .line import Criterion, Heatmaps, calibrate, evaluate, inspect, train
+from .judging import Criterion, calibrate, evaluate
+from .line import Heatmaps, inspect, train
 
 _OWN = ("parts", "examples", "run", "evaluation", "inspection")
 

@@ -1,7 +1,6 @@
-"""The commands of the line: train, calibrate, evaluate, inspect."""
+"""The commands of the line: train, export, inspect."""
 
 import json
-import textwrap
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,23 +9,12 @@ import typer
 
 from .app import app
 from .console import talk
+from .saying import say_threshold, warn_shifts
 
 if TYPE_CHECKING:
-    from anomaly_vae.calibration import OperatingPoint
-    from anomaly_vae.evaluation import ImageMetrics
-    from anomaly_vae.metadata import Threshold
     from anomaly_vae.reporting.folder import Summary
     from anomaly_vae.runs import TrainingSession, TrainingSummary
     from anomaly_vae.training import EpochRecord
-
-
-class Criterion(StrEnum):
-    """How the threshold is chosen on the ROC curve."""
-
-    YOUDEN = "youden"
-    F1 = "f1"
-    FALSE_ALARM_RATE = "false-alarm-rate"
-    RECALL = "recall"
 
 
 class TrainingDevice(StrEnum):
@@ -54,9 +42,6 @@ class Heatmaps(StrEnum):
     ALL = "all"
 
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
-
-
 @app.command()
 def train(
     good_dir: Annotated[Path, typer.Argument(help="Folder of photographs of good parts.")],
@@ -77,7 +62,9 @@ def train(
         str | None, typer.Option(help="Regular expression; equal matches stay together.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results in --out.")
+    ] = False,
 ) -> None:
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
     from anomaly_vae.config import load_config
@@ -138,7 +125,7 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
             "it sees; lower model.beta, or lengthen training.kl_warmup"
         )
     limit = summary.card.threshold
-    _say_threshold(limit)
+    say_threshold(limit)
     talk.say(f"  it is the score of {summary.limiting}: if that one is not good, take it out")
     talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
     talk.say("most suspicious good images (are they good?):")
@@ -148,87 +135,12 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
 
 
 @app.command()
-def calibrate(
-    run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
-    good: Annotated[Path, typer.Option(help="Folder of good images, not those of the training.")],
-    defective: Annotated[Path | None, typer.Option(help="Folder of defective images.")] = None,
-    criterion: Annotated[
-        Criterion, typer.Option(help="What the threshold is to do best.")
-    ] = Criterion.YOUDEN,
-    target: Annotated[
-        float | None, typer.Option(help="Share that false-alarm-rate or recall is to reach.")
-    ] = None,
-) -> None:
-    """Set the threshold by ROC analysis, or from good images alone."""
-    from anomaly_vae.assessment import calibrate_run
-
-    result = calibrate_run(
-        run, good, defective, criterion=criterion.value, target=target, track=talk.track
-    )
-    for path in result.unreadable:
-        talk.warn(f"{path} could not be read and is left out")
-    if result.points:
-        talk.say("criterion          threshold  recall  false alarms  escapes  overkill")
-    for name, point in result.points.items():
-        talk.say(_point_row(name, point, chosen=name == criterion))
-    _say_threshold(result.threshold)
-
-
-def _say_threshold(limit: "Threshold") -> None:
-    text = f"threshold {limit.score:.4g}: {limit.promise}"
-    talk.say(textwrap.fill(text, 79, subsequent_indent="  "))
-
-
-def _point_row(name: str, point: "OperatingPoint", *, chosen: bool) -> str:
-    return (
-        f"{name:17s} {point.threshold:10.4g} {point.recall:7.3f} {point.false_alarm_rate:13.3f} "
-        f"{point.escapes:8d} {point.overkill:9d}{'  *' if chosen else ''}"
-    )
-
-
-@app.command()
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="model.onnx, or a run folder.")],
-    test_dir: Annotated[Path, typer.Argument(help="Folder with one sub-folder per class.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json and the pictures.")],
-    masks: Annotated[
-        Path | None, typer.Option(help="Masks; default: ground_truth beside TEST_DIR.")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Measure a model on labelled images."""
-    from anomaly_vae.assessment import evaluate_model
-
-    result = evaluate_model(
-        model, test_dir, out, masks=masks, overwrite=overwrite, track=talk.track
-    )
-    for path in result.unreadable:
-        talk.warn(f"{path} could not be read and is left out")
-    _say_metrics(result.images, result.threshold)
-    if result.pixels:
-        pixels = result.pixels
-        talk.say(
-            f"pixel AUROC {pixels.auroc:.4f}, "
-            f"average precision {pixels.average_precision:.4f}, PRO {pixels.pro:.4f}"
-        )
-    talk.say(f"results: {out}")
-
-
-def _say_metrics(images: "ImageMetrics", threshold: float) -> None:
-    talk.say(f"{images.good} good and {images.defective} defective images")
-    talk.say(f"image AUROC {images.auroc:.4f}, average precision {images.average_precision:.4f}, "
-             f"best F1 {images.best_f1:.4f}")  # fmt: skip
-    talk.say(f"at the threshold {threshold:.4g}: {images.escapes} defective images escape, "
-             f"{images.overkill} good ones are rejected, F1 {images.f1:.4f}")  # fmt: skip
-    for name, recall in images.recall_per_class.items():
-        talk.say(f"  {name:24s} {recall:7.1%} found")
-
-
-@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results in --out.")
+    ] = False,
 ) -> None:
     """Export the trained model again, checked against torch; 'train' has done so already."""
     from anomaly_vae.runs import export_run
@@ -252,7 +164,13 @@ def inspect(
     heatmaps: Annotated[
         Heatmaps, typer.Option(help="Which images get a picture.")
     ] = Heatmaps.DEFECTS,
-    overwrite: Overwrite = False,
+    drift_window: Annotated[
+        int | None,
+        typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results in --out.")
+    ] = False,
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
     ] = False,
@@ -264,7 +182,13 @@ def inspect(
     inspector = Inspector(model, device=device.value, batch_size=batch_size, workers=workers)
     talk.detail(f"model {inspector.model_id} on {inspector.provider}")
     summary = inspect_folder(
-        inspector, folder, out, heatmaps=heatmaps.value, overwrite=overwrite, track=talk.track
+        inspector,
+        folder,
+        out,
+        heatmaps=heatmaps.value,
+        drift_window=drift_window,
+        overwrite=overwrite,
+        track=talk.track,
     )
     say_inspection(summary, out)
     if not (summary.clean or exit_zero):
@@ -273,9 +197,19 @@ def inspect(
 
 def say_inspection(summary: "Summary", out: Path) -> None:
     """Say how many images passed and failed, the worst, and where the report is."""
-    counts = ", ".join(f"{summary.verdicts[name]} {name}" for name in ("pass", "fail", "error"))
+    counts = ", ".join(
+        f"{summary.verdicts[name]} {name}"
+        for name in ("pass", "review", "fail", "error")
+        if name != "review" or summary.verdicts[name]
+    )
     rate = summary.images / max(summary.seconds, 1e-9)
     talk.say(f"{summary.images} images: {counts} ({rate:.1f} images/s)")
-    for path, score in summary.worst:
-        talk.say(f"  {score:9.3f}  {path}")
+    for finding in summary.worst:
+        talk.say(f"  {finding.score:9.3f}  {finding.verdict:6s}  {finding.path}")
+    if summary.quality:
+        talk.warn(
+            f"{summary.quality} photographs are unlike all good ones apart from their part; see "
+            "the column quality"
+        )
+    warn_shifts(summary.shifts, "these images")
     talk.say(f"report: {out / 'images.csv'}")

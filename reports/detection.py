@@ -33,13 +33,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import anomaly_vae
-from anomaly_vae.assessment import read_masks
 from anomaly_vae.config import Config, load_config
 from anomaly_vae.dataset import STOPPING, read_images, split_parts
 from anomaly_vae.evaluation import image_metrics, pixel_metrics
 from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
 from anomaly_vae.images import list_images
 from anomaly_vae.inspection import Inspector
+from anomaly_vae.labelled import read_masks
+from anomaly_vae.metadata import Threshold
 from anomaly_vae.regions import enlarged
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.scoring import parts_of_images
@@ -53,6 +54,7 @@ CODE = (
 KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 NEIGHBOUR_SHARE = 0.02
 WORKERS = 2
+NO_LIMIT = Threshold(score=0, anomaly_map=0, criterion="none", promise="", good=0)
 
 Cell = dict[str, Any]
 
@@ -90,7 +92,7 @@ def vae(settings: tuple[str, ...], data: Path, seed: int, weights: Path) -> Cell
         begin = time.perf_counter()
         findings = list(inspector.inspect(data / "test", paths))
         cell["images_per_second"] = len(paths) / (time.perf_counter() - begin)
-        limit = inspector.card.threshold.score
+        limit = inspector.card.threshold
         scores = np.array([finding.score for finding in findings])
         maps = np.stack([each.anomaly_map for each in findings if each.anomaly_map is not None])
         cell |= metrics(data, paths, scores, maps, limit)
@@ -107,19 +109,19 @@ def metrics(
     paths: Sequence[str],
     scores: NDArray[Any],
     maps: NDArray[Any],
-    limit: float = np.inf,
+    limit: Threshold | None = None,
 ) -> Cell:
     """Measure scores and maps with the same code, whoever computed them."""
     classes = np.array([path.split("/")[0] for path in paths])
-    image = image_metrics(scores, classes, limit)
+    image = image_metrics(scores, classes, limit or NO_LIMIT)
     worst = np.argsort(scores)
     cell: Cell = {
         "auroc": image.auroc, "average_precision": image.average_precision, "f1": image.best_f1,
         "misses": [paths[i] for i in worst if classes[i] != "good"][:10],
         "false_alarms": [paths[i] for i in worst[::-1] if classes[i] == "good"][:10],
     }  # fmt: skip
-    if np.isfinite(limit):
-        cell |= {"escapes": image.escapes, "overkill": image.overkill}
+    if limit:
+        cell |= {"escapes": image.escapes.count, "overkill": image.overkill.count}
     if (data / "ground_truth").is_dir():
         settings = replace(Config().images, size=256)
         masks = read_masks(paths, classes, data / "ground_truth", settings)
@@ -142,7 +144,7 @@ def kl_share(run: Path, data: Path, seed: int) -> dict[str, float]:
         detector.settings = replace(config.scoring, kl_weight=weight)
         detector.learn_places(share_of_error * usual[0], usual[1])
         scores = detector.join(share_of_error * parts[0], parts[1])
-        return image_metrics(scores.score.numpy(), classes, np.inf).auroc
+        return image_metrics(scores.score.numpy(), classes, NO_LIMIT).auroc
 
     return {f"{weight:g}": auroc(weight) for weight in KL_WEIGHTS} | {"alone": auroc(1.0, 0.0)}
 

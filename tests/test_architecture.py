@@ -14,14 +14,19 @@ PACKAGE = "anomaly_vae"
 
 # A file imports only from the files above it.
 ORDER = [
-    *("errors", "config", "progress", "outputs", "images", "regions", "metadata", "samples"),
+    *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
+    *("metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
-    *("calibration", "evaluation", "export", "inspection"),
+    *("intervals", "planning", "good_only", "calibration", "evaluation", "comparison"),
+    *("export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
-    *("diagnosis", "runs", "assessment"),
+    *("diagnosis", "runs", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {"inspection", "reporting.tables", "reporting.heatmaps", "reporting.folder"}
-SHARED = {"errors", "config", "progress", "outputs", "images", "regions", "metadata"}
+SHARED = {
+    *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
+    *("metadata", "drift"),
+}
 
 
 def modules() -> dict[str, Path]:

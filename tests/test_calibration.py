@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from anomaly_vae.calibration import (
+    Goal,
     OperatingPoint,
     choose_operating_point,
-    good_only_limit,
-    good_only_threshold,
     roc_threshold,
 )
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.good_only import good_only_limit, good_only_threshold
 
 Floats = NDArray[np.float64]
 
@@ -154,7 +154,7 @@ MEASURES: dict[str, Callable[[OperatingPoint], float]] = {
 @pytest.mark.parametrize("criterion", MEASURES)
 def test_no_other_cut_does_better(criterion: str, good: Floats, bad: Floats) -> None:
     measure = MEASURES[criterion]
-    chosen = choose_operating_point(good, bad, criterion)  # type: ignore[arg-type]
+    chosen = choose_operating_point(good, bad, Goal(criterion))  # type: ignore[arg-type]
     failing = [point for point in candidates(good, bad) if point.escapes < point.defective]
     assert measure(chosen) == pytest.approx(max(map(measure, failing)), abs=1e-12)
 
@@ -164,7 +164,7 @@ def test_no_other_cut_does_better(criterion: str, good: Floats, bad: Floats) -> 
 def test_recall_has_the_fewest_false_alarms(
     good: Floats, bad: Floats, target: float | None
 ) -> None:
-    chosen = choose_operating_point(good, bad, "recall", target)
+    chosen = choose_operating_point(good, bad, Goal("recall", target))
     goal = 0.99 if target is None else target
     enough = [p for p in candidates(good, bad) if p.recall >= goal - 1e-12]
     assert chosen.recall >= goal - 1e-12
@@ -179,12 +179,12 @@ def test_false_alarm_rate_has_the_largest_recall(
     goal = 0.01 if target is None else target
     allowed = [p for p in candidates(good, bad)[:-1] if p.false_alarm_rate <= goal]
     if allowed:
-        chosen = choose_operating_point(good, bad, "false-alarm-rate", target)
+        chosen = choose_operating_point(good, bad, Goal("false-alarm-rate", target))
         assert chosen.false_alarm_rate <= goal
         assert chosen.recall == max(p.recall for p in allowed)
     else:
         with pytest.raises(CalibrationError, match="highest score is a good image's"):
-            choose_operating_point(good, bad, "false-alarm-rate", target)
+            choose_operating_point(good, bad, Goal("false-alarm-rate", target))
 
 
 @pytest.mark.parametrize(("good", "bad"), draws())
@@ -192,7 +192,7 @@ def test_false_alarm_rate_has_the_largest_recall(
 def test_the_threshold_is_the_midpoint_between_two_neighbouring_scores(
     good: Floats, bad: Floats, criterion: str
 ) -> None:
-    limit = choose_operating_point(good, bad, criterion).threshold  # type: ignore[arg-type]
+    limit = choose_operating_point(good, bad, Goal(criterion)).threshold  # type: ignore[arg-type]
     scores = np.unique(np.r_[good, bad])
     below, above = scores[scores < limit], scores[scores > limit]
     assert limit not in scores
@@ -202,12 +202,12 @@ def test_the_threshold_is_the_midpoint_between_two_neighbouring_scores(
 
 def test_perfectly_separated_classes_are_cut_in_the_middle_of_the_gap() -> None:
     for criterion in ("youden", "f1", "recall", "false-alarm-rate"):
-        point = choose_operating_point(np.array([1.0, 2]), np.array([6.0, 7]), criterion)  # type: ignore[arg-type]
+        point = choose_operating_point(np.array([1.0, 2]), np.array([6.0, 7]), Goal(criterion))  # type: ignore[arg-type]
         assert (point.threshold, point.escapes, point.overkill) == (4, 0, 0)
 
 
 def test_the_counts_are_those_of_the_threshold() -> None:
-    point = choose_operating_point(np.array([1.0, 2, 5]), np.array([3.0, 4, 0]), "youden")
+    point = choose_operating_point(np.array([1.0, 2, 5]), np.array([3.0, 4, 0]), Goal())
     assert (point.threshold, point.escapes, point.overkill) == (2.5, 1, 1)
     assert (point.good, point.defective) == (3, 3)
     assert point.recall == pytest.approx(2 / 3)
@@ -215,28 +215,28 @@ def test_the_counts_are_those_of_the_threshold() -> None:
 
 
 def test_scores_shared_by_both_classes_stay_together() -> None:
-    point = choose_operating_point(np.array([1.0, 2, 2]), np.array([2.0, 2, 3]), "youden")
+    point = choose_operating_point(np.array([1.0, 2, 2]), np.array([2.0, 2, 3]), Goal())
     assert point.threshold == 1.5
     assert (point.escapes, point.overkill) == (0, 2)
 
 
 def test_among_equals_the_one_with_the_fewest_false_alarms_is_chosen() -> None:
     # Cutting below 3 or below 1 both give recall - false alarms = 1/2.
-    point = choose_operating_point(np.array([0.0, 2]), np.array([1.0, 3]), "youden")
+    point = choose_operating_point(np.array([0.0, 2]), np.array([1.0, 3]), Goal())
     assert (point.threshold, point.overkill) == (2.5, 0)
 
 
 def test_neighbouring_float32_scores_are_separated() -> None:
     first = np.nextafter(np.float32(1), np.float32(2))
     second = np.nextafter(first, np.float32(2))
-    point = choose_operating_point(np.array([first]), np.array([second]), "youden")
+    point = choose_operating_point(np.array([first]), np.array([second]), Goal())
     assert float(first) < point.threshold < float(second)
     assert (point.escapes, point.overkill) == (0, 0)
 
 
 def test_identical_scores_are_refused() -> None:
     with pytest.raises(CalibrationError, match="all 5 scores are 3: no threshold separates them"):
-        choose_operating_point(np.full(3, 3.0), np.full(2, 3.0), "youden")
+        choose_operating_point(np.full(3, 3.0), np.full(2, 3.0), Goal())
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_scores_that_cannot_be_used_are_refused(
     good: list[float], bad: list[float], expected: str
 ) -> None:
     with pytest.raises(CalibrationError, match=expected):
-        choose_operating_point(np.array(good), np.array(bad), "youden")
+        choose_operating_point(np.array(good), np.array(bad), Goal())
 
 
 @pytest.mark.parametrize("criterion", ["recall", "false-alarm-rate"])
 @pytest.mark.parametrize("target", [-0.1, 1.1, math.nan])
 def test_a_target_that_is_no_share_is_refused(criterion: str, target: float) -> None:
     with pytest.raises(CalibrationError, match="expected a share between 0 and 1"):
-        choose_operating_point(np.arange(3.0), np.arange(3.0), criterion, target)  # type: ignore[arg-type]
+        Goal(criterion, target)  # type: ignore[arg-type]
 
 
 def test_the_threshold_of_an_operating_point_says_what_it_did() -> None:
@@ -267,4 +267,5 @@ def test_the_threshold_of_an_operating_point_says_what_it_did() -> None:
     threshold = roc_threshold(point, "youden", shuffled(99))
     assert (threshold.score, threshold.anomaly_map, threshold.criterion) == (1.5, 99, "youden")
     assert (threshold.good, threshold.defective) == (99, 30)
-    assert "2 of 30 defective images escaped and 1 of 99 good ones" in threshold.promise
+    assert "2 of 30 (95 %: 0.8% to 22.1%) defective images escaped" in threshold.promise
+    assert "1 of 99 (95 %: 0.0% to 5.5%) good ones were rejected" in threshold.promise

@@ -9,13 +9,24 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from anomaly_vae.errors import CalibrationError
-from anomaly_vae.evaluation import image_metrics, per_region_overlap, pixel_metrics
+from anomaly_vae.evaluation import (
+    found_per_size,
+    image_metrics,
+    per_region_overlap,
+    pixel_metrics,
+)
+from anomaly_vae.intervals import rate
+from anomaly_vae.metadata import Threshold
 
 Maps = NDArray[np.float32]
 Masks = NDArray[np.bool_]
 
 CLASSES = np.array(["good", "good", "good", "dent", "dent", "scratch"])
 SCORES = np.array([0.1, 0.4, 0.8, 0.3, 0.9, 0.7])
+
+
+def at(limit: float, review: float | None = None) -> Threshold:
+    return Threshold(limit, limit, "test", "", good=1, review=review)
 
 
 def brute_force_overlap(maps: Maps, masks: Masks, limit: float) -> float:
@@ -52,16 +63,16 @@ def random_case(seed: int, levels: int | None) -> tuple[Maps, Masks]:
 
 
 def test_image_level_numbers_worked_out_by_hand() -> None:
-    result = image_metrics(SCORES, CLASSES, 0.5)
+    result = image_metrics(SCORES, CLASSES, at(0.5))
     # 0.9 beats 3 good scores, 0.7 two, 0.3 one: 6 of 9 pairs.
     assert result.auroc == pytest.approx(6 / 9)
     # In falling order D G D G D G: precision 1/1, 2/3, 3/5 at the three hits.
     assert result.average_precision == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
     assert result.best_f1 == pytest.approx(0.75)  # 3 hits, 2 false alarms
     assert (result.good, result.defective) == (3, 3)
-    assert (result.escapes, result.overkill) == (1, 1)
+    assert (result.escapes.count, result.overkill.count) == (1, 1)
     assert result.f1 == pytest.approx(2 / 3)
-    assert result.recall_per_class == {"dent": 0.5, "scratch": 1.0}
+    assert result.found_per_class == {"dent": rate(1, 2), "scratch": rate(1, 1)}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -69,28 +80,50 @@ def test_image_level_numbers_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     classes = rng.choice(["good", "dent", "scratch"], size=60, p=[0.6, 0.3, 0.1])
     scores = np.round(rng.normal(size=60) + (classes != "good"), 1)  # with ties
-    result, truth = image_metrics(scores, classes, 0.7), classes != "good"
+    result, truth = image_metrics(scores, classes, at(0.7)), classes != "good"
     assert result.auroc == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
-    assert result.average_precision == pytest.approx(average_precision_score(truth, scores))
-    assert result.f1 == pytest.approx(f1_score(truth, scores > 0.7))
+    assert result.average_precision == pytest.approx(
+        average_precision_score(truth, scores), abs=1e-12
+    )
+    assert result.f1 == pytest.approx(f1_score(truth, scores > 0.7), abs=1e-12)
     best = max(f1_score(truth, scores >= value) for value in np.unique(scores))
-    assert result.best_f1 == pytest.approx(best)
+    assert result.best_f1 == pytest.approx(best, abs=1e-12)
 
 
 def test_a_score_at_the_threshold_passes() -> None:
-    result = image_metrics(SCORES, CLASSES, 0.8)
-    assert (result.escapes, result.overkill) == (2, 0)
+    result = image_metrics(SCORES, CLASSES, at(0.8))
+    assert (result.escapes.count, result.overkill.count) == (2, 0)
+
+
+def test_between_two_limits_images_are_neither_escapes_nor_overkill() -> None:
+    result = image_metrics(SCORES, CLASSES, at(0.75, review=0.35))
+    # good 0.1 pass, 0.4 review, 0.8 fail; dents 0.3 pass, 0.9 fail; scratch 0.7 review
+    assert (result.escapes.count, result.overkill.count, result.reviewed.count) == (1, 1, 2)
+    assert result.found_per_class == {"dent": rate(1, 2), "scratch": rate(1, 1)}
+    assert result.f1 == pytest.approx(2 / (2 + 1 + 2))
+
+
+def test_thirds_go_from_the_smallest_defects_to_the_largest() -> None:
+    areas = np.array([0.5, 0.01, 0.02, 0.3, 0.1, 0.2])
+    passed = np.array([False, True, True, False, False, True])
+    bins = found_per_size(passed, areas)
+    assert [(b.low, b.high) for b in bins] == [(0.01, 0.02), (0.1, 0.2), (0.3, 0.5)]
+    assert [b.found for b in bins] == [rate(0, 2), rate(1, 2), rate(2, 2)]
+
+
+def test_one_defective_image_is_one_size() -> None:
+    assert len(found_per_size(np.array([True]), np.array([0.1]))) == 1
 
 
 def test_ties_between_the_classes_count_half() -> None:
-    result = image_metrics(np.array([1.0, 2, 2, 3]), np.array(["good", "good", "x", "x"]), 9)
+    result = image_metrics(np.array([1.0, 2, 2, 3]), np.array(["good", "good", "x", "x"]), at(9))
     assert result.auroc == pytest.approx(3.5 / 4)
 
 
 def test_nothing_found_is_an_f1_of_zero() -> None:
-    result = image_metrics(SCORES, CLASSES, 5)
-    assert (result.f1, result.escapes, result.overkill) == (0, 3, 0)
-    assert result.recall_per_class == {"dent": 0, "scratch": 0}
+    result = image_metrics(SCORES, CLASSES, at(5))
+    assert (result.f1, result.escapes.count, result.overkill.count) == (0, 3, 0)
+    assert result.found_per_class == {"dent": rate(0, 2), "scratch": rate(0, 1)}
 
 
 @pytest.mark.parametrize(
@@ -98,12 +131,7 @@ def test_nothing_found_is_an_f1_of_zero() -> None:
 )
 def test_one_class_alone_is_refused(classes: list[str], counts: str) -> None:
     with pytest.raises(CalibrationError, match=f"{counts} defective images; expected both"):
-        image_metrics(np.arange(3.0), np.array(classes), 1)
-
-
-def test_results_are_plain_values() -> None:
-    values = image_metrics(SCORES, CLASSES, 0.5).as_dict()
-    assert {type(value) for value in values.values()} == {int, float, dict}
+        image_metrics(np.arange(3.0), np.array(classes), at(1))
 
 
 # --- pixels

@@ -140,12 +140,14 @@ def test_exit_zero_hides_the_defects(own_run: Path, parts: Path, command: Comman
 
 def lower_threshold(run: Path) -> None:
     """Make every image fail."""
+    from dataclasses import replace
+
     from anomaly_vae.export import replace_card
     from anomaly_vae.metadata import Threshold
 
     card = Inspector(run / "model.onnx", device="cpu").card
     limit = Threshold(score=-1e9, anomaly_map=1e9, criterion="test", promise="", good=1)
-    replace_card(run / "model.onnx", card.with_threshold(limit))
+    replace_card(run / "model.onnx", replace(card, threshold=limit))
 
 
 def test_every_fail_has_a_region(own_run: Path, parts: Path, command: Command) -> None:
@@ -181,7 +183,7 @@ def test_evaluation_measures_images_and_pixels(
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert metrics["images"]["good"] == 8 and metrics["images"]["defective"] == 10
     assert 0 <= metrics["images"]["auroc"] <= 1 and 0 <= metrics["pixels"]["pro"] <= 1
-    assert set(metrics["images"]["recall_per_class"]) == {
+    assert set(metrics["images"]["found_per_class"]) == {
         "scratch", "dent", "contamination", "missing_feature", "colour"}  # fmt: skip
     assert {path.name for path in (tmp_path / "e").iterdir()} == {
         "metrics.json", "roc.png", "scores.png"}  # fmt: skip

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from anomaly_vae.images import LoadedImage, Placement
+from anomaly_vae.quality import image_statistics
 from anomaly_vae.regions import Region, enlarged, find_regions
 
 SIDE = 64
@@ -18,13 +19,13 @@ def photo(width: int, height: int, *, fit: str = "stretch", side: int = SIDE) ->
     """What ``load_image`` gives for a photograph of this size, in black."""
     pixels = np.zeros((side, side, 3), dtype=np.uint8)
     if fit == "stretch":
-        return LoadedImage(pixels, width, height, Placement(side / width, side / height, 0, 0))
+        place = Placement(side / width, side / height, 0, 0)
+        return LoadedImage(pixels, width, height, place, image_statistics(pixels))
     scale = side / max(width, height)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (side - inner[0]) // 2, (side - inner[1]) // 2
-    return LoadedImage(
-        pixels, width, height, Placement(inner[0] / width, inner[1] / height, left, top)
-    )
+    place = Placement(inner[0] / width, inner[1] / height, left, top)
+    return LoadedImage(pixels, width, height, place, image_statistics(pixels))
 
 
 def painted(*spots: tuple[slice, slice, float], side: int = SIDE) -> Map:

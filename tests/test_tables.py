@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +13,34 @@ import pytest
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images import LoadedImage, Placement
 from anomaly_vae.inspection import Finding
+from anomaly_vae.metadata import Threshold
+from anomaly_vae.quality import image_statistics
 from anomaly_vae.regions import Region
 from anomaly_vae.reporting.tables import DefectReport, number, spelled
 
 IMAGE_HEADER = (
     "path,status,verdict,score,threshold,reconstruction_error,kl,regions,defect_area,width,height,"
-    "model_id,error"
+    "model_id,error,p_value,review_threshold,quality,drift"
 )
 REGION_HEADER = "path,region,x,y,width,height,area,centroid_x,centroid_y,peak,mean"
 
-PHOTO = LoadedImage(np.zeros((4, 4, 3), np.uint8), 640, 480, Placement(1, 1, 0, 0))
+PIXELS = np.zeros((4, 4, 3), np.uint8)
+PHOTO = LoadedImage(PIXELS, 640, 480, Placement(1, 1, 0, 0), image_statistics(PIXELS))
+LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
 SMALL = Region(1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125)
 LARGE = Region(5, 6, 70, 80, 5600.0, 40.0, 46.0, 8.0, 5.0)
 
 
 def passed(path: str, score: float = 0.5) -> Finding:
-    return Finding(path, "pass", "", score, 1.5, 2.5, (), PHOTO, np.zeros((2, 2), np.float32))
+    return Finding(path, "pass", "", score, 1.5, 2.5, 0.25, "", (), PHOTO)
 
 
 def failed(path: str) -> Finding:
-    return Finding(path, "fail", "", 4.5, 1.5, 2.5, (SMALL, LARGE), PHOTO)
+    return Finding(path, "fail", "", 4.5, 1.5, 2.5, 0.05, "", (SMALL, LARGE), PHOTO)
 
 
 def report(folder: Path, *findings: Finding) -> None:
-    with DefectReport(folder, model_id="abc123", threshold=3.25) as tables:
+    with DefectReport(folder, model_id="abc123", threshold=LIMIT) as tables:
         for finding in findings:
             tables.add(finding)
 
@@ -52,7 +57,7 @@ def test_the_headers_are_those_of_the_documentation(tmp_path: Path) -> None:
 
 def test_a_pass_is_one_row_without_regions(tmp_path: Path) -> None:
     report(tmp_path, passed("a.png"))
-    expected = "a.png,ok,pass,0.5,3.25,1.5,2.5,0,0,640,480,abc123,"
+    expected = "a.png,ok,pass,0.5,3.25,1.5,2.5,0,0,640,480,abc123,,0.25,,,"
     assert (tmp_path / "images.csv").read_text(encoding="utf-8").splitlines()[1:] == [expected]
     assert rows(tmp_path / "defects.csv") == []
 
@@ -67,10 +72,22 @@ def test_a_fail_has_a_row_for_each_region(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_not_asked_every_time_has_its_columns(tmp_path: Path) -> None:
+    limit = replace(LIMIT, review=1.5)
+    with DefectReport(tmp_path, model_id="m", threshold=limit) as tables:
+        tables.add(replace(passed("a.png"), verdict="review", quality="darker, or so"), drift=0.5)
+    row = rows(tmp_path / "images.csv")[0]
+    assert (row["review_threshold"], row["quality"], row["drift"]) == (
+        "1.5",
+        "darker, or so",
+        "0.5",
+    )
+
+
 def test_an_error_is_a_row_with_its_reason_and_no_numbers(tmp_path: Path) -> None:
     report(tmp_path, Finding("a.png", "error", error="the file is empty"))
     assert (tmp_path / "images.csv").read_text(encoding="utf-8").splitlines()[1] == (
-        "a.png,error,error,,3.25,,,,,,,abc123,the file is empty"
+        "a.png,error,error,,3.25,,,,,,,abc123,the file is empty,,,,"
     )
     assert rows(tmp_path / "defects.csv") == []
 

@@ -1,15 +1,18 @@
 """Figures of the training side: curves, histograms, reconstructions (matplotlib)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
+from scipy.stats import binom
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 matplotlib.use("Agg")
+Floats = NDArray[np.floating]
 
 _GOOD, _BAD, _LIMIT = "#2b6cb0", "#dd6b20", "#222222"  # apart for the colour-blind too
 
@@ -62,15 +65,19 @@ def save_scores(
     figure.savefig(path, dpi=110)
 
 
-def save_roc(
-    good: NDArray[np.floating], defective: NDArray[np.floating], threshold: float, path: Path
-) -> None:
-    """Draw the ROC curve of the scores and the point of the threshold on it."""
-    labels = np.r_[np.zeros(len(good)), np.ones(len(defective))]
-    alarms, recalls, _ = roc_curve(labels, np.r_[good, defective], drop_intermediate=False)
-    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
-    axes = figure.subplots()
+def save_roc(good: Floats, defective: Floats, threshold: float, path: Path) -> None:
+    """Draw the ROC curve of the scores, its 95 % band, and the point of the threshold on it."""
+
+    def curve(good: Floats, defective: Floats) -> Floats:
+        alarms, recalls, _ = roc_curve(*_labelled(good, defective), drop_intermediate=False)
+        # At each false-alarm rate the highest recall, as the steps have it.
+        return np.asarray(recalls[np.searchsorted(alarms, grid, side="right") - 1])
+
+    grid = np.linspace(0, 1, 201)
+    figure, axes = _square()
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
+    axes.fill_between(grid, *_band(curve, good, defective), color=_GOOD, alpha=0.15, linewidth=0)
+    alarms, recalls, _ = roc_curve(*_labelled(good, defective), drop_intermediate=False)
     axes.step(alarms, recalls, where="post", color=_GOOD)
     point = (good > threshold).mean(), (defective > threshold).mean()
     axes.plot(*point, "o", color=_BAD, label=f"threshold {threshold:.3g}")
@@ -78,10 +85,78 @@ def save_roc(
         f"recall {point[1]:.3f}\nfalse alarms {point[0]:.3f}", point, (12, -34),
         textcoords="offset points",
     )  # fmt: skip
-    axes.set(xlabel="false-alarm rate", ylabel="recall", title="ROC", aspect="equal")
+    axes.set(xlabel="false-alarm rate", ylabel="recall", title="ROC")
     axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
+
+
+def save_precision_recall(good: Floats, defective: Floats, threshold: float, path: Path) -> None:
+    """Draw precision over recall, its 95 % band, and the point of the threshold."""
+
+    def curve(good: Floats, defective: Floats) -> Floats:
+        precisions, recalls, _ = precision_recall_curve(*_labelled(good, defective))
+        return np.asarray(precisions[::-1][np.searchsorted(recalls[::-1], grid)])
+
+    grid = np.linspace(0, 1, 201)
+    figure, axes = _square()
+    axes.fill_between(grid, *_band(curve, good, defective), color=_GOOD, alpha=0.15, linewidth=0)
+    precisions, recalls, _ = precision_recall_curve(*_labelled(good, defective))
+    axes.step(recalls, precisions, where="pre", color=_GOOD)
+    hits, alarms = (defective > threshold).sum(), (good > threshold).sum()
+    if hits + alarms:
+        point = hits / len(defective), hits / (hits + alarms)
+        axes.plot(*point, "o", color=_BAD, label=f"threshold {threshold:.3g}")
+    axes.set(
+        xlabel="recall", ylabel="precision", ylim=(0, 1.04),
+        title=f"Precision and recall ({len(defective)} of {len(good) + len(defective)} defective)",
+    )  # fmt: skip
+    axes.legend(frameon=False, loc="lower left")
+    figure.savefig(path, dpi=110)
+
+
+def save_p_values(p_values: Floats, path: Path) -> None:
+    """Draw how often good images have p-values up to each level: the diagonal, if they hold."""
+    count = len(p_values)
+    grid = np.linspace(0, 1, 201)
+    figure, axes = _square()
+    # Of exact p-values the shares of ``count`` images lie in this band 19 times of 20.
+    axes.fill_between(
+        grid, binom.ppf(0.025, count, grid) / count, binom.ppf(0.975, count, grid) / count,
+        color="#bbbbbb", alpha=0.4, linewidth=0, label="95 % of such samples, if they hold",
+    )  # fmt: skip
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
+    axes.step(np.r_[0, np.sort(p_values), 1], np.r_[np.arange(count + 1), count] / count,
+              where="post", color=_GOOD, label=f"{count} good test images")  # fmt: skip
+    axes.set(
+        xlabel="p-value", ylabel="share of good images at or below", title="Do the p-values hold?"
+    )
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=110)
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_aspect("equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _labelled(good: Floats, defective: Floats) -> tuple[Floats, Floats]:
+    return np.r_[np.zeros(len(good)), np.ones(len(defective))], np.r_[good, defective]
+
+
+def _band(
+    curve: Callable[[Floats, Floats], Floats], good: Floats, defective: Floats
+) -> tuple[Floats, Floats]:
+    """Pointwise 95 % band of a curve: stratified bootstrap, 200 draws."""
+    rng = np.random.default_rng(0)
+    curves = [
+        curve(rng.choice(good, len(good)), rng.choice(defective, len(defective)))
+        for _draw in range(200)
+    ]
+    low, high = np.quantile(curves, [0.025, 0.975], axis=0)
+    return low, high
 
 
 def save_reconstructions(

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.inspection import Finding
+from anomaly_vae.metadata import Threshold
 
 IMAGE_COLUMNS = (
     "path",
@@ -27,6 +28,10 @@ IMAGE_COLUMNS = (
     "height",
     "model_id",
     "error",
+    "p_value",
+    "review_threshold",
+    "quality",
+    "drift",
 )
 REGION_COLUMNS = (
     "path",
@@ -55,7 +60,7 @@ class DefectReport:
         OutputError: a table cannot be written (on Windows, because a spreadsheet has it open).
     """
 
-    def __init__(self, folder: Path, *, model_id: str, threshold: float) -> None:
+    def __init__(self, folder: Path, *, model_id: str, threshold: Threshold) -> None:
         self._model_id, self._threshold = model_id, threshold
         self._files: list[IO[str]] = []
         try:
@@ -76,8 +81,11 @@ class DefectReport:
     ) -> None:
         self._close()
 
-    def add(self, finding: Finding) -> None:
-        """Write the row of a file and the rows of its regions."""
+    def add(self, finding: Finding, drift: float = math.nan) -> None:
+        """Write the row of a file and the rows of its regions.
+
+        ``drift`` is the p-value of the images up to this one, if they were asked about.
+        """
         path = spelled(finding.path)
         image = finding.image
         known = finding.verdict != "error"
@@ -87,7 +95,7 @@ class DefectReport:
                 "ok" if known else "error",
                 finding.verdict,
                 number(finding.score),
-                number(self._threshold),
+                number(self._threshold.score),
                 number(finding.reconstruction_error),
                 number(finding.kl),
                 len(finding.regions) if known else "",
@@ -96,6 +104,10 @@ class DefectReport:
                 image.height if image else "",
                 self._model_id,
                 finding.error,
+                number(finding.p_value),
+                "" if self._threshold.review is None else number(self._threshold.review),
+                finding.quality,
+                number(drift),
             )
         )
         for index, region in enumerate(finding.regions, start=1):

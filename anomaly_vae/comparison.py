@@ -1,0 +1,90 @@
+"""Whether one model is really better than another, on the same images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, rankdata
+
+from anomaly_vae.errors import CalibrationError
+from anomaly_vae.intervals import CONFIDENCE
+
+Floats = NDArray[np.floating]
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images, paired."""
+
+    auroc: float
+    other_auroc: float
+    difference: float
+    """Of the areas under the ROC curves; above 0 the first is better."""
+    difference_interval: tuple[float, float]
+    p_value: float
+    """Probability of such a difference, either way, between models that are equally good."""
+    only_first_right: int
+    """Images that only the first judges rightly at its own threshold."""
+    only_other_right: int
+    verdict_p_value: float
+    """McNemar's exact test of these two numbers."""
+
+
+def compare_models(
+    scores: Floats,
+    others: Floats,
+    defective: NDArray[np.bool_],
+    limits: tuple[float, float],
+) -> Comparison:
+    """Compare two models' scores of the same images, [N], and their verdicts at their limits.
+
+    The p-value is that of the permutation test of Bandos, Rockette and Gur (Statistics in
+    Medicine 24, 2005): between equal models the ranks of an image may as well be exchanged. The
+    interval is a stratified paired bootstrap; it may have no width where both are perfect.
+
+    Raises:
+        CalibrationError: a class is missing.
+    """
+    if defective.all() or not defective.any():
+        raise CalibrationError(
+            f"{(~defective).sum()} good and {defective.sum()} defective images; expected both"
+        )
+    rng = np.random.default_rng(0)
+    ranks = np.stack([rankdata(scores), rankdata(others)])
+    auroc, other_auroc = _area(ranks[0], defective), _area(ranks[1], defective)
+    difference = auroc - other_auroc
+    exchanged = []
+    for _draw in range(_DRAWS):
+        swap = rng.random(len(defective)) < 0.5
+        first, second = np.where(swap, ranks[::-1], ranks)
+        exchanged.append(_area(first, defective) - _area(second, defective))
+    as_large = int((np.abs(exchanged) >= abs(difference) - 1e-12).sum())
+    classes = np.flatnonzero(defective), np.flatnonzero(~defective)
+    drawn = []
+    for _draw in range(_DRAWS):
+        again = np.concatenate([rng.choice(each, len(each)) for each in classes])
+        drawn.append(
+            _area(scores[again], defective[again]) - _area(others[again], defective[again])
+        )
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    right = (scores > limits[0]) == defective
+    other_right = (others > limits[1]) == defective
+    only = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    return Comparison(
+        auroc,
+        other_auroc,
+        difference,
+        (float(low), float(high)),
+        # The arrangement that was observed is one of those that count.
+        (1 + as_large) / (1 + _DRAWS),
+        *only,
+        float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0,
+    )
+
+
+def _area(scores: Floats, defective: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve, from the ranks (Mann and Whitney 1947)."""
+    bad = int(defective.sum())
+    ranks = rankdata(scores)[defective].sum()
+    return float(ranks - bad * (bad + 1) / 2) / (bad * (len(scores) - bad))

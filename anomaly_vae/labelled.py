@@ -1,0 +1,104 @@
+"""Labelled images: their findings, their masks, and whether the model has seen them before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from anomaly_vae.config import ImageSettings
+from anomaly_vae.dataset import CALIBRATION, digest
+from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images import LoadedImage, list_images, load_mask
+from anomaly_vae.inspection import Finding, Inspector
+from anomaly_vae.progress import Track
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """The readable images of a folder, as a model sees them."""
+
+    folder: Path
+    findings: list[Finding]
+    unreadable: list[str]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """The score of each image, [N]."""
+        return np.array([finding.score for finding in self.findings])
+
+    @property
+    def images(self) -> list[LoadedImage]:
+        """The images themselves."""
+        return [finding.image for finding in self.findings if finding.image]
+
+    def digests(self) -> list[str]:
+        """Give the SHA-256 of each file."""
+        return [digest(self.folder / finding.path) for finding in self.findings]
+
+
+def inspect_all(inspector: Inspector, folder: Path, track: Track) -> LabelledFolder:
+    """Inspect a folder.
+
+    Raises:
+        FolderError: it is missing, or holds no readable image.
+    """
+    paths = list_images(folder)
+    findings = list(track(inspector.inspect(folder, paths), f"Scoring {folder.name}", len(paths)))
+    readable = [finding for finding in findings if finding.verdict != "error"]
+    if not readable:
+        raise FolderError(f"{folder}: none of {len(paths)} images is readable; {findings[0].error}")
+    unreadable = [finding.path for finding in findings if finding.verdict == "error"]
+    return LabelledFolder(folder, readable, unreadable)
+
+
+def seen_before(run: Path, images: LabelledFolder, *, calibrated: bool) -> list[str]:
+    """Give the images that the model in ``run`` was made with; with those it was calibrated on.
+
+    Judged by the content of the files and ``normals.csv``, which may not be there.
+    """
+    table = run / "normals.csv"
+    if not table.is_file():
+        return []
+    known = pd.read_csv(table, usecols=["part", "sha256"])
+    if not calibrated:
+        known = known[known["part"] != CALIBRATION]
+    digests = set(known["sha256"])
+    return [
+        finding.path
+        for finding, each in zip(images.findings, images.digests(), strict=True)
+        if each in digests
+    ]
+
+
+def read_masks(
+    paths: Sequence[str], classes: NDArray[np.str_], folder: Path, settings: ImageSettings
+) -> NDArray[np.bool_]:
+    """Read the masks of the images at ``paths``, [N, S, S]; those of class ``good`` are empty.
+
+    Raises:
+        FolderError: a mask is missing or cannot be read.
+    """
+    empty = np.zeros((settings.size, settings.size), bool)
+    return np.stack(
+        [
+            empty if name == "good" else _read_mask(path, folder, settings)
+            for path, name in zip(paths, classes, strict=True)
+        ]
+    )
+
+
+def _read_mask(path: str, folder: Path, settings: ImageSettings) -> NDArray[np.bool_]:
+    """Read the mask of the image at ``path``, named like it with ``_mask`` or without."""
+    stem = folder / Path(path).with_suffix("")
+    for candidate in (stem.with_name(f"{stem.name}_mask.png"), stem.with_name(f"{stem.name}.png")):
+        if candidate.is_file():
+            try:
+                return load_mask(candidate, settings)
+            except ImageReadError as error:
+                raise FolderError(f"{candidate}: {error}") from error
+    raise FolderError(
+        f"{folder}: has no mask for {path}; expected {stem.name}_mask.png in {stem.parent}"
+    )

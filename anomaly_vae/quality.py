@@ -1,0 +1,36 @@
+"""What a photograph looks like apart from its part: brightness, contrast, sharpness, colour."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255  # ITU-R BT.601
+STATISTICS = ("brightness", "contrast", "sharpness")
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Simple statistics of one image as the model sees it, all of luminance in [0, 1]."""
+
+    brightness: float
+    """Mean."""
+    contrast: float
+    """Standard deviation."""
+    sharpness: float
+    """Standard deviation of the Laplacian (Pech-Pacheco et al., ICPR 2000, use its square)."""
+    color: bool
+    """Whether any pixel is not grey."""
+
+
+def image_statistics(pixels: NDArray[np.uint8]) -> ImageStatistics:
+    """Measure an image, uint8 RGB [S, S, 3]."""
+    light = pixels @ _LUMINANCE
+    inner = light[1:-1, 1:-1]
+    laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
+    grey = np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(
+        pixels[..., 1], pixels[..., 2]
+    )
+    return ImageStatistics(
+        float(light.mean()), float(light.std()), float(laplacian.std()), not grey
+    )

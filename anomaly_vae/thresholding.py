@@ -1,0 +1,169 @@
+"""Setting the threshold of a run: by ROC analysis of labelled images, or from good ones alone."""
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from anomaly_vae.calibration import (
+    Criterion,
+    Goal,
+    OperatingPoint,
+    choose_operating_point,
+    review_threshold,
+    roc_threshold,
+    threshold_interval,
+)
+from anomaly_vae.errors import CalibrationError
+from anomaly_vae.export import replace_card
+from anomaly_vae.good_only import good_only_threshold
+from anomaly_vae.inspection import Inspector, map_maxima
+from anomaly_vae.intervals import auroc_interval
+from anomaly_vae.labelled import LabelledFolder, inspect_all, seen_before
+from anomaly_vae.metadata import Threshold
+from anomaly_vae.outputs import write_json
+from anomaly_vae.profile import good_profile
+from anomaly_vae.progress import Track, untracked
+from anomaly_vae.reporting import figures
+
+
+@dataclass(frozen=True)
+class ReviewBand:
+    """The two rates that the limits of a review band keep."""
+
+    recall: float
+    """Share of the defective images that shall not pass."""
+    false_alarm_rate: float
+    """Share of the good images that may fail."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration chose, and what the other criteria would have chosen."""
+
+    threshold: Threshold
+    interval: tuple[float, float] | None = None
+    """Where the threshold would lie with other images of the same kind."""
+    auroc: float | None = None
+    auroc_interval: tuple[float, float] | None = None
+    points: dict[str, OperatingPoint] = field(default_factory=dict)
+    """What each criterion would choose, at its default target."""
+    unreadable: list[str] = field(default_factory=list)
+    trained_on: list[str] = field(default_factory=list)
+    """Images that the model has learned from: they seem better than new ones."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything as plain values."""
+        return {
+            "threshold": asdict(self.threshold),
+            "threshold_interval": self.interval,
+            "auroc": self.auroc,
+            "auroc_interval": self.auroc_interval,
+            "operating_points": {name: _with_rates(point) for name, point in self.points.items()},
+            "trained_on": self.trained_on,
+        }
+
+
+def calibrate_run(
+    run: Path,
+    good: Path,
+    defective: Path | None,
+    *,
+    goal: Goal | ReviewBand | None = None,
+    extrapolate: bool = False,
+    track: Track = untracked,
+) -> Calibration:
+    """Set the threshold of ``run/model.onnx`` from labelled images, or from good ones alone.
+
+    ``goal`` is Youden's J by default, or the conformal limit without ``defective``; then it can
+    only be a false-alarm rate, beyond what the images support with ``extrapolate``.
+
+    Raises:
+        CalibrationError: the scores do not support what was asked for.
+        FolderError, ModelFileError: a folder or the model cannot be used.
+    """
+    target = _good_only_target(goal) if defective is None else None
+    if defective is not None and extrapolate:
+        raise CalibrationError("--extrapolate is for good images alone; leave out --defective")
+    model = run / "model.onnx"
+    inspector = Inspector(model)
+    normal = inspect_all(inspector, good, track)
+    if defective is None:
+        maxima = map_maxima(normal.findings)
+        threshold = good_only_threshold(normal.scores, maxima, target, extrapolate=extrapolate)
+        result = Calibration(
+            threshold,
+            unreadable=normal.unreadable,
+            trained_on=seen_before(run, normal, calibrated=False),
+        )
+        classes = {"good": normal.scores}
+    else:
+        bad = inspect_all(inspector, defective, track)
+        result = _analysed(run, normal, bad, goal or Goal())
+        threshold = result.threshold
+        classes = {"good": normal.scores, "defective": bad.scores}
+        figures.save_roc(normal.scores, bad.scores, threshold.score, run / "roc.png")
+    profile = good_profile(normal.scores, normal.images)
+    replace_card(model, inspector.card.calibrated(threshold, profile))
+    write_json(run / "calibration.json", result.as_dict())
+    figures.save_scores(classes, threshold.score, run / "scores.png", title="Calibration images")
+    return result
+
+
+def _good_only_target(goal: Goal | ReviewBand | None) -> float | None:
+    if goal is None:
+        return None
+    if isinstance(goal, Goal) and goal.criterion == "false-alarm-rate":
+        return goal.target
+    name = goal.criterion if isinstance(goal, Goal) else "review"
+    raise CalibrationError(f"--criterion {name} needs examples of defects; give --defective DIR")
+
+
+def _analysed(
+    run: Path, good: LabelledFolder, bad: LabelledFolder, goal: Goal | ReviewBand
+) -> Calibration:
+    both = set(good.digests()) & set(bad.digests())
+    if both:
+        same = next(f for f, d in zip(bad.findings, bad.digests(), strict=True) if d in both)
+        raise CalibrationError(
+            f"{bad.folder / same.path} and {len(both) - 1} other images are in the good folder "
+            "too; an image is either good or defective"
+        )
+    maxima = map_maxima(good.findings)
+    points: dict[str, OperatingPoint] = {}
+    interval = None
+    if isinstance(goal, ReviewBand):
+        threshold = review_threshold(good.scores, bad.scores, maxima, **asdict(goal))
+    else:
+        points[goal.criterion] = choose_operating_point(good.scores, bad.scores, goal)
+        threshold = roc_threshold(points[goal.criterion], goal.criterion, maxima)
+        interval = threshold_interval(good.scores, bad.scores, goal)
+    for other in get_args(Criterion):
+        # Only for comparison: that one cannot be reached is no reason to stop.
+        with suppress(CalibrationError):
+            points.setdefault(other, choose_operating_point(good.scores, bad.scores, Goal(other)))
+    auroc = area(good.scores, bad.scores)
+    return Calibration(
+        threshold,
+        interval,
+        auroc,
+        auroc_interval(auroc, len(good.scores), len(bad.scores)),
+        points,
+        good.unreadable + bad.unreadable,
+        seen_before(run, good, calibrated=False) + seen_before(run, bad, calibrated=False),
+    )
+
+
+def area(good: NDArray[np.float64], bad: NDArray[np.float64]) -> float:
+    """Give the area under the ROC curve of two classes of scores."""
+    labels = np.r_[np.zeros(len(good)), np.ones(len(bad))]
+    return float(roc_auc_score(labels, np.r_[good, bad]))
+
+
+def _with_rates(point: OperatingPoint) -> dict[str, Any]:
+    recall, alarms = point.rates()
+    return asdict(point) | {"recall": asdict(recall), "false_alarm_rate": asdict(alarms)}
