@@ -146,6 +146,9 @@ class ScoringSettings:
     """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
     top_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
+    whole_map: bool = True
+    """Judge the mean of the whole map as well, where faint large defects show; the more unusual of
+    the two counts."""
 
 
 @dataclass(frozen=True, config=_STRICT)

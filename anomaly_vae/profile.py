@@ -12,9 +12,9 @@ from anomaly_vae.quality import STATISTICS
 
 T = TypeVar("T")
 
-# A range of a few images says little: it is widened by itself on both sides, and by at least this
-# share of the typical value.
-_WIDENED_BY, _LEAST_WIDENED = 1.0, 0.1
+# The range of a few images says little: it is widened on both sides by itself, of five images
+# twice, and by at least this share of the typical value.
+_LEAST_WIDENED = 0.1
 _WORDS = {
     "brightness": ("darker", "brighter"),
     "contrast": ("less contrast", "more contrast"),
@@ -77,7 +77,7 @@ def good_profile(scores: Iterable[float], images: Sequence[LoadedImage]) -> Good
 
 def _widened(values: Sequence[float]) -> tuple[float, float]:
     low, high = values[0], values[-1]
-    margin = max(_WIDENED_BY * (high - low), _LEAST_WIDENED * values[len(values) // 2])
+    margin = max((1 + 5 / len(values)) * (high - low), _LEAST_WIDENED * values[len(values) // 2])
     return low - margin, high + margin
 
 

@@ -11,9 +11,11 @@ Good parts vary more in some places than in others, so each place is judged by i
 and from KL their usual value there is subtracted, and both are divided by the usual spread of
 R + kl_weight * KL there, known from good images not trained on. Then they are averaged over the
 top_fraction of locations (at the least one) where the map is highest, so that a small defect is
-not lost among good surroundings; a model with one latent vector per image has one KL per image,
-which is added whole. ``center`` and ``scale`` are median and 1.4826 * MAD of R +
-kl_weight * KL over good images set aside for it.
+not lost among good surroundings. With ``whole_map`` the mean over all locations is judged as well,
+so that a faint defect on the whole part is not lost either: brought to the median and spread that
+the other has among good images, it counts instead where it is the more unusual of the two. A model
+with one latent vector per image has one KL per image, which is added whole. ``center`` and
+``scale`` are median and 1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
 
 Letters: N images, S x S pixels, h x w map.
 """
@@ -68,6 +70,9 @@ class Detector(nn.Module):
     """[h, w], or one number where an image has one KL, in nats."""
     spread: Tensor
     """[h, w], in nats."""
+    whole_factor: Tensor
+    whole_offset: Tensor
+    """What brings the mean over all locations to the scale of that over the highest."""
 
     def __init__(
         self,
@@ -85,6 +90,8 @@ class Detector(nn.Module):
         self.register_buffer("usual_error", torch.zeros(places))
         self.register_buffer("usual_kl", torch.zeros(places if model.kl_per_location else ()))
         self.register_buffer("spread", torch.ones(places))
+        self.register_buffer("whole_factor", torch.ones(()))
+        self.register_buffer("whole_offset", torch.zeros(()))
 
     def forward(self, images: Tensor) -> Scores:
         """Score images, uint8 [N, S, S, 3] RGB."""
@@ -92,21 +99,10 @@ class Detector(nn.Module):
 
     def join(self, error: Tensor, kl: Tensor) -> Scores:
         """Make scores of what ``parts`` gave."""
-        weight = self.settings.kl_weight
-        error = (error - self.usual_error) / self.spread
-        if self.model.kl_per_location:
-            kl = (kl - self.usual_kl) / self.spread
-            joined = error + weight * kl
-        else:  # the KL of a whole image says nothing about places
-            kl = (kl - self.usual_kl) / self.spread.mean()
-            joined = error
-        count = max(1, round(self.settings.top_fraction * joined[0].numel()))
-        where = joined.flatten(1).topk(count).indices
-        error = error.flatten(1).gather(1, where).mean(1)
-        if self.model.kl_per_location:
-            kl = kl.flatten(1).gather(1, where).mean(1)
+        error, kl, joined = self._judged(error, kl)
+        error, kl = self._reduced(error, kl, joined)
         return Scores(
-            (error + weight * kl - self.center) / self.scale,
+            (error + self.settings.kl_weight * kl - self.center) / self.scale,
             error,
             kl,
             (joined - self.center) / self.scale,
@@ -140,6 +136,12 @@ class Detector(nn.Module):
             self.usual_error.copy_(_smooth(error.mean(0)))
             # A few images say little about a single place: what all places say counts as much.
             self.spread.copy_(_smooth(joined.std(0, correction=0)) + joined.std(correction=0))
+        if self.settings.whole_map:
+            _, _, joined = self._judged(error, kl)
+            top, whole = self._over(joined, self._highest(joined)), joined.flatten(1).mean(1)
+            if _mad(whole) > 0:
+                self.whole_factor.copy_(_mad(top) / _mad(whole))
+                self.whole_offset.copy_(top.quantile(0.5) - self.whole_factor * whole.quantile(0.5))
 
     def standardise(self, scores: Scores) -> None:
         """Set center and scale from the scores of good images that nothing else was learned from.
@@ -149,7 +151,7 @@ class Detector(nn.Module):
         """
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
-        scale = _MAD_TO_STD * (raw - center).abs().quantile(0.5)
+        scale = _MAD_TO_STD * _mad(raw)
         if not scale.isfinite() or scale <= 0:
             raise TrainingError(
                 f"the scores of {len(raw)} held-out good images do not vary "
@@ -157,6 +159,36 @@ class Detector(nn.Module):
             )
         self.center.copy_(center)
         self.scale.copy_(scale)
+
+    def _judged(self, error: Tensor, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give both parts in spreads above what is usual, and the map of their weighted sum."""
+        error = (error - self.usual_error) / self.spread
+        if self.model.kl_per_location:
+            kl = (kl - self.usual_kl) / self.spread
+            return error, kl, error + self.settings.kl_weight * kl
+        # The KL of a whole image says nothing about places.
+        return error, (kl - self.usual_kl) / self.spread.mean(), error
+
+    def _highest(self, joined: Tensor) -> Tensor:
+        """Give the places of the highest values of each map, [N, h, w], as indices [N, count]."""
+        count = max(1, round(self.settings.top_fraction * joined[0].numel()))
+        return joined.flatten(1).topk(count).indices
+
+    def _over(self, maps: Tensor, where: Tensor) -> Tensor:
+        """Average maps, [N, h, w], over some places, [N, count]; gives [N]."""
+        return maps.flatten(1).gather(1, where).mean(1)
+
+    def _reduced(self, error: Tensor, kl: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one number of each map: over its highest places, or all if that is more unusual."""
+        where = self._highest(joined)
+        whole = self.whole_factor * joined.flatten(1).mean(1) + self.whole_offset
+        faint = whole > self._over(joined, where)
+        whole_error = self.whole_factor * error.flatten(1).mean(1) + self.whole_offset
+        error = torch.where(faint, whole_error, self._over(error, where))
+        if self.model.kl_per_location:
+            whole_kl = self.whole_factor * kl.flatten(1).mean(1)
+            kl = torch.where(faint, whole_kl, self._over(kl, where))
+        return error, kl
 
     def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
         """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
@@ -213,6 +245,11 @@ def _in_batches(
             for begin in range(0, len(images), _BATCH)
         ]
     return [torch.cat(column).cpu() for column in zip(*batches, strict=True)]
+
+
+def _mad(values: Tensor) -> Tensor:
+    """Median absolute deviation."""
+    return (values - values.quantile(0.5)).abs().quantile(0.5)
 
 
 def _smooth(values: Tensor) -> Tensor:

@@ -208,8 +208,8 @@ def say_inspection(summary: "Summary", out: Path) -> None:
         talk.say(f"  {finding.score:9.3f}  {finding.verdict:6s}  {finding.path}")
     if summary.quality:
         talk.warn(
-            f"{summary.quality} photographs are unlike all good ones apart from their part; see "
-            "the column quality"
+            f"photographs that are unlike all good ones, apart from their part: {summary.quality}; "
+            "the column quality says in what"
         )
     warn_shifts(summary.shifts, "these images")
     talk.say(f"report: {out / 'images.csv'}")

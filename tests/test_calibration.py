@@ -6,15 +6,22 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import beta, lognorm, norm
+from scipy.stats import t as student
 
 from anomaly_vae.calibration import (
+    Costs,
     Goal,
     OperatingPoint,
     choose_operating_point,
+    operating_point,
+    review_threshold,
     roc_threshold,
+    threshold_interval,
 )
 from anomaly_vae.errors import CalibrationError
-from anomaly_vae.good_only import good_only_limit, good_only_threshold
+from anomaly_vae.good_only import good_only_limit, good_only_threshold, tail_limit
+from anomaly_vae.intervals import highest_false_alarm_rate
 
 Floats = NDArray[np.float64]
 
@@ -269,3 +276,154 @@ def test_the_threshold_of_an_operating_point_says_what_it_did() -> None:
     assert (threshold.good, threshold.defective) == (99, 30)
     assert "2 of 30 (95 %: 0.8% to 22.1%) defective images escaped" in threshold.promise
     assert "1 of 99 (95 %: 0.0% to 5.5%) good ones were rejected" in threshold.promise
+
+
+# --- cost
+
+
+@pytest.mark.parametrize(("good", "bad"), draws())
+@pytest.mark.parametrize(
+    "costs", [Costs(500, 2, 0.003), Costs(1, 1, 0.5), Costs(1, 1000, 0.01), Costs(9, 0, 0.1)]
+)
+def test_no_other_cut_costs_less(good: Floats, bad: Floats, costs: Costs) -> None:
+    def cost(point: OperatingPoint) -> float:
+        return costs.per_part(point.recall, point.false_alarm_rate)
+
+    chosen = choose_operating_point(good, bad, Goal("cost", costs=costs))
+    assert cost(chosen) == pytest.approx(min(map(cost, candidates(good, bad))), abs=1e-12)
+
+
+def test_the_cost_per_part_worked_out_by_hand() -> None:
+    # Of 1,000 parts 10 are defective, of which 1 escapes; 20 of 990 good ones are rejected.
+    assert Costs(500, 2, 0.01).per_part(0.9, 20 / 990) == pytest.approx((500 + 2 * 20) / 1000)
+
+
+def test_when_rejecting_costs_more_than_it_saves_nothing_is_rejected() -> None:
+    good, bad = np.array([1.0, 2, 5]), np.array([3.0, 4, 6])
+    point = choose_operating_point(good, bad, Goal("cost", costs=Costs(1, 1000, 0.001)))
+    assert (point.escapes, point.overkill) == (2, 0)  # 6 can be had for nothing
+    point = choose_operating_point(good, bad - 4, Goal("cost", costs=Costs(1, 1000, 0.001)))
+    assert (point.escapes, point.overkill) == (3, 0)
+    assert point.threshold > 5
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: Costs(-1, 2, 0.1), "numbers of 0 or more"),
+        (lambda: Costs(1, math.nan, 0.1), "numbers of 0 or more"),
+        (lambda: Costs(1, 2, 0), "--defect-rate 0: expected a share"),
+        (lambda: Goal("cost"), "--criterion cost goes with --cost-escape"),
+        (lambda: Goal("youden", costs=Costs(1, 1, 0.1)), "--criterion cost goes with"),
+        (lambda: Goal("f1", 0.1), "--target goes with"),
+    ],
+)
+def test_costs_and_goals_that_make_no_sense_are_refused(
+    make: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(CalibrationError, match=expected):
+        make()
+
+
+# --- how sure the threshold is
+
+
+def test_the_threshold_interval_holds_the_threshold_and_narrows_with_more_images() -> None:
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (20, 2000):
+        good, bad = rng.normal(size=count), rng.normal(2, size=count)
+        low, high = threshold_interval(good, bad, Goal())
+        assert low <= choose_operating_point(good, bad, Goal()).threshold <= high
+        widths.append(high - low)
+    assert widths[1] < widths[0]
+
+
+# --- review band
+
+
+def test_between_the_two_limits_people_decide() -> None:
+    good, bad = np.array([1.0, 2, 3, 6]), np.array([4.0, 5, 7, 8])
+    limit = review_threshold(good, bad, good, recall=1.0, false_alarm_rate=0.0)
+    assert (limit.review, limit.score, limit.criterion) == (3.5, 6.5, "review")
+    verdicts = [limit.verdict(score) for score in (3, 3.5, 4, 6, 6.5, 7)]
+    assert verdicts == ["pass", "pass", "review", "review", "review", "fail"]
+    assert "0 of 4" in limit.promise
+    assert "1 good and 2 defective ones are for review" in limit.promise
+
+
+def test_where_one_threshold_does_both_there_is_no_band() -> None:
+    good, bad = np.array([1.0, 2, 3]), np.array([6.0, 7, 8])
+    limit = review_threshold(good, bad, good, recall=0.5, false_alarm_rate=0.4)
+    assert limit.review is None
+    assert "no review band" in limit.promise
+    # Any limit between those of the two rates keeps both.
+    assert 1.5 <= limit.score <= 6.5
+    point = operating_point(good, bad, limit.score)
+    assert point.recall >= 0.5 and point.false_alarm_rate <= 0.4
+
+
+# --- the tail
+
+
+def test_an_exponential_tail_is_extrapolated_to_its_quantile() -> None:
+    scores = np.random.default_rng(1).exponential(size=20_000)
+    assert tail_limit(scores, 1e-5) == pytest.approx(-math.log(1e-5), rel=0.15)
+
+
+def test_a_tail_that_ends_is_not_believed_to_end() -> None:
+    scores = np.random.default_rng(2).random(1000)  # none above 1
+    assert tail_limit(scores, 1e-4) > 1
+
+
+def test_the_extrapolated_limit_lies_above_what_can_be_promised() -> None:
+    scores = np.random.default_rng(3).normal(size=100)
+    assert tail_limit(scores, 0.001) > good_only_limit(scores)[0]
+    threshold = good_only_threshold(scores, scores, 0.001, extrapolate=True)
+    assert threshold.criterion == "good-only, extrapolated"
+    assert "no guarantee" in threshold.promise
+
+
+@pytest.mark.parametrize(
+    ("scores", "rate", "expected"),
+    [
+        (np.arange(19.0), 0.001, "19 good images are too few to extrapolate; expected 20"),
+        (np.ones(30), 0.001, "are not all different"),
+        (np.arange(100.0), 0.2, "needs no extrapolation"),
+        (np.arange(100.0), 0.0, "expected more than 0"),
+    ],
+)
+def test_what_cannot_be_extrapolated_is_refused(scores: Floats, rate: float, expected: str) -> None:
+    with pytest.raises(CalibrationError, match=expected):
+        tail_limit(scores, rate)
+
+
+def test_extrapolation_without_a_rate_is_refused() -> None:
+    with pytest.raises(CalibrationError, match="--extrapolate needs --target"):
+        good_only_threshold(shuffled(99), shuffled(99), extrapolate=True)
+
+
+# --- simulations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [30, 100, 1000])
+@pytest.mark.parametrize("shape", ["normal", "lognormal", "heavy"])
+def test_over_a_thousand_splits_the_limit_keeps_its_promise_and_its_bound(
+    count: int, shape: str
+) -> None:
+    """The true rate above the limit is Beta(n + 1 - k, k); see ``highest_false_alarm_rate``."""
+    distribution = {"normal": norm(), "lognormal": lognorm(1), "heavy": student(2)}[shape]
+    rng, runs = np.random.default_rng(5), 1000
+    drawn = distribution.rvs(size=(runs, count), random_state=rng)
+    limits, rates = zip(*(good_only_limit(scores) for scores in drawn), strict=True)
+    realised = distribution.sf(np.array(limits))
+    target, rank = rates[0], math.ceil((count + 1) * (1 - rates[0]) - 1e-9)
+    truth = beta(count + 1 - rank, rank)
+    assert truth.mean() <= target + 1e-12
+    assert realised.mean() == pytest.approx(truth.mean(), abs=4 * truth.std() / math.sqrt(runs))
+    above = (realised > target).mean()
+    spread = math.sqrt(0.25 / runs)
+    assert above <= truth.sf(target) + 3 * spread
+    bound = highest_false_alarm_rate(rank, count)
+    assert (realised > bound).mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)

@@ -140,7 +140,8 @@ def test_the_message_names_the_file_and_the_remedy(tmp_path: Path) -> None:
 def test_an_unknown_key_that_resembles_none_lists_those_known(tmp_path: Path) -> None:
     message = refusal(tmp_path, "scoring: {zzz: 1}")
     assert (
-        "unknown key 'scoring.zzz' (known: kl_weight, per_place, window, top_fraction)" in message
+        "unknown key 'scoring.zzz' (known: kl_weight, per_place, window, top_fraction, whole_map)"
+        in message
     )
 
 

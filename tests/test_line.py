@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from anomaly_vae.dataset import read_images
+from anomaly_vae.export import replace_card
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.runs import RESULTS, load_detector, saved_config
 from anomaly_vae.scoring import score_images
@@ -117,7 +119,7 @@ def test_bad_files_are_rows_and_never_stop_the_run(run: Path, parts: Path, tmp_p
     assert set(broken.index) == {"empty.png", "text.png", "truncated.jpg", "tiny.png", "bomb.png"}
     assert (broken.verdict == "error").all() and (broken.score == "").all()
     assert "min_size" in broken.error["tiny.png"] and "max_pixels" in broken.error["bomb.png"]
-    assert rows.verdict["deep.png"] in ("pass", "fail")
+    assert rows.verdict["deep.png"] in ("pass", "review", "fail")
     assert outcome.stderr == ""
 
 
@@ -140,14 +142,13 @@ def test_exit_zero_hides_the_defects(own_run: Path, parts: Path, command: Comman
 
 def lower_threshold(run: Path) -> None:
     """Make every image fail."""
-    from dataclasses import replace
+    replace_threshold(run, score=-1e9, anomaly_map=1e9)
 
-    from anomaly_vae.export import replace_card
-    from anomaly_vae.metadata import Threshold
 
+def replace_threshold(run: Path, **changes: float) -> None:
     card = Inspector(run / "model.onnx", device="cpu").card
-    limit = Threshold(score=-1e9, anomaly_map=1e9, criterion="test", promise="", good=1)
-    replace_card(run / "model.onnx", replace(card, threshold=limit))
+    changed = replace(card.threshold, **changes)
+    replace_card(run / "model.onnx", replace(card, threshold=changed))
 
 
 def test_every_fail_has_a_region(own_run: Path, parts: Path, command: Command) -> None:
@@ -186,7 +187,126 @@ def test_evaluation_measures_images_and_pixels(
     assert set(metrics["images"]["found_per_class"]) == {
         "scratch", "dent", "contamination", "missing_feature", "colour"}  # fmt: skip
     assert {path.name for path in (tmp_path / "e").iterdir()} == {
-        "metrics.json", "roc.png", "scores.png"}  # fmt: skip
+        "metrics.json", "roc.png", "precision_recall.png", "scores.png", "p_values.png"}  # fmt: skip
+    assert sum(each["found"]["of"] for each in metrics["sizes"]) == 10
+    assert metrics["rare"]["0.5"]["of"] == 8
+
+
+def test_two_models_are_compared_on_the_same_images(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    outcome = command("evaluate", run, parts / "test", "--against", run / "model.onnx",
+                      "--out", tmp_path / "e")  # fmt: skip
+    assert "difference +0.0000" in outcome.out
+    comparison = json.loads((tmp_path / "e" / "metrics.json").read_text())["comparison"]
+    assert (comparison["difference"], comparison["p_value"]) == (0, 1)
+
+
+def test_evaluation_says_that_images_are_not_new(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    test = Path(shutil.copytree(parts / "test", tmp_path / "test"))
+    shutil.copy(parts / "train" / "good" / "003.png", test / "good" / "new.png")
+    outcome = command("evaluate", run, test, "--out", tmp_path / "e")
+    assert "good/new.png: the model was made with these very images" in outcome.err
+
+
+def test_calibration_says_that_images_were_learned_from(
+    own_run: Path, parts: Path, command: Command
+) -> None:
+    outcome = command("calibrate", own_run, "--good", parts / "train" / "good")
+    assert "and 18 more: the model was made with these very images" in outcome.err
+
+
+def test_costs_decide_where_they_are_given(
+    own_run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    bad = Path(shutil.copytree(parts / "test" / "scratch", tmp_path / "bad"))
+    # One that cannot be told from good ones, so that each limit costs something.
+    shutil.copy(parts / "train" / "good" / "000.png", bad / "faint.png")
+
+    def limit(escape: float, overkill: float) -> float:
+        outcome = command(
+            "calibrate", own_run, "--good", parts / "test" / "good",
+            "--defective", bad, "--cost-escape", escape,
+            "--cost-overkill", overkill, "--defect-rate", 0.5,
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        assert "cost *" in outcome.out
+        return Inspector(own_run / "model.onnx", device="cpu").card.threshold.score
+
+    assert limit(1000, 1) < limit(1, 1000)
+
+
+def test_a_review_band_gives_a_third_verdict(
+    own_run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    test = parts / "test"
+    outcome = command("calibrate", own_run, "--good", test / "good", "--defective",
+                      test / "scratch", "--criterion", "review")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    card = Inspector(own_run / "model.onnx", device="cpu").card
+    limits = sorted([card.threshold.score - 1, card.threshold.score])
+    replace_threshold(own_run, score=limits[1], review=limits[0])
+    command("inspect", own_run / "model.onnx", test, "--out", tmp_path / "o")
+    images = table(tmp_path / "o" / "images.csv")
+    assert np.allclose(images.review_threshold.astype(float), limits[0])
+    between = (images.score > limits[0]) & (images.score <= limits[1])
+    usual = images.quality == ""
+    assert ((images.verdict == "review") == between)[usual].all()
+    assert (images.regions[between] >= 1).all()
+
+
+def test_the_threshold_can_be_extrapolated_with_good_images_alone(
+    own_run: Path, parts: Path, command: Command
+) -> None:
+    good = parts / "train" / "good"
+    outcome = command("calibrate", own_run, "--good", good, "--target", 0.001, "--extrapolate")
+    assert "no guarantee" in " ".join(outcome.out.split())
+    threshold = Inspector(own_run / "model.onnx", device="cpu").card.threshold
+    assert threshold.criterion == "good-only, extrapolated"
+
+
+def test_a_bad_photograph_is_for_review_and_says_why(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    image = Image.open(sorted((parts / "train" / "good").iterdir())[0])
+    image.resize((80, 80)).save(folder / "large.png")
+    image.point(lambda value: value // 8).save(folder / "dark.png")
+    outcome = command("inspect", run / "model.onnx", folder, "--out", tmp_path / "o")
+    rows = table(tmp_path / "o" / "images.csv").set_index("path")
+    assert outcome.code == 1
+    assert rows.quality["large.png"].startswith("80 x 80 pixels, not 64 x 64")
+    assert "darker" in rows.quality["dark.png"]
+    assert set(rows.verdict) <= {"review", "fail"}
+    assert (rows.score != "").all()
+    assert "apart from their part: 2" in outcome.err
+
+
+def test_a_moved_lamp_is_reported_at_the_end_and_row_by_row(
+    parts: Path, command: Command, tmp_path: Path
+) -> None:
+    good = parts / "train" / "good"
+    # Calibrated on all good images: five would be too few to compare with.
+    out = tmp_path / "run"
+    command("train", good, "--out", out, "--features", "pixels", *QUICK)
+    command("calibrate", out, "--good", good)
+    lit = tmp_path / "lit"
+    lit.mkdir()
+    for path in good.iterdir():
+        Image.open(path).point(lambda value: min(255, value + 25)).save(lit / path.name)
+    outcome = command("inspect", out / "model.onnx", lit, "--out", tmp_path / "o",
+                      "--drift-window", 12)  # fmt: skip
+    assert "not like those the threshold was set on: brightness" in outcome.err
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert {s["statistic"] for s in summary["drift"] if s["shifted"]} >= {"brightness"}
+    drift = table(tmp_path / "o" / "images.csv").drift
+    assert list(drift[:9]) == [""] * 9
+    assert drift[12:].astype(float).max() < 0.01
+    same = command("inspect", out / "model.onnx", good, "--out", tmp_path / "same")
+    assert "not like" not in same.err
 
 
 def test_evaluation_without_masks_has_no_pixel_metrics(

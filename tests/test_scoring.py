@@ -93,8 +93,40 @@ def test_each_place_is_judged_by_what_is_usual_there(kind: str) -> None:
     torch.testing.assert_close(given_map[:, 3, 5], expected)
 
 
+def test_a_faint_defect_everywhere_counts_by_the_mean_of_the_map() -> None:
+    model = detector("patch", kl_weight=0.5, top_fraction=0.05)
+    draw = torch.Generator().manual_seed(0)
+    error, kl = (torch.randn(12, 8, 8, generator=draw) for _ in range(2))
+    model.learn_places(error, kl)
+    spot, everywhere = error[:1].clone(), error[:1] + 3
+    spot[0, 3, 3] += 20
+
+    def by_hand(error: torch.Tensor, kl: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        joined = (error - model.usual_error + 0.5 * (kl - model.usual_kl)) / model.spread
+        values = joined.flatten(1)
+        return values.topk(3).values.mean(1), values.mean(1)  # 5 % of 8 x 8
+
+    tops, means = by_hand(error, kl)
+    mads = [(each - each.quantile(0.5)).abs().quantile(0.5) for each in (tops, means)]
+    for given_error, faint in ((spot, False), (everywhere, True)):
+        top, mean = by_hand(given_error, kl[:1])
+        whole = tops.quantile(0.5) + (mean - means.quantile(0.5)) * mads[0] / mads[1]
+        assert (whole > top).item() is faint
+        scores = model.join(given_error, kl[:1])
+        torch.testing.assert_close(scores.score, torch.maximum(top, whole), rtol=1e-4, atol=1e-4)
+
+
+def test_the_mean_of_the_map_may_be_left_out() -> None:
+    model = detector("patch", whole_map=False)
+    error, kl = parts_of_images(model, pictures(6))
+    model.learn_places(error, kl)
+    scores = model.join(error + 5 * error.std(), kl)
+    highest = scores.anomaly_map.flatten(1).amax(1)  # 1 % of 64 places is one
+    torch.testing.assert_close(scores.score, highest)
+
+
 def test_places_may_count_alike() -> None:
-    model = detector("patch", per_place=False)
+    model = detector("patch", per_place=False, whole_map=False)
     before = score_images(model, pictures())
     model.learn_places(*parts_of_images(model, pictures(6)))
     torch.testing.assert_close(score_images(model, pictures()), before)
