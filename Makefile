@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection clean
+.PHONY: demo test test-slow lint report-detection report-calibration clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -21,6 +21,10 @@ lint: .venv/ready
 # DATA: folder of data sets, WEIGHTS: of a ResNet-18, PEERS: Python with anomalib (optional).
 report-detection: .venv/ready
 	$(BIN)/python reports/detection.py $(DATA) $(WEIGHTS) $(if $(PEERS),--peers $(PEERS))
+
+# DATA: as above, RUNS: a run folder for each data set, of the same name.
+report-calibration: .venv/ready
+	$(BIN)/python reports/calibration.py $(DATA) $(RUNS)
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml

@@ -1,7 +1,7 @@
 """Setting the threshold of a run: by ROC analysis of labelled images, or from good ones alone."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +29,7 @@ from anomaly_vae.outputs import write_json
 from anomaly_vae.profile import good_profile
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
+from anomaly_vae.weighting import WeightChoice, fit_kl_weight
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Calibration:
     unreadable: list[str] = field(default_factory=list)
     trained_on: list[str] = field(default_factory=list)
     """Images that the model has learned from: they seem better than new ones."""
+    weight: WeightChoice | None = None
+    """What another weight of the KL would give, if that was asked for."""
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain values."""
@@ -65,6 +68,7 @@ class Calibration:
             "auroc_interval": self.auroc_interval,
             "operating_points": {name: _with_rates(point) for name, point in self.points.items()},
             "trained_on": self.trained_on,
+            "kl_weight": asdict(self.weight) if self.weight else None,
         }
 
 
@@ -75,12 +79,15 @@ def calibrate_run(
     *,
     goal: Goal | ReviewBand | None = None,
     extrapolate: bool = False,
+    refit_kl_weight: bool = False,
     track: Track = untracked,
 ) -> Calibration:
     """Set the threshold of ``run/model.onnx`` from labelled images, or from good ones alone.
 
     ``goal`` is Youden's J by default, or the conformal limit without ``defective``; then it can
-    only be a false-alarm rate, beyond what the images support with ``extrapolate``.
+    only be a false-alarm rate, beyond what the images support with ``extrapolate``. With
+    ``refit_kl_weight`` the model is first given the weight of the KL that serves these images best,
+    if it surely does.
 
     Raises:
         CalibrationError: the scores do not support what was asked for.
@@ -89,6 +96,13 @@ def calibrate_run(
     target = _good_only_target(goal) if defective is None else None
     if defective is not None and extrapolate:
         raise CalibrationError("--extrapolate is for good images alone; leave out --defective")
+    weight = None
+    if refit_kl_weight:
+        if defective is None:
+            raise CalibrationError(
+                "--fit-kl-weight needs examples of defects; give --defective DIR"
+            )
+        weight = fit_kl_weight(run, good, defective, track)
     model = run / "model.onnx"
     inspector = Inspector(model)
     normal = inspect_all(inspector, good, track)
@@ -103,7 +117,7 @@ def calibrate_run(
         classes = {"good": normal.scores}
     else:
         bad = inspect_all(inspector, defective, track)
-        result = _analysed(run, normal, bad, goal or Goal())
+        result = replace(_analysed(run, normal, bad, goal or Goal()), weight=weight)
         threshold = result.threshold
         classes = {"good": normal.scores, "defective": bad.scores}
         figures.save_roc(normal.scores, bad.scores, threshold.score, run / "roc.png")

@@ -58,6 +58,9 @@ def calibrate(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Beyond what the good images can promise.")
     ] = False,
+    fit_kl_weight: Annotated[
+        bool, typer.Option("--fit-kl-weight", help="Choose the weight of the KL as well.")
+    ] = False,
 ) -> None:
     """Set the threshold by ROC analysis, or from good images alone."""
     from anomaly_vae.calibration import Costs, Goal
@@ -79,7 +82,13 @@ def calibrate(
         costs = Costs(*given) if given else None
         goal = Goal(cast("RocCriterion", criterion.value), target, costs)
     result = calibrate_run(
-        run, good, defective, goal=goal, extrapolate=extrapolate, track=talk.track
+        run,
+        good,
+        defective,
+        goal=goal,
+        extrapolate=extrapolate,
+        refit_kl_weight=fit_kl_weight,
+        track=talk.track,
     )
     warn_unreadable(result.unreadable)
     warn_seen(result.trained_on, "so the threshold is too low for new ones")
@@ -87,6 +96,12 @@ def calibrate(
 
 
 def _say_calibration(result: "Calibration", *, chosen: str) -> None:
+    weight = result.weight
+    if weight:
+        low, high = weight.gain_interval
+        verb = f"is now {weight.best:g}" if weight.adopted else f"stays {weight.before:g}"
+        talk.say(f"weight of the KL {verb}: choosing it anew gains {weight.gain:+.4f} AUROC")
+        talk.say(f"  [{low:+.4f}, {high:+.4f}] on images it was not chosen with")
     if result.points:
         talk.say(f"AUROC {_with_interval(result.auroc, result.auroc_interval)}")
         talk.say("\ncriterion         threshold  found [95 %]          rejected good [95 %]")

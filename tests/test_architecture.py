@@ -20,7 +20,7 @@ ORDER = [
     *("intervals", "planning", "good_only", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
-    *("diagnosis", "runs", "labelled", "thresholding", "assessment"),
+    *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {"inspection", "reporting.tables", "reporting.heatmaps", "reporting.folder"}
 SHARED = {
