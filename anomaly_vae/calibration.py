@@ -6,84 +6,21 @@ if its score is above the lower limit and not above the threshold.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.goals import Criterion, Goal
 from anomaly_vae.good_only import finite, good_only_limit
 from anomaly_vae.intervals import CONFIDENCE, Rate, rate
 from anomaly_vae.metadata import Threshold
 
-Criterion = Literal["youden", "f1", "cost", "false-alarm-rate", "recall"]
 Floats = NDArray[np.floating]
 
 _RESAMPLES = 500
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What wrong verdicts cost, in any one currency."""
-
-    escape: float
-    """Cost of one defective part that passes."""
-    overkill: float
-    """Cost of one good part that fails."""
-    defect_rate: float
-    """Share of defective parts in production, which test folders do not tell."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no cost or no share.
-
-        Raises:
-            CalibrationError: a number is out of range.
-        """
-        if not (0 <= self.escape < np.inf and 0 <= self.overkill < np.inf):
-            raise CalibrationError(
-                f"--cost-escape {self.escape:g}, --cost-overkill {self.overkill:g}: expected "
-                "numbers of 0 or more"
-            )
-        if not 0 < self.defect_rate < 1:
-            raise CalibrationError(
-                f"--defect-rate {self.defect_rate:g}: expected a share between 0 and 1"
-            )
-
-    def per_part(self, recall: float, false_alarm_rate: float) -> float:
-        """Give the expected cost of wrong verdicts per part inspected."""
-        escapes = self.defect_rate * (1 - recall)
-        return self.escape * escapes + self.overkill * (1 - self.defect_rate) * false_alarm_rate
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a threshold is to do best."""
-
-    criterion: Criterion = "youden"
-    target: float | None = None
-    """The share to reach: false-alarm-rate (default 0.01) or recall (default 0.99)."""
-    costs: Costs | None = None
-    """For the criterion ``cost``."""
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go together.
-
-        Raises:
-            CalibrationError: a target or costs are missing, superfluous or out of range.
-        """
-        if self.target is not None and self.criterion not in ("false-alarm-rate", "recall"):
-            raise CalibrationError(
-                "--target goes with --criterion false-alarm-rate or recall, not with "
-                f"{self.criterion}"
-            )
-        if self.target is not None and not 0 <= self.target <= 1:
-            raise CalibrationError(f"--target {self.target:g}: expected a share between 0 and 1")
-        if (self.criterion == "cost") != (self.costs is not None):
-            raise CalibrationError(
-                "--criterion cost goes with --cost-escape, --cost-overkill and --defect-rate"
-            )
 
 
 @dataclass(frozen=True)
@@ -191,27 +128,33 @@ def review_threshold(
     """Set two limits: so few defects pass, and so few good images fail; between is for people.
 
     ``recall`` is the share of the defective images that shall not pass, ``false_alarm_rate`` the
-    share of good ones that may fail. Where one threshold does both there is no band.
+    share of good ones that may fail. Where one threshold does both there is no band; where a good
+    image has the highest score of all, nothing fails without review.
 
     Raises:
         CalibrationError: see ``choose_operating_point``.
     """
     lower = choose_operating_point(good, defective, Goal("recall", recall))
-    upper = choose_operating_point(good, defective, Goal("false-alarm-rate", false_alarm_rate))
+    try:
+        upper = choose_operating_point(good, defective, Goal("false-alarm-rate", false_alarm_rate))
+    except CalibrationError:
+        scores = np.r_[good, defective]
+        above = float(scores.max() + np.ptp(scores) / len(scores))
+        upper = operating_point(good, defective, above)
     both = (lower.threshold + upper.threshold) / 2
     band = lower.threshold < upper.threshold
     point = upper if band else operating_point(good, defective, both)
     settled = roc_threshold(point, "review", map_maxima)
     if not band:
         promise = f"one threshold does both, so there is no review band: {settled.promise}"
-        return Threshold(**{**vars(settled), "promise": promise})
+        return replace(settled, promise=promise)
     passing, reviewed = rate(lower.escapes, lower.defective), lower.overkill - upper.overkill
     promise = (
         f"{_share(passing)} defective images pass, {_share(upper.rates()[1])} good ones fail, and "
         f"{reviewed} good and {upper.escapes - lower.escapes} defective ones are for review, among "
         "the images it was chosen on"
     )
-    return Threshold(**{**vars(settled), "review": lower.threshold, "promise": promise})
+    return replace(settled, review=lower.threshold, promise=promise)
 
 
 def _counts(point: OperatingPoint) -> str:

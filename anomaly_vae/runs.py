@@ -36,7 +36,6 @@ from anomaly_vae.scoring import (
     build_detector,
     parts_of_images,
     reconstruct,
-    score_images,
 )
 from anomaly_vae.training import EpochRecord, Items, Trainer, select_device
 
@@ -147,7 +146,7 @@ class TrainingSession:
         held_out = self.images.pixels[self.parts == CALIBRATION]
         stopping = self.images.pixels[self.parts == STOPPING]
         self.detector.learn_places(*parts_of_images(self.detector, stopping))
-        self.detector.standardise(score_images(self.detector, held_out))
+        self.detector.standardise(*parts_of_images(self.detector, held_out))
         self._save_detector()
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"

@@ -136,19 +136,20 @@ class Detector(nn.Module):
             self.usual_error.copy_(_smooth(error.mean(0)))
             # A few images say little about a single place: what all places say counts as much.
             self.spread.copy_(_smooth(joined.std(0, correction=0)) + joined.std(correction=0))
+
+    def standardise(self, error: Tensor, kl: Tensor) -> None:
+        """Set all scales from the ``parts`` of good images that nothing else was learned from.
+
+        Raises:
+            TrainingError: the scores are all the same, or not finite.
+        """
         if self.settings.whole_map:
             _, _, joined = self._judged(error, kl)
             top, whole = self._over(joined, self._highest(joined)), joined.flatten(1).mean(1)
             if _mad(whole) > 0:
                 self.whole_factor.copy_(_mad(top) / _mad(whole))
                 self.whole_offset.copy_(top.quantile(0.5) - self.whole_factor * whole.quantile(0.5))
-
-    def standardise(self, scores: Scores) -> None:
-        """Set center and scale from the scores of good images that nothing else was learned from.
-
-        Raises:
-            TrainingError: the scores are all the same, or not finite.
-        """
+        scores = self.join(error, kl)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
         scale = _MAD_TO_STD * _mad(raw)

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from anomaly_vae.calibration import (
-    Criterion,
-    Goal,
     OperatingPoint,
     choose_operating_point,
     review_threshold,
@@ -20,6 +18,7 @@ from anomaly_vae.calibration import (
 )
 from anomaly_vae.errors import CalibrationError
 from anomaly_vae.export import replace_card
+from anomaly_vae.goals import Criterion, Goal
 from anomaly_vae.good_only import good_only_threshold
 from anomaly_vae.inspection import Inspector, map_maxima
 from anomaly_vae.intervals import auroc_interval

@@ -68,8 +68,7 @@ def fit_kl_weight(run: Path, good: Path, defective: Path, track: Track) -> Weigh
     if not choice.adopted:
         return choice
     detector.settings = replace(config.scoring, kl_weight=choice.best)
-    parts = parts_of_images(detector, normal.pixels)
-    detector.standardise(detector.join(parts[0], parts[1]))
+    detector.standardise(*parts_of_images(detector, normal.pixels))
     card = replace(
         card, kl_weight=choice.best, center=float(detector.center), scale=float(detector.scale)
     )

@@ -11,9 +11,9 @@ from .console import talk
 from .saying import say_threshold, warn_seen, warn_shifts, warn_unreadable
 
 if TYPE_CHECKING:
-    from anomaly_vae.calibration import Criterion as RocCriterion
     from anomaly_vae.comparison import Comparison
     from anomaly_vae.evaluation import ImageMetrics
+    from anomaly_vae.goals import Criterion as RocCriterion
     from anomaly_vae.thresholding import Calibration
 
 
@@ -63,8 +63,8 @@ def calibrate(
     ] = False,
 ) -> None:
     """Set the threshold by ROC analysis, or from good images alone."""
-    from anomaly_vae.calibration import Costs, Goal
     from anomaly_vae.errors import CalibrationError
+    from anomaly_vae.goals import Costs, Goal
     from anomaly_vae.thresholding import ReviewBand, calibrate_run
 
     goal: Goal | ReviewBand | None = None

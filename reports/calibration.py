@@ -19,16 +19,11 @@ from scipy.stats import lognorm, norm
 from scipy.stats import t as student
 from tables import markdown, replace_tables
 
-from anomaly_vae.calibration import (
-    Costs,
-    Goal,
-    OperatingPoint,
-    choose_operating_point,
-    operating_point,
-)
+from anomaly_vae.calibration import OperatingPoint, choose_operating_point, operating_point
 from anomaly_vae.drift import DriftMonitor
 from anomaly_vae.errors import CalibrationError
 from anomaly_vae.evaluation import image_metrics
+from anomaly_vae.goals import Costs, Goal
 from anomaly_vae.good_only import good_only_limit, tail_limit
 from anomaly_vae.images import list_images
 from anomaly_vae.inspection import Finding, Inspector

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 import anomaly_vae
 from anomaly_vae.config import Config, load_config
-from anomaly_vae.dataset import STOPPING, read_images, split_parts
+from anomaly_vae.dataset import CALIBRATION, STOPPING, read_images, split_parts
 from anomaly_vae.evaluation import image_metrics, pixel_metrics
 from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
 from anomaly_vae.images import list_images
@@ -135,14 +135,18 @@ def kl_share(run: Path, data: Path, seed: int) -> dict[str, float]:
     config = saved_config(run)
     detector = load_detector(run, config)
     good = read_images(data / "train/good", config.images, workers=WORKERS)
-    stopping = good.pixels[split_parts(good, config.split, seed=seed) == STOPPING]
+    split = split_parts(good, config.split, seed=seed)
+    stopping, calibration = (
+        parts_of_images(detector, good.pixels[split == part]) for part in (STOPPING, CALIBRATION)
+    )
     test = read_images(data / "test", config.images, workers=WORKERS)
-    usual, parts = parts_of_images(detector, stopping), parts_of_images(detector, test.pixels)
+    parts = parts_of_images(detector, test.pixels)
     classes = np.array([path.split("/")[0] for path in test.paths])
 
     def auroc(weight: float, share_of_error: float = 1.0) -> float:
         detector.settings = replace(config.scoring, kl_weight=weight)
-        detector.learn_places(share_of_error * usual[0], usual[1])
+        detector.learn_places(share_of_error * stopping[0], stopping[1])
+        detector.standardise(share_of_error * calibration[0], calibration[1])
         scores = detector.join(share_of_error * parts[0], parts[1])
         return image_metrics(scores.score.numpy(), classes, NO_LIMIT).auroc
 

@@ -17,7 +17,7 @@ ORDER = [
     *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
     *("metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
-    *("intervals", "planning", "good_only", "calibration", "evaluation", "comparison"),
+    *("goals", "intervals", "planning", "good_only", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),

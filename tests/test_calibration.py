@@ -10,8 +10,6 @@ from scipy.stats import beta, lognorm, norm
 from scipy.stats import t as student
 
 from anomaly_vae.calibration import (
-    Costs,
-    Goal,
     OperatingPoint,
     choose_operating_point,
     operating_point,
@@ -20,6 +18,7 @@ from anomaly_vae.calibration import (
     threshold_interval,
 )
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.goals import Costs, Goal
 from anomaly_vae.good_only import good_only_limit, good_only_threshold, tail_limit
 from anomaly_vae.intervals import highest_false_alarm_rate
 
@@ -361,6 +360,13 @@ def test_where_one_threshold_does_both_there_is_no_band() -> None:
     assert 1.5 <= limit.score <= 6.5
     point = operating_point(good, bad, limit.score)
     assert point.recall >= 0.5 and point.false_alarm_rate <= 0.4
+
+
+def test_where_a_good_image_is_highest_all_suspects_are_for_review() -> None:
+    good, bad = np.array([1.0, 2, 9]), np.array([4.0, 5, 7])
+    limit = review_threshold(good, bad, good, recall=1.0, false_alarm_rate=0.0)
+    assert limit.review == 3
+    assert limit.score > 9
 
 
 # --- the tail

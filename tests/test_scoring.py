@@ -17,7 +17,6 @@ from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import ModelCard, Threshold, card_from_json, card_to_json
 from anomaly_vae.scoring import (
     Detector,
-    Scores,
     build_detector,
     parts_of_images,
     score_images,
@@ -39,10 +38,11 @@ def pictures(count: int = 3) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
-def given(errors: list[float]) -> Scores:
-    """Scores with these reconstruction errors and no KL."""
-    error = torch.tensor(errors)
-    return Scores(error, error, torch.zeros_like(error), torch.zeros(len(errors), 1, 1))
+def flat(model: Detector, errors: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Parts of images with these reconstruction errors everywhere, and no KL."""
+    maps = torch.tensor(errors)[:, None, None].expand(-1, *model.features.map_shape)
+    kl = torch.zeros_like(maps if model.model.kl_per_location else maps[:, 0, 0])
+    return maps, kl
 
 
 def card(score: float = 1.0) -> ModelCard:
@@ -98,6 +98,7 @@ def test_a_faint_defect_everywhere_counts_by_the_mean_of_the_map() -> None:
     draw = torch.Generator().manual_seed(0)
     error, kl = (torch.randn(12, 8, 8, generator=draw) for _ in range(2))
     model.learn_places(error, kl)
+    model.standardise(error, kl)
     spot, everywhere = error[:1].clone(), error[:1] + 3
     spot[0, 3, 3] += 20
 
@@ -113,13 +114,15 @@ def test_a_faint_defect_everywhere_counts_by_the_mean_of_the_map() -> None:
         whole = tops.quantile(0.5) + (mean - means.quantile(0.5)) * mads[0] / mads[1]
         assert (whole > top).item() is faint
         scores = model.join(given_error, kl[:1])
-        torch.testing.assert_close(scores.score, torch.maximum(top, whole), rtol=1e-4, atol=1e-4)
+        expected = (torch.maximum(top, whole) - model.center) / model.scale
+        torch.testing.assert_close(scores.score, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_mean_of_the_map_may_be_left_out() -> None:
     model = detector("patch", whole_map=False)
     error, kl = parts_of_images(model, pictures(6))
     model.learn_places(error, kl)
+    model.standardise(error, kl)
     scores = model.join(error + 5 * error.std(), kl)
     highest = scores.anomaly_map.flatten(1).amax(1)  # 1 % of 64 places is one
     torch.testing.assert_close(scores.score, highest)
@@ -137,7 +140,7 @@ def test_places_may_count_alike() -> None:
 def test_an_auditor_can_recompute_the_score_from_its_parts(kind: str, weight: float) -> None:
     model = detector(kind, kl_weight=weight, top_fraction=0.1, window=3)
     model.learn_places(*parts_of_images(model, pictures(4)))
-    model.standardise(given([10.0, 11.0, 13.0, 30.0]))
+    model.standardise(*flat(model, [10.0, 11.0, 13.0, 30.0]))
     scores = score_images(model, pictures())
     raw = scores.reconstruction_error + weight * scores.kl
     torch.testing.assert_close(scores.score, (raw - model.center) / model.scale)
@@ -145,14 +148,15 @@ def test_an_auditor_can_recompute_the_score_from_its_parts(kind: str, weight: fl
 
 def test_center_and_scale_are_median_and_scaled_mad() -> None:
     model = detector()
-    model.standardise(given([1.0, 2.0, 4.0, 7.0, 100.0]))
+    model.standardise(*flat(model, [1.0, 2.0, 4.0, 7.0, 100.0]))
     assert model.center.item() == 4
     assert model.scale.item() == pytest.approx(1.4826 * 3)
 
 
 def test_scores_that_do_not_vary_are_refused() -> None:
+    model = detector()
     with pytest.raises(TrainingError, match="do not vary"):
-        detector().standardise(given([3.0] * 5))
+        model.standardise(*flat(model, [3.0] * 5))
 
 
 def test_the_window_averages_only_what_lies_inside_the_map() -> None:
