@@ -52,21 +52,18 @@ def compare_models(
         )
     rng = np.random.default_rng(0)
     ranks = np.stack([rankdata(scores), rankdata(others)])
-    auroc, other_auroc = _area(ranks[0], defective), _area(ranks[1], defective)
+    auroc, other_auroc = (float(_area(each, defective)) for each in ranks)
     difference = auroc - other_auroc
-    exchanged = []
-    for _draw in range(_DRAWS):
-        swap = rng.random(len(defective)) < 0.5
-        first, second = np.where(swap, ranks[::-1], ranks)
-        exchanged.append(_area(first, defective) - _area(second, defective))
+    swap = rng.random((_DRAWS, len(defective))) < 0.5
+    exchanged = _area(np.where(swap, *ranks), defective) - _area(
+        np.where(swap, *ranks[::-1]), defective
+    )
     as_large = int((np.abs(exchanged) >= abs(difference) - 1e-12).sum())
-    classes = np.flatnonzero(defective), np.flatnonzero(~defective)
-    drawn = []
-    for _draw in range(_DRAWS):
-        again = np.concatenate([rng.choice(each, len(each)) for each in classes])
-        drawn.append(
-            _area(scores[again], defective[again]) - _area(others[again], defective[again])
-        )
+    # Class by class, so that the labels of what is drawn stay in their places.
+    again = np.empty((_DRAWS, len(defective)), dtype=np.int64)
+    for each in (np.flatnonzero(defective), np.flatnonzero(~defective)):
+        again[:, each] = rng.choice(each, (_DRAWS, len(each)))
+    drawn = _area(scores[again], defective) - _area(others[again], defective)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     right = (scores > limits[0]) == defective
     other_right = (others > limits[1]) == defective
@@ -83,8 +80,8 @@ def compare_models(
     )
 
 
-def _area(scores: Floats, defective: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve, from the ranks (Mann and Whitney 1947)."""
+def _area(scores: Floats, defective: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Area under the ROC curve of scores, [..., N], from their ranks (Mann and Whitney 1947)."""
     bad = int(defective.sum())
-    ranks = rankdata(scores)[defective].sum()
-    return float(ranks - bad * (bad + 1) / 2) / (bad * (len(scores) - bad))
+    ranks = rankdata(scores, axis=-1)[..., defective].sum(-1)
+    return np.asarray((ranks - bad * (bad + 1) / 2) / (bad * (scores.shape[-1] - bad)))
