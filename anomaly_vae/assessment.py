@@ -110,7 +110,9 @@ def evaluate_model(
     )
     prepare_folder(out, _RESULTS, overwrite=overwrite)
     write_json(out / "metrics.json", asdict(result))
-    _draw(out, scores[~defective], scores[defective], p_values, result.threshold)
+    _draw(out, scores[~defective], scores[defective], result.threshold)
+    if inspector.card.good:
+        figures.save_p_values(p_values, len(inspector.card.good.scores), out / "p_values.png")
     return result
 
 
@@ -171,7 +173,6 @@ def _draw(
     out: Path,
     good: NDArray[np.float64],
     bad: NDArray[np.float64],
-    p_values: NDArray[np.float64],
     threshold: float,
 ) -> None:
     figures.save_roc(good, bad, threshold, out / "roc.png")
@@ -179,4 +180,3 @@ def _draw(
     figures.save_scores(
         {"good": good, "defective": bad}, threshold, out / "scores.png", title="Test images"
     )
-    figures.save_p_values(p_values, out / "p_values.png")

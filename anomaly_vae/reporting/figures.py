@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import betabinom
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 matplotlib.use("Agg")
@@ -52,8 +52,8 @@ def save_scores(
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     everything = np.concatenate(list(scores.values()))
-    # A few extreme defects would squeeze all the rest into one bar.
-    upper = min(everything.max(), max(4 * threshold, np.quantile(everything, 0.9)))
+    # Extreme defects would squeeze all the rest, the first class being the good ones, into one bar.
+    upper = min(everything.max(), max(6 * threshold, 1.5 * next(iter(scores.values())).max()))
     bins = np.linspace(everything.min(), max(upper, everything.min() + 1e-6), 41).tolist()
     for (name, values), color in zip(scores.items(), (_GOOD, _BAD), strict=False):
         shown = np.clip(values, bins[0], bins[-1])
@@ -114,14 +114,21 @@ def save_precision_recall(good: Floats, defective: Floats, threshold: float, pat
     figure.savefig(path, dpi=110)
 
 
-def save_p_values(p_values: Floats, path: Path) -> None:
-    """Draw how often good images have p-values up to each level: the diagonal, if they hold."""
+def save_p_values(p_values: Floats, known: int, path: Path) -> None:
+    """Draw how often good images have p-values up to each level: the diagonal, if they hold.
+
+    ``known`` is the number of good images that the p-values are shares of.
+    """
     count = len(p_values)
-    grid = np.linspace(0, 1, 201)
     figure, axes = _square()
-    # Of exact p-values the shares of ``count`` images lie in this band 19 times of 20.
+    # How many of ``count`` have a p-value of rank / (known + 1) or less: 19 times of 20 so many.
+    ranks = np.arange(1, known + 1)
+    low, high = (
+        np.r_[0, betabinom.ppf(level, count, ranks, known + 1 - ranks) / count, 1]
+        for level in (0.025, 0.975)
+    )
     axes.fill_between(
-        grid, binom.ppf(0.025, count, grid) / count, binom.ppf(0.975, count, grid) / count,
+        np.arange(known + 2) / (known + 1), low, high, step="post",
         color="#bbbbbb", alpha=0.4, linewidth=0, label="95 % of such samples, if they hold",
     )  # fmt: skip
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
