@@ -43,7 +43,7 @@ class Evaluation:
     pixels: PixelMetrics | None
     sizes: list[SizeBin]
     """By the size of the defects, where there are masks."""
-    rare: dict[str, Rate]
+    p_values: dict[str, Rate]
     """Share of the good images with a p-value of at most so much: so much, if it holds here."""
     shifts: list[Shift]
     """How far the good test images are from those that the threshold was set on."""
@@ -102,7 +102,7 @@ def evaluate_model(
         images=image_metrics(scores, classes, inspector.card.threshold),
         pixels=pixels,
         sizes=sizes,
-        rare={f"{level:g}": _share(p_values <= level) for level in P_VALUES},
+        p_values={f"{level:g}": _share(p_values <= level) for level in P_VALUES},
         shifts=_shifts(inspector.card, folder.findings, classes),
         comparison=comparison,
         seen_before=seen_before(model if model.is_dir() else model.parent, folder, calibrated=True),

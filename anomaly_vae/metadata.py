@@ -71,7 +71,8 @@ class ModelCard:
     formula: str = "score = (reconstruction_error + kl_weight * kl - center) / scale"
     unit: str = (
         "score: robust standard deviations of good images; reconstruction_error and kl: nats, less "
-        "what is usual at their place and divided by its spread (unless scoring.per_place is off)"
+        "what is usual at their place, divided by its spread there (unless scoring.per_place is "
+        "off), averaged over the most unusual places, or over all where that is the more unusual"
     )
     schema_version: int = SCHEMA_VERSION
 

@@ -52,7 +52,7 @@ def calibrate(
     review_recall: Annotated[
         float, typer.Option(help="review: share of the defects that shall not pass.")
     ] = 0.999,
-    review_false_alarm_rate: Annotated[
+    review_false_alarms: Annotated[
         float, typer.Option(help="review: share of the good parts that may fail.")
     ] = 0.001,
     extrapolate: Annotated[
@@ -74,7 +74,7 @@ def calibrate(
             "--cost-escape, --cost-overkill and --defect-rate go together; give all three"
         )
     if criterion == Criterion.REVIEW:
-        goal = ReviewBand(review_recall, review_false_alarm_rate)
+        goal = ReviewBand(review_recall, review_false_alarms)
     elif criterion or target is not None or given:
         if criterion is None:
             alone = Criterion.YOUDEN if defective else Criterion.FALSE_ALARM_RATE

@@ -189,7 +189,7 @@ def test_evaluation_measures_images_and_pixels(
     assert {path.name for path in (tmp_path / "e").iterdir()} == {
         "metrics.json", "roc.png", "precision_recall.png", "scores.png", "p_values.png"}  # fmt: skip
     assert sum(each["found"]["of"] for each in metrics["sizes"]) == 10
-    assert metrics["rare"]["0.5"]["of"] == 8
+    assert metrics["p_values"]["0.5"]["of"] == 8
 
 
 def test_two_models_are_compared_on_the_same_images(
