@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
 
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.intervals import CONFIDENCE
 
 Floats = NDArray[np.floating]
@@ -52,10 +53,10 @@ def compare_models(
         )
     rng = np.random.default_rng(0)
     ranks = np.stack([rankdata(scores), rankdata(others)])
-    auroc, other_auroc = (float(_area(each, defective)) for each in ranks)
+    auroc, other_auroc = (float(areas_under_roc(each, defective)) for each in ranks)
     difference = auroc - other_auroc
     swap = rng.random((_DRAWS, len(defective))) < 0.5
-    exchanged = _area(np.where(swap, *ranks), defective) - _area(
+    exchanged = areas_under_roc(np.where(swap, *ranks), defective) - areas_under_roc(
         np.where(swap, *ranks[::-1]), defective
     )
     as_large = int((np.abs(exchanged) >= abs(difference) - 1e-12).sum())
@@ -63,7 +64,7 @@ def compare_models(
     again = np.empty((_DRAWS, len(defective)), dtype=np.int64)
     for each in (np.flatnonzero(defective), np.flatnonzero(~defective)):
         again[:, each] = rng.choice(each, (_DRAWS, len(each)))
-    drawn = _area(scores[again], defective) - _area(others[again], defective)
+    drawn = areas_under_roc(scores[again], defective) - areas_under_roc(others[again], defective)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     right = (scores > limits[0]) == defective
     other_right = (others > limits[1]) == defective
@@ -78,10 +79,3 @@ def compare_models(
         *only,
         float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0,
     )
-
-
-def _area(scores: Floats, defective: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Area under the ROC curve of scores, [..., N], from their ranks (Mann and Whitney 1947)."""
-    bad = int(defective.sum())
-    ranks = rankdata(scores, axis=-1)[..., defective].sum(-1)
-    return np.asarray((ranks - bad * (bad + 1) / 2) / (bad * (scores.shape[-1] - bad)))

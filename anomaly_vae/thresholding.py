@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from anomaly_vae.calibration import (
     OperatingPoint,
@@ -17,6 +15,7 @@ from anomaly_vae.calibration import (
     threshold_interval,
 )
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.export import replace_card
 from anomaly_vae.goals import Criterion, Goal
 from anomaly_vae.good_only import good_only_threshold
@@ -159,7 +158,8 @@ def _analysed(
         # Only for comparison: that one cannot be reached is no reason to stop.
         with suppress(CalibrationError):
             points.setdefault(other, choose_operating_point(good.scores, bad.scores, Goal(other)))
-    auroc = area(good.scores, bad.scores)
+    scores = np.r_[good.scores, bad.scores]
+    auroc = float(areas_under_roc(scores, np.arange(len(scores)) >= len(good.scores)))
     return Calibration(
         threshold,
         interval,
@@ -169,12 +169,6 @@ def _analysed(
         good.unreadable + bad.unreadable,
         seen_before(run, good, calibrated=False) + seen_before(run, bad, calibrated=False),
     )
-
-
-def area(good: NDArray[np.float64], bad: NDArray[np.float64]) -> float:
-    """Give the area under the ROC curve of two classes of scores."""
-    labels = np.r_[np.zeros(len(good)), np.ones(len(bad))]
-    return float(roc_auc_score(labels, np.r_[good, bad]))
 
 
 def _with_rates(point: OperatingPoint) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from sklearn.metrics import roc_auc_score
 
 from anomaly_vae.config import config_to_yaml
 from anomaly_vae.dataset import read_images
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.export import export_model
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.intervals import CONFIDENCE
@@ -96,17 +96,17 @@ def choose_weight(
         outside = np.setdiff1d(np.arange(len(defective)), inside)
         best = _best(scores[:, inside], defective[inside], current)
         if 0 < defective[outside].sum() < len(outside):
-            chosen, known = scores[best, outside], scores[current, outside]
-            truth = defective[outside]
-            gains.append(roc_auc_score(truth, chosen) - roc_auc_score(truth, known))
+            both = scores[[best, current]][:, outside]
+            chosen, known = areas_under_roc(both, defective[outside])
+            gains.append(chosen - known)
     low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     best = _best(scores, defective, current)
     return WeightChoice(
         before,
         weights[best],
         {
-            f"{weight:g}": float(roc_auc_score(defective, row))
-            for weight, row in zip(weights, scores, strict=True)
+            f"{weight:g}": float(area)
+            for weight, area in zip(weights, areas_under_roc(scores, defective), strict=True)
         },
         float(np.mean(gains)),
         (float(low), float(high)),
@@ -116,8 +116,8 @@ def choose_weight(
 
 def _best(scores: NDArray[np.float64], defective: NDArray[np.bool_], current: int) -> int:
     """Index of the weight with the highest AUROC; the current one if no other is higher."""
-    areas = [roc_auc_score(defective, row) for row in scores]
-    return current if areas[current] == max(areas) else int(np.argmax(areas))
+    areas = areas_under_roc(scores, defective)
+    return current if areas[current] == areas.max() else int(np.argmax(areas))
 
 
 def _scores(

@@ -34,7 +34,14 @@ def finding(
     regions = tuple(find_regions(anomaly_map, image, threshold))
     verdict = "fail" if anomaly_map.max() > threshold else "pass"
     found = regions if verdict == "fail" else ()
-    return Finding("a.png", verdict, "", 2.0, 1.0, 1.0, found, image, anomaly_map)  # type: ignore[arg-type]
+    return Finding(
+        "a.png",
+        verdict,
+        score=2.0,
+        regions=found,
+        image=image,
+        anomaly_map=anomaly_map,  # type: ignore[arg-type]
+    )
 
 
 def picture(tmp_path: Path, anomaly_map: Map, **options: object) -> NDArray[np.int64]:

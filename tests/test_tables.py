@@ -32,11 +32,13 @@ LARGE = Region(5, 6, 70, 80, 5600.0, 40.0, 46.0, 8.0, 5.0)
 
 
 def passed(path: str, score: float = 0.5) -> Finding:
-    return Finding(path, "pass", "", score, 1.5, 2.5, 0.25, "", (), PHOTO)
+    return Finding(
+        path, "pass", score=score, reconstruction_error=1.5, kl=2.5, p_value=0.25, image=PHOTO
+    )
 
 
 def failed(path: str) -> Finding:
-    return Finding(path, "fail", "", 4.5, 1.5, 2.5, 0.05, "", (SMALL, LARGE), PHOTO)
+    return Finding(path, "fail", score=4.5, regions=(SMALL, LARGE), image=PHOTO)
 
 
 def report(folder: Path, *findings: Finding) -> None:
@@ -177,7 +179,7 @@ def test_the_score_of_the_table_is_that_of_the_model(tmp_path: Path) -> None:
 
 
 def test_what_was_flushed_can_be_read_while_the_report_is_open(tmp_path: Path) -> None:
-    with DefectReport(tmp_path, model_id="m", threshold=1) as tables:
+    with DefectReport(tmp_path, model_id="m", threshold=LIMIT) as tables:
         tables.add(failed("a.png"))
         tables.flush()
         assert len(rows(tmp_path / "images.csv")) == 1
@@ -185,7 +187,10 @@ def test_what_was_flushed_can_be_read_while_the_report_is_open(tmp_path: Path) -
 
 
 def test_rows_stand_in_the_table_when_something_fails_later(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), DefectReport(tmp_path, model_id="m", threshold=1) as tables:
+    with (
+        pytest.raises(RuntimeError),
+        DefectReport(tmp_path, model_id="m", threshold=LIMIT) as tables,
+    ):
         tables.add(passed("a.png"))
         raise RuntimeError
     assert len(rows(tmp_path / "images.csv")) == 1
@@ -194,14 +199,14 @@ def test_rows_stand_in_the_table_when_something_fails_later(tmp_path: Path) -> N
 def test_a_table_that_cannot_be_opened_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "images.csv").mkdir()
     with pytest.raises(OutputError, match=r"images\.csv: cannot be written .*; close it in other"):
-        DefectReport(tmp_path, model_id="m", threshold=1)
+        DefectReport(tmp_path, model_id="m", threshold=LIMIT)
 
 
 def test_no_table_stays_open_when_the_other_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "defects.csv").mkdir()
     tables = DefectReport.__new__(DefectReport)
     with pytest.raises(OutputError, match=r"defects\.csv"):
-        tables.__init__(tmp_path, model_id="m", threshold=1)  # type: ignore[misc]
+        tables.__init__(tmp_path, model_id="m", threshold=LIMIT)  # type: ignore[misc]
     opened = tables._files
     still_open = [file for file in opened if not file.closed]
     for file in still_open:
@@ -211,4 +216,4 @@ def test_no_table_stays_open_when_the_other_cannot_be_opened(tmp_path: Path) -> 
 
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file or directory"):
-        DefectReport(tmp_path / "missing", model_id="m", threshold=1)
+        DefectReport(tmp_path / "missing", model_id="m", threshold=LIMIT)
