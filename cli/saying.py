@@ -19,14 +19,17 @@ def say_threshold(limit: "Threshold") -> None:
 
 def warn_shifts(shifts: list["Shift"], which: str) -> None:
     """Say in what images are not like the good ones that the threshold was set on."""
-    for shift in shifts:
-        if shift.shifted:
-            talk.warn(
-                f"{which} are not like those the threshold was set on: {shift.statistic} has "
-                f"median {shift.median:.3g}, there {shift.good_median:.3g} (p = "
-                f"{shift.p_value:.1g}, stability index {shift.stability_index:.2g}); if lamp, "
-                "camera or lot have changed, calibrate again"
-            )
+    moved = [
+        f"{shift.statistic} has median {shift.median:.3g}, there {shift.good_median:.3g} "
+        f"(p = {shift.p_value:.1g}, stability index {shift.stability_index:.2g})"
+        for shift in shifts
+        if shift.shifted
+    ]
+    if moved:
+        talk.warn(
+            f"{which} are not like those the threshold was set on: {'; '.join(moved)}. If lamp, "
+            "camera or lot have changed, calibrate again"
+        )
 
 
 def warn_unreadable(paths: list[str]) -> None:
