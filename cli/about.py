@@ -8,7 +8,7 @@ import typer
 from .app import app
 from .console import talk
 
-config_app = typer.Typer(help="Look at settings.", no_args_is_help=True)
+config_app = typer.Typer(help="Look at settings.")
 app.add_typer(config_app, name="config")
 
 

@@ -119,6 +119,7 @@ MISTAKES = {
     "calibrate {copy} --good {good} --fit-kl-weight": "needs examples of defects",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --fit-kl-weight": "2 images of a class; expected 10",
     "evaluate {run} {parts}/test --out {place}/out --against {place}/empty": "model.onnx.*No such file",
+    "config": "Missing command",
     "plan --false-alarm-rate 0": "--false-alarm-rate 0: expected a share",
     "plan --confidence 95": "--confidence 95: expected a share",
     TRAIN + "--set model.kind=patch": "'patch' needs a trunk",
