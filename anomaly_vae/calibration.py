@@ -190,16 +190,15 @@ def _cost(alarms: Floats, recalls: Floats, _good: int, _defective: int, goal: Go
 
 
 def _recall(_alarms: Floats, recalls: Floats, _good: int, _defective: int, goal: Goal) -> int:
-    return int(np.argmax(recalls >= (0.99 if goal.target is None else goal.target)))
+    return int(np.argmax(recalls >= goal.share))
 
 
 def _false_alarms(alarms: Floats, recalls: Floats, _good: int, _defective: int, goal: Goal) -> int:
-    target = 0.01 if goal.target is None else goal.target
-    allowed = np.flatnonzero(alarms <= target + 1e-12)
+    allowed = np.flatnonzero(alarms <= goal.share + 1e-12)
     if len(allowed) == 0:
         raise CalibrationError(
-            f"--target {target:g}: the highest score is a good image's, so that {alarms[0]:.2g} "
-            "is the lowest false-alarm rate of this curve"
+            f"--target {goal.share:g}: the highest score is a good image's, so that "
+            f"{alarms[0]:.2g} is the lowest false-alarm rate of this curve"
         )
     return int(allowed[np.argmax(recalls[allowed])])
 

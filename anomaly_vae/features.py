@@ -21,11 +21,11 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from anomaly_vae.config import FeatureSettings
 from anomaly_vae.errors import ConfigError, WeightsError
+from anomaly_vae.quality import LUMINANCE
 
 # What torchvision's ImageNet weights were trained on.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _STRIDES = (4, 8, 16)
 _HEADS = ("classifier", "fc", "head", "heads")  # what torchvision calls the layers after the maps
 
@@ -196,7 +196,7 @@ def unit_range(images: Tensor) -> Tensor:
 def luminance(images: Tensor) -> Tensor:
     """Give the luminance (ITU-R BT.601), [N, 1, S, S], of RGB images, [N, 3, S, S]."""
     red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
-    return _LUMINANCE[0] * red + _LUMINANCE[1] * green + _LUMINANCE[2] * blue
+    return LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
 
 
 def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.good_only import DEFAULT_FALSE_ALARM_RATE
 
 Criterion = Literal["youden", "f1", "cost", "false-alarm-rate", "recall"]
-_WITH_TARGET = ("false-alarm-rate", "recall")
+_DEFAULT_TARGETS = {"false-alarm-rate": DEFAULT_FALSE_ALARM_RATE, "recall": 0.99}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Goal:
         Raises:
             CalibrationError: a target or costs are missing, superfluous or out of range.
         """
-        if self.target is not None and self.criterion not in _WITH_TARGET:
+        if self.target is not None and self.criterion not in _DEFAULT_TARGETS:
             raise CalibrationError(
                 "--target goes with --criterion false-alarm-rate or recall, not with "
                 f"{self.criterion}"
@@ -70,3 +71,8 @@ class Goal:
             raise CalibrationError(
                 "--criterion cost goes with --cost-escape, --cost-overkill and --defect-rate"
             )
+
+    @property
+    def share(self) -> float:
+        """The target of a criterion that has one, or its default."""
+        return _DEFAULT_TARGETS[self.criterion] if self.target is None else self.target

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ class LabelledFolder:
         """The images themselves."""
         return [finding.image for finding in self.findings if finding.image]
 
+    @cached_property
     def digests(self) -> list[str]:
-        """Give the SHA-256 of each file."""
+        """The SHA-256 of each file; read once."""
         return [digest(self.folder / finding.path) for finding in self.findings]
 
 
@@ -68,7 +70,7 @@ def seen_before(run: Path, images: LabelledFolder, *, calibrated: bool) -> list[
     digests = set(known["sha256"])
     return [
         finding.path
-        for finding, each in zip(images.findings, images.digests(), strict=True)
+        for finding, each in zip(images.findings, images.digests, strict=True)
         if each in digests
     ]
 

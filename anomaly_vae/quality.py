@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255  # ITU-R BT.601
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue; ITU-R BT.601
 STATISTICS = ("brightness", "contrast", "sharpness")
 
 
@@ -25,7 +25,7 @@ class ImageStatistics:
 
 def image_statistics(pixels: NDArray[np.uint8]) -> ImageStatistics:
     """Measure an image, uint8 RGB [S, S, 3]."""
-    light = pixels @ _LUMINANCE
+    light = pixels @ (np.array(LUMINANCE, dtype=np.float32) / 255)
     inner = light[1:-1, 1:-1]
     laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
     grey = np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(

@@ -138,9 +138,9 @@ def _good_only_target(goal: Goal | ReviewBand | None) -> float | None:
 def _analysed(
     run: Path, good: LabelledFolder, bad: LabelledFolder, goal: Goal | ReviewBand
 ) -> Calibration:
-    both = set(good.digests()) & set(bad.digests())
+    both = set(good.digests) & set(bad.digests)
     if both:
-        same = next(f for f, d in zip(bad.findings, bad.digests(), strict=True) if d in both)
+        same = next(f for f, d in zip(bad.findings, bad.digests, strict=True) if d in both)
         raise CalibrationError(
             f"{bad.folder / same.path} and {len(both) - 1} other images are in the good folder "
             "too; an image is either good or defective"

@@ -1,5 +1,6 @@
 """Choosing the weight of the KL divergence with labelled images, where that is sure to help."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def fit_kl_weight(run: Path, good: Path, defective: Path, track: Track) -> Weigh
     card = Inspector(run / "model.onnx", device="cpu").card
     detector = load_detector(run, config)
     normal, bad = (
-        read_images(folder, config.images, workers=2, track=track) for folder in (good, defective)
+        read_images(folder, config.images, workers=os.cpu_count() or 1, track=track)
+        for folder in (good, defective)
     )
     fewest = min(len(normal.paths), len(bad.paths))
     if fewest < _FEWEST:

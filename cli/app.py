@@ -14,6 +14,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# What commands share that write into --out.
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from .app import app
+from .app import Overwrite, app
 from .console import talk
 from .saying import say_threshold, warn_seen, warn_shifts, warn_unreadable
 
@@ -133,9 +133,7 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(help="Another model or run, to compare with.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results in --out.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a model on labelled images, alone or against another."""
     from anomaly_vae.assessment import evaluate_model

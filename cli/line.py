@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import app
+from .app import Overwrite, app
 from .console import talk
 from .saying import say_threshold, warn_shifts
 
@@ -62,9 +62,7 @@ def train(
         str | None, typer.Option(help="Regular expression; equal matches stay together.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results in --out.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
     from anomaly_vae.config import load_config
@@ -138,9 +136,7 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results in --out.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Export the trained model again, checked against torch; 'train' has done so already."""
     from anomaly_vae.runs import export_run
@@ -168,9 +164,7 @@ def inspect(
         int | None,
         typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results in --out.")
-    ] = False,
+    overwrite: Overwrite = False,
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
     ] = False,

@@ -17,7 +17,7 @@ ORDER = [
     *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
     *("metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
-    *("goals", "intervals", "planning", "good_only", "calibration", "evaluation", "comparison"),
+    *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
