@@ -127,6 +127,9 @@ class Detector(nn.Module):
 
     def learn_places(self, error: Tensor, kl: Tensor) -> None:
         """Learn what is usual at each place from the ``parts`` of good images not trained on."""
+        self.usual_error.zero_()
+        self.usual_kl.zero_()
+        self.spread.fill_(1)
         if not self.model.kl_per_location:
             self.usual_kl.copy_(kl.quantile(0.5))
         elif self.settings.per_place:

@@ -52,6 +52,12 @@ CODE = (
     "config", "images", "dataset", "alignment", "features", "model", "training", "scoring", "runs",
 )  # fmt: skip
 KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
+RESCORED: dict[str, dict[str, Any]] = {
+    "all places alike": {"per_place": False},
+    "top 1 % of the map alone": {"whole_map": False},
+    "maximum of the map alone": {"whole_map": False, "top_fraction": 0.0},
+    "mean of the map alone": {"whole_map": False, "top_fraction": 1.0},
+}
 NEIGHBOUR_SHARE = 0.02
 WORKERS = 2
 NO_LIMIT = Threshold(score=0, anomaly_map=0, criterion="none", promise="", good=0)
@@ -100,7 +106,7 @@ def vae(settings: tuple[str, ...], data: Path, seed: int, weights: Path) -> Cell
             cell["cost"] = cost(model, run, data)
             cell["model_mib"] = model.stat().st_size / 2**20
             cell["trunk_mib"] = weights.stat().st_size / 2**20
-            cell["kl_auroc"] = kl_share(run, data, seed)
+            cell |= rescored(run, data, seed)
     return cell
 
 
@@ -130,8 +136,8 @@ def metrics(
     return cell
 
 
-def kl_share(run: Path, data: Path, seed: int) -> dict[str, float]:
-    """AUROC of the same model with other weights of the KL; nothing is trained again."""
+def rescored(run: Path, data: Path, seed: int) -> Cell:
+    """AUROC of the same model with other settings of the score; nothing is trained again."""
     config = saved_config(run)
     detector = load_detector(run, config)
     good = read_images(data / "train/good", config.images, workers=WORKERS)
@@ -143,14 +149,18 @@ def kl_share(run: Path, data: Path, seed: int) -> dict[str, float]:
     parts = parts_of_images(detector, test.pixels)
     classes = np.array([path.split("/")[0] for path in test.paths])
 
-    def auroc(weight: float, share_of_error: float = 1.0) -> float:
-        detector.settings = replace(config.scoring, kl_weight=weight)
+    def auroc(share_of_error: float = 1.0, **settings: Any) -> float:
+        detector.settings = replace(config.scoring, **settings)
         detector.learn_places(share_of_error * stopping[0], stopping[1])
         detector.standardise(share_of_error * calibration[0], calibration[1])
         scores = detector.join(share_of_error * parts[0], parts[1])
         return image_metrics(scores.score.numpy(), classes, NO_LIMIT).auroc
 
-    return {f"{weight:g}": auroc(weight) for weight in KL_WEIGHTS} | {"alone": auroc(1.0, 0.0)}
+    return {
+        "kl_auroc": {f"{weight:g}": auroc(kl_weight=weight) for weight in KL_WEIGHTS}
+        | {"alone": auroc(0.0, kl_weight=1.0)},
+        "rescored": {name: auroc(**settings) for name, settings in RESCORED.items()},
+    }
 
 
 class TrunkAlone(nn.Module):
@@ -260,7 +270,6 @@ def methods(peers: Path | None) -> list[Method]:
         "VAE on pixels": (("features.source=pixels",), 3),
         "without whitening": (("features.components=0",), 1),
         "all 448 components": (("features.components=448",), 1),
-        "all places alike": (("scoring.per_place=false",), 1),
         "images of 256 pixels": (("images.size=256",), 1),
         "images of 384 pixels": (("images.size=384",), 1),
         "hidden layers of 512": (("model.hidden_size=512",), 1),
@@ -268,8 +277,6 @@ def methods(peers: Path | None) -> list[Method]:
         "beta 1": (("model.beta=1",), 1),
         "hardest 10 %": (("training.hardest=0.1",), 1),
         "no mining": (("training.hardest=1",), 1),
-        "maximum of the map": (("scoring.top_fraction=0",), 1),
-        "mean of the map": (("scoring.top_fraction=1",), 1),
     }
     rows = [
         Method(name, partial(vae, settings), seeds, ours)

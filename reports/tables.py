@@ -48,11 +48,16 @@ def main() -> None:
 
 
 def read_cells(path: Path) -> Cells:
-    """Group the cells by method and data set; one per seed."""
+    """Group the cells by method and data set; one per seed.
+
+    What was only scored in another way stands as a method of its own.
+    """
     cells: Cells = {}
     for key, cell in json.loads(path.read_text()).items():
         method, name, _seed = key.split(" | ")
         cells.setdefault((method, name), []).append(cell)
+        for variant, auroc in cell.get("rescored", {}).items():
+            cells.setdefault((variant, name), []).append({"auroc": auroc})
     return cells
 
 
