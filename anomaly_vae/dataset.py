@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from anomaly_vae.config import ImageSettings, SplitSettings
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
-from anomaly_vae.images import LoadedImage, list_images, load_image, read_ahead
+from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.progress import Track, untracked
+from anomaly_vae.reading import list_images, read_ahead
 
 FEWEST_GOOD_IMAGES = 20
 TRAINING, STOPPING, CALIBRATION = PARTS = ("training", "stopping", "calibration")

@@ -127,6 +127,15 @@ class DriftMonitor:
             if len(self._recent) > self._window:
                 self._count(*self._recent.popleft(), -1)
 
+    def state(self) -> dict[str, list[int]]:
+        """Give what was counted, as plain values."""
+        return {name: each.counts.tolist() for name, each in self._histograms.items()}
+
+    def restore(self, state: dict[str, list[int]]) -> None:
+        """Count on from a ``state``; the last images of a window are not part of it."""
+        for name, histogram in self._histograms.items():
+            histogram.counts[:] = state[name]
+
     def shifts(self) -> list[Shift]:
         """Give the statistics of which there are enough images."""
         return list(self._shifts())

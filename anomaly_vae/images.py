@@ -1,30 +1,24 @@
-"""From files to pixels: find, validate, decode and resize images.
+"""From files to pixels: validate, decode and resize images.
 
 This is the only pre-processing in the project; training and inspection both call ``load_image``.
 Letters: H x W are the pixels of the photograph, S x S those of the square that the model sees.
 """
 
-import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from anomaly_vae.config import ImageSettings
-from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.errors import ImageReadError
 from anomaly_vae.quality import ImageStatistics, image_statistics
 
 # An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
 # "JPEG" opens multi-picture JPEGs (MPO) too.
 DECODERS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _ONE_CHANNEL_16 = ("I;16", "I;16B", "I;16L")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -32,7 +26,10 @@ _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # which warns at one size and fails at another and cannot be set per call.
 Image.MAX_IMAGE_PIXELS = None
 
-T = TypeVar("T")
+# A JPEG decoder can leave out the finest detail and be several times as fast. It may, down to this
+# many times the side of the square, where that moves a pixel by 0.1 of 255 in the mean.
+_SCALED_DECODING = 2
+_FIRST_ON_ITS_SIDE = 5  # of the EXIF orientations
 
 
 @dataclass(frozen=True)
@@ -59,51 +56,6 @@ class LoadedImage:
     statistics: ImageStatistics
 
 
-def find_images(folder: Path, *, skip: Path | None = None) -> Iterator[str]:
-    """Yield all files below ``folder`` that have an image extension, in the order of their path.
-
-    The paths are relative to ``folder`` with ``/`` between the parts, in the order of their
-    characters. Links to folders are not followed; ``skip`` and what lies below it is left out.
-
-    Raises:
-        FolderError: ``folder`` or one below it is missing, not a folder, or cannot be listed.
-    """
-    return _walk(folder, "", skip.resolve() if skip else None)
-
-
-def list_images(folder: Path, *, skip: Path | None = None) -> list[str]:
-    """Give all paths that ``find_images`` yields, at least one.
-
-    Raises:
-        FolderError: as ``find_images``, or there are none.
-    """
-    paths = list(find_images(folder, skip=skip))
-    if not paths:
-        raise FolderError(
-            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
-        )
-    return paths
-
-
-def _walk(folder: Path, prefix: str, skip: Path | None) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as listing:
-            # A folder sorts as "name/", which makes the walk yield whole paths in sorted order.
-            entries = sorted(
-                (entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry)
-                for entry in listing
-            )
-    except OSError as error:
-        raise FolderError(f"{folder}: {error.strerror}; expected a folder of images") from error
-    for name, entry in entries:
-        if name.endswith("/"):
-            below = Path(entry.path)
-            if skip is None or below.resolve() != skip:
-                yield from _walk(below, prefix + name, skip)
-        elif name.lower().endswith(EXTENSIONS) and not Path(entry.path).is_dir():
-            yield prefix + name
-
-
 def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
     """Decode a photograph and fit it into the square of ``settings.size`` pixels.
 
@@ -114,10 +66,10 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
     Raises:
         ImageReadError: the file is not a readable image, or outside the limits of ``settings``.
     """
-    image = decode_image(path, settings)
-    square, placement = _fit(image, settings)
+    image, size = _decoded(path, settings, smallest=_SCALED_DECODING * settings.size)
+    square, placement = _fit(image, size, settings)
     pixels = np.asarray(square)
-    return LoadedImage(pixels, image.width, image.height, placement, image_statistics(pixels))
+    return LoadedImage(pixels, *size, placement, image_statistics(pixels))
 
 
 def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
@@ -126,15 +78,27 @@ def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
     Raises:
         ImageReadError: as ``load_image``.
     """
+    return _decoded(path, settings)[0]
+
+
+def _decoded(
+    path: Path, settings: ImageSettings, smallest: int | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Give the photograph and its own size; a JPEG may be decoded smaller, down to ``smallest``."""
     try:
         if path.stat().st_size == 0:
             raise ImageReadError("the file is empty")
         # Not by its path: Pillow would map some files, and decode grey TIFFs on their side wrongly.
         with path.open("rb") as file, Image.open(file, formats=DECODERS) as image:
             _check(image, settings)
+            width, height = image.size
+            if smallest:
+                image.draft(None, (smallest, smallest))
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _to_rgb(upright, settings.white_level)
+            on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_ON_ITS_SIDE
+            ImageOps.exif_transpose(image, in_place=True)
+            upright = _to_rgb(image, settings.white_level)
+            return upright, (height, width) if on_its_side else (width, height)
     except ImageReadError:
         raise
     except UnidentifiedImageError as error:
@@ -154,7 +118,8 @@ def load_mask(path: Path, settings: ImageSettings) -> NDArray[np.bool_]:
     """
     # At this white level the smallest number of a 16-bit mask stays a grey value above 0.
     mask = np.asarray(decode_image(path, replace(settings, white_level=255))).any(axis=-1)
-    square, _ = _fit(Image.fromarray(mask).convert("RGB"), settings, Image.Resampling.NEAREST)
+    image = Image.fromarray(mask).convert("RGB")
+    square, _ = _fit(image, image.size, settings, Image.Resampling.NEAREST)
     return np.asarray(square)[..., 0] > 0
 
 
@@ -199,48 +164,18 @@ def _to_rgb(image: Image.Image, white_level: int) -> Image.Image:
 
 def _fit(
     image: Image.Image,
+    size: tuple[int, int],
     settings: ImageSettings,
     resampling: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> tuple[Image.Image, Placement]:
+    """Bring ``image`` into the square; the placement is that of a photograph of ``size``."""
     side = settings.size
     if settings.fit == "stretch":
         resized = image.resize((side, side), resampling)
-        return resized, Placement(side / image.width, side / image.height, 0, 0)
-    scale = side / max(image.size)
-    width, height = (max(1, round(length * scale)) for length in image.size)
+        return resized, Placement(side / size[0], side / size[1], 0, 0)
+    scale = side / max(size)
+    width, height = (max(1, round(length * scale)) for length in size)
     left, top = (side - width) // 2, (side - height) // 2
     square = Image.new("RGB", (side, side))
     square.paste(image.resize((width, height), resampling), (left, top))
-    return square, Placement(width / image.width, height / image.height, left, top)
-
-
-def read_ahead(
-    items: Iterable[T],
-    load: Callable[[T], LoadedImage],
-    *,
-    workers: int,
-    ahead: int,
-) -> Iterator[tuple[T, LoadedImage | ImageReadError]]:
-    """Load items on ``workers`` threads, at most ``ahead`` of them waiting, in their order.
-
-    An item that cannot be read comes with its error instead of an image. (Pillow decodes and
-    resizes outside Python's global lock, so threads are enough.)
-    """
-    waiting: deque[tuple[T, Future[LoadedImage]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(load, item)))
-                if len(waiting) > ahead:
-                    yield _result(*waiting.popleft())
-            while waiting:
-                yield _result(*waiting.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _result(item: T, future: Future[LoadedImage]) -> tuple[T, LoadedImage | ImageReadError]:
-    try:
-        return item, future.result()
-    except ImageReadError as error:
-        return item, error
+    return square, Placement(width / size[0], height / size[1], left, top)

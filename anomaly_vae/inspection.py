@@ -10,8 +10,9 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, redirect_stdout
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,8 +22,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import DeviceError, ImageReadError, ModelFileError
-from anomaly_vae.images import LoadedImage, load_image, read_ahead
+from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.metadata import METADATA_KEY, ModelCard, card_from_json
+from anomaly_vae.reading import Stamp, read_ahead, stamp
 from anomaly_vae.regions import Region, find_regions
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -35,6 +37,8 @@ _PROVIDERS = {
     "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
 }
 _BATCH_SIZE_CPU, _BATCH_SIZE_GPU = 8, 32
+# Seconds: longer than a busy drive takes, shorter than a shift.
+READING_PATIENCE = 60.0
 
 
 class Outputs(NamedTuple):
@@ -69,6 +73,16 @@ class Finding:
     regions: tuple[Region, ...] = ()
     image: LoadedImage | None = None
     anomaly_map: NDArray[np.float32] | None = None
+    stamp: Stamp | None = None
+    """Of the file, when it was read."""
+
+
+class _Read(NamedTuple):
+    """A file, decoded if that was possible."""
+
+    path: str
+    stamp: Stamp | None
+    image: LoadedImage | ImageReadError
 
 
 class Inspector:
@@ -107,26 +121,46 @@ class Inspector:
         finding with the verdict ``error``; it never stops the run.
         """
 
-        def load(path: str) -> LoadedImage:
-            return load_image(folder / path, self.card.images)
+        def load(path: str) -> _Read:
+            seen = stamp(folder / path)
+            try:
+                return _Read(path, seen, load_image(folder / path, self.card.images))
+            except ImageReadError as error:
+                return _Read(path, seen, error)
 
         ahead = 2 * self.batch_size + self.workers
-        loaded = read_ahead(paths, load, workers=self.workers, ahead=ahead)
-        while batch := tuple(islice(loaded, self.batch_size)):
-            yield from self._judge(batch)
+        reading = read_ahead(
+            paths, load, workers=self.workers, ahead=ahead, patience=READING_PATIENCE
+        )
+        with closing(reading), ThreadPoolExecutor(1, "model") as runner:
+            read = (
+                _Read(path, None, result) if isinstance(result, ImageReadError) else result
+                for path, result in reading
+            )
+            # While the model runs on a batch, what it said of the one before is worked on.
+            waiting: tuple[list[_Read], Future[Outputs | None]] | None = None
+            while batch := list(islice(read, self.batch_size)):
+                outputs = runner.submit(self._outputs, batch)
+                if waiting:
+                    yield from self._judge(*waiting)
+                waiting = batch, outputs
+            if waiting:
+                yield from self._judge(*waiting)
+
+    def _outputs(self, batch: Sequence[_Read]) -> Outputs | None:
+        """Run the model on the images of a batch, if there are any."""
+        images = [each.image.pixels for each in batch if isinstance(each.image, LoadedImage)]
+        return self.run(np.stack(images)) if images else None
 
     def _judge(
-        self, batch: tuple[tuple[str, LoadedImage | ImageReadError], ...]
+        self, batch: Sequence[_Read], outputs: "Future[Outputs | None]"
     ) -> Iterator[Finding]:
-        readable = [image for _, image in batch if isinstance(image, LoadedImage)]
-        rows: Iterator[tuple[NDArray[np.float32], ...]] = iter(())
-        if readable:
-            rows = zip(*self.run(np.stack([image.pixels for image in readable])), strict=True)
-        for path, image in batch:
+        rows = zip(*(outputs.result() or ()), strict=True)
+        for path, seen, image in batch:
             if isinstance(image, ImageReadError):
-                yield Finding(path, "error", error=str(image))
+                yield Finding(path, "error", error=str(image), stamp=seen)
             else:
-                yield self._finding(path, image, next(rows))
+                yield replace(self._finding(path, image, next(rows)), stamp=seen)
 
     def _finding(
         self, path: str, image: LoadedImage, row: tuple[NDArray[np.float32], ...]

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.dataset import CALIBRATION, digest
 from anomaly_vae.errors import FolderError, ImageReadError
-from anomaly_vae.images import LoadedImage, list_images, load_mask
+from anomaly_vae.images import LoadedImage, load_mask
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.progress import Track
+from anomaly_vae.reading import list_images
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomaly_vae.progress import Total
 
 
 class Talk:
@@ -51,7 +54,7 @@ class Talk:
         _print(line, sys.stderr)
 
     @contextmanager
-    def counter(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+    def counter(self, description: str, total: "Total") -> Iterator[Callable[[], None]]:
         """Give a function that moves a progress bar on by one."""
         if self.quiet or not sys.stderr.isatty():
             yield lambda: None
@@ -60,10 +63,16 @@ class Talk:
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(description, total=total)
-            yield lambda: progress.advance(task)
+            task = progress.add_task(description, total=None)
 
-    def track(self, items: Iterable[Any], description: str, total: int) -> Iterator[Any]:
+            def advance(by: int = 1) -> None:
+                known = total() if callable(total) else total
+                progress.update(task, advance=by, total=known)
+
+            advance(0)
+            yield advance
+
+    def track(self, items: Iterable[Any], description: str, total: "Total") -> Iterator[Any]:
         """Show a progress bar while ``items`` are worked on, if somebody is looking."""
         with self.counter(description, total) as advance:
             for item in items:

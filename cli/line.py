@@ -164,6 +164,9 @@ def inspect(
         int | None,
         typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an inspection was stopped.")
+    ] = False,
     overwrite: Overwrite = False,
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
@@ -175,15 +178,20 @@ def inspect(
 
     inspector = Inspector(model, device=device.value, batch_size=batch_size, workers=workers)
     talk.detail(f"model {inspector.model_id} on {inspector.provider}")
-    summary = inspect_folder(
-        inspector,
-        folder,
-        out,
-        heatmaps=heatmaps.value,
-        drift_window=drift_window,
-        overwrite=overwrite,
-        track=talk.track,
-    )
+    try:
+        summary = inspect_folder(
+            inspector,
+            folder,
+            out,
+            heatmaps=heatmaps.value,
+            drift_window=drift_window,
+            overwrite=overwrite,
+            resume=resume,
+            track=talk.track,
+        )
+    except KeyboardInterrupt:
+        talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
+        raise
     say_inspection(summary, out)
     if not (summary.clean or exit_zero):
         raise typer.Exit(1)
@@ -191,18 +199,26 @@ def inspect(
 
 def say_inspection(summary: "Summary", out: Path) -> None:
     """Say how many images passed and failed, the worst, and where the report is."""
+    tally = summary.tally
     counts = ", ".join(
-        f"{summary.verdicts[name]} {name}"
+        f"{tally.verdicts[name]} {name}"
         for name in ("pass", "review", "fail", "error")
-        if name != "review" or summary.verdicts[name]
+        if name != "review" or tally.verdicts[name]
     )
-    rate = summary.images / max(summary.seconds, 1e-9)
+    if summary.skipped or summary.renewed:
+        talk.say(
+            f"{summary.skipped} images were done before; "
+            f"{summary.renewed} have changed since then and were inspected again"
+        )
+    rate = (summary.images - summary.skipped) / max(summary.seconds, 1e-9)
     talk.say(f"{summary.images} images: {counts} ({rate:.1f} images/s)")
-    for finding in summary.worst:
-        talk.say(f"  {finding.score:9.3f}  {finding.verdict:6s}  {finding.path}")
-    if summary.quality:
+    for score, verdict, path in tally.worst:
+        talk.say(f"  {score:9.3f}  {verdict:6s}  {path}")
+    for trouble in summary.unlisted:
+        talk.warn(f"{trouble}: its images were not inspected; mend it and give --resume")
+    if tally.quality:
         talk.warn(
-            f"photographs that are unlike all good ones, apart from their part: {summary.quality}; "
+            f"photographs that are unlike all good ones, apart from their part: {tally.quality}; "
             "the column quality says in what"
         )
     warn_shifts(summary.shifts, "these images")

@@ -25,9 +25,9 @@ from anomaly_vae.errors import CalibrationError
 from anomaly_vae.evaluation import image_metrics
 from anomaly_vae.goals import Costs, Goal
 from anomaly_vae.good_only import good_only_limit, tail_limit
-from anomaly_vae.images import list_images
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.intervals import rate
+from anomaly_vae.reading import list_images
 
 HERE = Path(__file__).parent
 SPLITS = 20

@@ -37,10 +37,10 @@ from anomaly_vae.config import Config, load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, read_images, split_parts
 from anomaly_vae.evaluation import image_metrics, pixel_metrics
 from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
-from anomaly_vae.images import list_images
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.labelled import read_masks
 from anomaly_vae.metadata import Threshold
+from anomaly_vae.reading import list_images
 from anomaly_vae.regions import enlarged
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.scoring import parts_of_images

@@ -14,18 +14,22 @@ PACKAGE = "anomaly_vae"
 
 # A file imports only from the files above it.
 ORDER = [
-    *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
-    *("metadata", "drift", "samples"),
+    *("errors", "config", "progress", "outputs", "quality", "images", "reading"),
+    *("regions", "profile", "metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
-    *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
+    *("reporting.rows", "reporting.tables", "reporting.journal", "reporting.results"),
+    *("reporting.heatmaps", "reporting.figures", "reporting.folder"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
 ]
-INSPECTION_SIDE = {"inspection", "reporting.tables", "reporting.heatmaps", "reporting.folder"}
+INSPECTION_SIDE = {
+    *("inspection", "reporting.rows", "reporting.tables", "reporting.journal"),
+    *("reporting.results", "reporting.heatmaps", "reporting.folder"),
+}
 SHARED = {
-    *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
-    *("metadata", "drift"),
+    *("errors", "config", "progress", "outputs", "quality", "images", "reading"),
+    *("regions", "profile", "metadata", "drift"),
 }
 
 

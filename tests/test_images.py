@@ -1,9 +1,8 @@
-"""Finding, checking, decoding and resizing images: every kind of file a camera folder may hold."""
+"""Checking, decoding and resizing images: every kind of file a camera folder may hold."""
 
 import struct
-import threading
 import zlib
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from anomaly_vae import images
 from anomaly_vae.config import ImageSettings
-from anomaly_vae.errors import FolderError, ImageReadError
-from anomaly_vae.images import (
-    EXTENSIONS,
-    LoadedImage,
-    Placement,
-    decode_image,
-    find_images,
-    load_image,
-    load_mask,
-    read_ahead,
-)
+from anomaly_vae.errors import ImageReadError
+from anomaly_vae.images import Placement, decode_image, load_image, load_mask
 
 SETTINGS = ImageSettings(size=32, min_size=2)
 COLOR = (200, 100, 50)
@@ -474,133 +465,40 @@ def test_a_mask_lies_where_its_photograph_lies(tmp_path: Path) -> None:
     assert np.flatnonzero(rows).tolist() == [*range(10, 20)]
 
 
-# --- finding files
+# --- JPEGs that are decoded smaller
 
 
-def fill(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+def photograph(path: Path, width: int, height: int, orientation: int = 1) -> None:
+    """A smooth picture, as cameras make them, with fine noise."""
+    y, x = np.mgrid[:height, :width] / max(width, height)
+    smooth = np.stack([x, y, (x + y) / 2], -1) * 200 + 20
+    grain = np.random.default_rng(0).normal(0, 2, smooth.shape)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
+    image.save(path, quality=95, exif=exif)
 
 
-def test_every_extension_is_found_in_any_case(tmp_path: Path) -> None:
-    names = [f"a{n}{ext}" for n, ext in enumerate(EXTENSIONS)]
-    names += [f"b{n}{ext.upper()}" for n, ext in enumerate(EXTENSIONS)]
-    fill(tmp_path, *names, "a.txt", "b.gif", "png", "c.png.bak", "d.npy")
-    assert list(find_images(tmp_path)) == sorted(names)
-
-
-def test_the_walk_is_in_the_order_of_the_paths(tmp_path: Path) -> None:
-    names = ["a/b.png", "a-b.png", "a.png", "a/a-b/c.png", "a/a.png", "B.png", "a0.png", "ä.png"]
-    names += ["a b/c.png", "a/a/z.png", "a!/x.png", "z/y/x/w.png"]
-    fill(tmp_path, *names)
-    assert list(find_images(tmp_path)) == sorted(names)
-
-
-def test_a_folder_with_the_name_of_an_image_is_a_folder(tmp_path: Path) -> None:
-    fill(tmp_path, "a.png/b.png")
-    assert list(find_images(tmp_path)) == ["a.png/b.png"]
-
-
-def test_links_to_folders_are_not_followed_but_links_to_files_are(tmp_path: Path) -> None:
-    fill(tmp_path, "in/a.png", "out/b.png")
-    (tmp_path / "in" / "linked.png").symlink_to(tmp_path / "out", target_is_directory=True)
-    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
-    (tmp_path / "in" / "c.png").symlink_to(tmp_path / "out" / "b.png")
-    assert list(find_images(tmp_path / "in")) == ["a.png", "c.png"]
-
-
-def test_a_broken_link_is_listed_and_reported(tmp_path: Path) -> None:
-    (tmp_path / "a.png").symlink_to("missing.png")
-    assert list(find_images(tmp_path)) == ["a.png"]
-    assert refusal(tmp_path / "a.png") == "the file no longer exists"
-
-
-def test_a_link_to_itself_is_listed_and_reported(tmp_path: Path) -> None:
-    (tmp_path / "a.png").symlink_to("a.png")
-    assert list(find_images(tmp_path)) == ["a.png"]
-    assert refusal(tmp_path / "a.png").startswith("cannot be decoded: ")
-
-
-def test_the_skipped_folder_and_what_lies_below_it_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_jpeg_decoded_smaller_looks_the_same_and_lies_in_the_same_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: str, orientation: int
 ) -> None:
-    fill(tmp_path, "a.png", "out/b.png", "out/c/d.png", "e/out/f.png")
-    expected = ["a.png", "e/out/f.png"]
-    assert list(find_images(tmp_path, skip=tmp_path / "out")) == expected
-    monkeypatch.chdir(tmp_path)
-    assert list(find_images(tmp_path, skip=Path("e/../out"))) == expected
+    photograph(tmp_path / "a.jpg", 517, 389, orientation)
+    settings = replace(SETTINGS, fit=fit)  # type: ignore[arg-type]
+    fast = load_image(tmp_path / "a.jpg", settings)
+    monkeypatch.setattr(images, "_SCALED_DECODING", 1000)
+    plain = load_image(tmp_path / "a.jpg", settings)
+    assert (fast.width, fast.height) == (plain.width, plain.height)
+    assert fast.placement == plain.placement
+    difference = np.abs(fast.pixels.astype(int) - plain.pixels.astype(int))
+    assert 0 < difference.max() <= 4
+    assert difference.mean() < 1
 
 
-def test_a_skipped_folder_that_does_not_exist_changes_nothing(tmp_path: Path) -> None:
-    fill(tmp_path, "a.png")
-    assert list(find_images(tmp_path, skip=tmp_path / "later")) == ["a.png"]
-
-
-def test_names_that_are_not_utf8_are_found_and_read(tmp_path: Path) -> None:
-    name = b"\xe9.png".decode("utf-8", "surrogateescape")
-    flat().save(tmp_path / "a.png")
-    try:
-        (tmp_path / "a.png").rename(tmp_path / name)
-    except OSError:
-        pytest.skip("this file system takes UTF-8 only")
-    assert list(find_images(tmp_path)) == [name]
-    assert (decoded(tmp_path / name) == COLOR).all()
-
-
-@pytest.mark.parametrize("name", ["missing", "file.png"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
-    fill(tmp_path, "file.png")
-    with pytest.raises(FolderError, match=rf"{name}: .*; expected a folder of images"):
-        list(find_images(tmp_path / name))
-
-
-# --- reading ahead
-
-
-def loader(folder: Path) -> object:
-    return lambda name: load_image(folder / name, SETTINGS)
-
-
-def test_reading_ahead_keeps_the_order_and_the_errors(tmp_path: Path) -> None:
-    names = [f"{n}.png" for n in range(12)]
-    for shade, name in enumerate(names):
-        flat((shade, shade, shade)).save(tmp_path / name)
-    (tmp_path / "5.png").write_bytes(b"")
-    results = list(read_ahead(names, loader(tmp_path), workers=3, ahead=4))  # type: ignore[arg-type]
-    assert [name for name, _ in results] == names
-    for shade, (_, image) in enumerate(results):
-        if shade == 5:
-            assert isinstance(image, ImageReadError)
-        else:
-            assert isinstance(image, LoadedImage)
-            assert (image.pixels == shade).all()
-
-
-def test_reading_ahead_takes_no_more_than_it_may(tmp_path: Path) -> None:
-    flat().save(tmp_path / "a.png")
-    taken: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    reading = read_ahead(
-        items(), lambda _: load_image(tmp_path / "a.png", SETTINGS), workers=2, ahead=3
-    )
-    next(reading)
-    assert len(taken) == 4
-    reading.close()  # type: ignore[attr-defined]
-
-
-def test_closing_the_reader_early_ends_its_threads(tmp_path: Path) -> None:
-    flat().save(tmp_path / "a.png")
-    reading = read_ahead(["a.png"] * 50, loader(tmp_path), workers=2, ahead=8)  # type: ignore[arg-type]
-    next(reading)
-    reading.close()  # type: ignore[attr-defined]
-    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
-
-
-def test_reading_nothing_ahead_gives_nothing() -> None:
-    assert list(read_ahead([], lambda _: pytest.fail("called"), workers=1, ahead=1)) == []
+def test_a_jpeg_is_never_decoded_to_less_than_twice_the_square(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 300, 130)
+    smaller, size = images._decoded(tmp_path / "a.jpg", SETTINGS, smallest=64)
+    assert (smaller.size, size) == ((150, 65), (300, 130))
+    whole, _ = images._decoded(tmp_path / "a.jpg", SETTINGS, smallest=66)
+    assert whole.size == (300, 130)

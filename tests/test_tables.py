@@ -3,8 +3,10 @@
 import csv
 import io
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,8 @@ from anomaly_vae.inspection import Finding
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.quality import image_statistics
 from anomaly_vae.regions import Region
-from anomaly_vae.reporting.tables import DefectReport, number, spelled
+from anomaly_vae.reporting.rows import image_row, region_rows, spelled
+from anomaly_vae.reporting.tables import CsvReport, number
 
 IMAGE_HEADER = (
     "path,status,verdict,score,threshold,reconstruction_error,kl,regions,defect_area,width,height,"
@@ -41,10 +44,20 @@ def failed(path: str) -> Finding:
     return Finding(path, "fail", score=4.5, regions=(SMALL, LARGE), image=PHOTO)
 
 
-def report(folder: Path, *findings: Finding) -> None:
-    with DefectReport(folder, model_id="abc123", threshold=LIMIT) as tables:
-        for finding in findings:
-            tables.add(finding)
+def add(
+    tables: CsvReport, finding: Finding, limit: Threshold = LIMIT, drift: float = math.nan
+) -> None:
+    row = image_row(finding, model_id="abc123", threshold=limit, drift=drift)
+    tables.add(row, region_rows(finding))
+
+
+def report(folder: Path, *findings: Finding) -> dict[str, Any]:
+    tables = CsvReport(folder)
+    for finding in findings:
+        add(tables, finding)
+    known = tables.commit()
+    tables.close()
+    return known
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -76,8 +89,11 @@ def test_a_fail_has_a_row_for_each_region(tmp_path: Path) -> None:
 
 def test_what_is_not_asked_every_time_has_its_columns(tmp_path: Path) -> None:
     limit = replace(LIMIT, review=1.5)
-    with DefectReport(tmp_path, model_id="m", threshold=limit) as tables:
-        tables.add(replace(passed("a.png"), verdict="review", quality="darker, or so"), drift=0.5)
+    tables = CsvReport(tmp_path)
+    finding = replace(passed("a.png"), verdict="review", quality="darker, or so")
+    add(tables, finding, limit, drift=0.5)
+    tables.commit()
+    tables.close()
     row = rows(tmp_path / "images.csv")[0]
     assert (row["review_threshold"], row["quality"], row["drift"]) == (
         "1.5",
@@ -165,7 +181,6 @@ def test_every_float32_survives_the_table(tmp_path: Path) -> None:
         (1 / 3, "0.333333333"),
         (1e-7, "1e-07"),
         (-2.5, "-2.5"),
-        (math.nan, ""),
     ],
 )
 def test_numbers_have_nine_significant_digits_and_a_point(value: float, text: str) -> None:
@@ -178,42 +193,78 @@ def test_the_score_of_the_table_is_that_of_the_model(tmp_path: Path) -> None:
     assert np.float32(rows(tmp_path / "images.csv")[0]["score"]) == np.float32(score)
 
 
-def test_what_was_flushed_can_be_read_while_the_report_is_open(tmp_path: Path) -> None:
-    with DefectReport(tmp_path, model_id="m", threshold=LIMIT) as tables:
-        tables.add(failed("a.png"))
-        tables.flush()
-        assert len(rows(tmp_path / "images.csv")) == 1
-        assert len(rows(tmp_path / "defects.csv")) == 2
-
-
-def test_rows_stand_in_the_table_when_something_fails_later(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RuntimeError),
-        DefectReport(tmp_path, model_id="m", threshold=LIMIT) as tables,
-    ):
-        tables.add(passed("a.png"))
-        raise RuntimeError
+def test_what_was_committed_can_be_read_while_the_report_is_open(tmp_path: Path) -> None:
+    tables = CsvReport(tmp_path)
+    add(tables, failed("a.png"))
+    tables.commit()
     assert len(rows(tmp_path / "images.csv")) == 1
+    assert len(rows(tmp_path / "defects.csv")) == 2
+    tables.close()
+
+
+def test_rows_are_read_back_with_numbers_as_numbers(tmp_path: Path) -> None:
+    report(tmp_path, failed("a,1.png"), Finding("b.png", "error", error="torn"))
+    first, second = CsvReport.rows(tmp_path)
+    assert (first["path"], first["score"], first["regions"], first["drift"]) == (
+        *("a,1.png", 4.5, 2, None),
+    )
+    assert (second["score"], second["error"]) == (None, "torn")
+
+
+def test_a_report_goes_on_where_it_was_committed_and_torn_rows_are_cut(tmp_path: Path) -> None:
+    known = report(tmp_path, passed("a.png"), failed("b.png"))
+    whole = {name: (tmp_path / name).read_bytes() for name in CsvReport.NAMES}
+    for name in CsvReport.NAMES:
+        (tmp_path / name).write_bytes(whole[name] + b"c.png,1,2\r\nd.pn")
+    tables = CsvReport(tmp_path, known)
+    add(tables, passed("c.png"))
+    tables.commit()
+    tables.close()
+    assert (tmp_path / "images.csv").read_bytes().startswith(whole["images.csv"])
+    assert [row["path"] for row in rows(tmp_path / "images.csv")] == ["a.png", "b.png", "c.png"]
+    assert (tmp_path / "defects.csv").read_bytes() == whole["defects.csv"]
+
+
+@pytest.mark.parametrize(
+    "edit", [lambda data: data[:-1], lambda data: data.replace(b"pass", b"fail", 1)]
+)
+def test_a_table_that_was_edited_is_not_gone_on_with(
+    tmp_path: Path, edit: Callable[[bytes], bytes]
+) -> None:
+    known = report(tmp_path, passed("a.png"), failed("b.png"))
+    path = tmp_path / "images.csv"
+    edited = edit(path.read_bytes())
+    path.write_bytes(edited)
+    with pytest.raises(OutputError, match=r"images\.csv: is not as .* left it.*--overwrite"):
+        CsvReport(tmp_path, known)
+    assert path.read_bytes() == edited
+
+
+def test_rows_of_some_paths_are_taken_out_of_both_tables(tmp_path: Path) -> None:
+    report(tmp_path, failed("a.png"), failed("b,1.png"), passed("c.png"))
+    known = CsvReport.without(tmp_path, {"b,1.png"})
+    assert len(rows(tmp_path / "images.csv")) == 3
+    CsvReport.replace(tmp_path)
+    CsvReport.replace(tmp_path)  # a second time there is nothing left to do
+    assert [row["path"] for row in rows(tmp_path / "images.csv")] == ["a.png", "c.png"]
+    assert {row["path"] for row in rows(tmp_path / "defects.csv")} == {"a.png"}
+    CsvReport(tmp_path, known).close()
 
 
 def test_a_table_that_cannot_be_opened_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "images.csv").mkdir()
-    with pytest.raises(OutputError, match=r"images\.csv: cannot be written .*; close it in other"):
-        DefectReport(tmp_path, model_id="m", threshold=LIMIT)
+    with pytest.raises(OutputError, match=r"images\.csv: cannot be written .*close it in other"):
+        CsvReport(tmp_path)
 
 
 def test_no_table_stays_open_when_the_other_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "defects.csv").mkdir()
-    tables = DefectReport.__new__(DefectReport)
+    tables = CsvReport.__new__(CsvReport)
     with pytest.raises(OutputError, match=r"defects\.csv"):
-        tables.__init__(tmp_path, model_id="m", threshold=LIMIT)  # type: ignore[misc]
-    opened = tables._files
-    still_open = [file for file in opened if not file.closed]
-    for file in still_open:
-        file.close()
-    assert still_open == []
+        tables.__init__(tmp_path)  # type: ignore[misc]
+    assert [table._file.closed for table in tables._tables] == [True]
 
 
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file or directory"):
-        DefectReport(tmp_path / "missing", model_id="m", threshold=LIMIT)
+        CsvReport(tmp_path / "missing")

@@ -4,72 +4,63 @@ import hashlib
 import math
 import os
 import time
-from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from anomaly_vae.drift import DriftMonitor, Shift
-from anomaly_vae.errors import ImageReadError
-from anomaly_vae.images import list_images
+from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.inspection import Finding, Inspector
-from anomaly_vae.outputs import prepare_folder, write_json
+from anomaly_vae.metadata import ModelCard
+from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
+from anomaly_vae.reading import Counting, at_least_one, find_images, stamp
 from anomaly_vae.reporting.heatmaps import save_heatmap
-from anomaly_vae.reporting.tables import DefectReport, spelled
+from anomaly_vae.reporting.results import Results, Tally
+from anomaly_vae.reporting.rows import image_row, region_rows, spelled
 
 Heatmaps = Literal["none", "defects", "all"]
 _LONGEST_NAME = 240  # bytes, of the 255 that file systems take
-RESULTS = ("images.csv", "defects.csv", "summary.json", "report.html", "heatmaps", ".state")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Summary:
     """What an inspection found, in short."""
 
-    verdicts: Counter[str] = field(default_factory=Counter)
-    worst: list[Finding] = field(default_factory=list)
-    """The five images with the highest scores, without their pixels."""
-    quality: int = 0
-    """Number of photographs that are unlike all good ones apart from their part."""
+    tally: Tally
+    seconds: float
+    """Of this time; files that were done before took theirs."""
+    skipped: int = 0
+    """Number of files that were done before."""
+    renewed: int = 0
+    """Number of files that have changed since they were done, and were inspected again."""
     shifts: list[Shift] = field(default_factory=list)
     """How far the images as a whole are from the good ones."""
-    seconds: float = 0.0
+    unlisted: list[str] = field(default_factory=list)
+    """What was wrong with each folder whose images could not be listed."""
 
     @property
     def images(self) -> int:
         """Number of images, readable or not."""
-        return self.verdicts.total()
-
-    @property
-    def shifted(self) -> list[Shift]:
-        """The statistics in which the images are not like the good ones."""
-        return [shift for shift in self.shifts if shift.shifted]
+        return self.tally.verdicts.total()
 
     @property
     def clean(self) -> bool:
-        """Whether every image was read and passed."""
-        return self.images == self.verdicts["pass"]
-
-    def add(self, finding: Finding) -> None:
-        """Count a finding."""
-        self.verdicts[finding.verdict] += 1
-        if finding.verdict != "error":
-            self.quality += bool(finding.quality)
-            slim = replace(finding, image=None, anomaly_map=None)
-            self.worst = sorted([*self.worst, slim], key=lambda each: -each.score)[:5]
+        """Whether every image was found, read and passed."""
+        return self.images == self.tally.verdicts["pass"] and not self.unlisted
 
     def as_dict(self, model_id: str) -> dict[str, Any]:
         """Give everything as plain values."""
-        worst = [{"path": each.path, "score": each.score} for each in self.worst]
+        worst = [{"path": path, "score": score} for score, _, path in self.tally.worst]
         return {
             "model_id": model_id,
             "images": self.images,
-            "verdicts": dict(self.verdicts),
-            "quality": self.quality,
+            "verdicts": dict(self.tally.verdicts),
+            "quality": self.tally.quality,
             "drift": [asdict(shift) for shift in self.shifts],
             "worst": worst,
+            "folders_not_listed": self.unlisted,
             "seconds": self.seconds,
         }
 
@@ -82,45 +73,96 @@ def inspect_folder(
     heatmaps: Heatmaps = "defects",
     drift_window: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     track: Track = untracked,
 ) -> Summary:
     """Inspect all images below ``folder`` and write tables and pictures to ``out``.
 
     With ``drift_window`` each row says whether the last so many images look like the good ones.
+    With ``resume``, what is done according to ``out`` is not done again.
 
     Raises:
         FolderError: ``folder`` is missing or holds no images.
-        OutputError: ``out`` is not empty, or cannot be written to.
+        OutputError: ``out`` is not empty, cannot be written to, or is in use.
     """
-    paths = list_images(folder, skip=out)
-    prepare_folder(out, RESULTS, overwrite=overwrite)
-    threshold, good = inspector.card.threshold, inspector.card.good
-    summary, start = Summary(), time.perf_counter()
-    monitor = DriftMonitor(good, threshold.score) if good else None
-    recent = DriftMonitor(good, threshold.score, drift_window) if good and drift_window else None
-    with DefectReport(out, model_id=inspector.model_id, threshold=threshold) as report:
-        findings = inspector.inspect(folder, paths)
-        for finding in track(findings, "Inspecting", len(paths)):
-            for each in (monitor, recent):
-                if each and finding.image:
-                    each.add(finding.score, finding.image.statistics)
-            report.add(finding, recent.p_value() if recent and finding.image else math.nan)
-            summary.add(finding)
-            if _wants_heatmap(finding, heatmaps):
-                target = heatmap_path(out, finding.path)
-                # A file that vanished in the meantime has its row; only the picture is missing.
-                with suppress(ImageReadError):
-                    save_heatmap(
-                        finding,
-                        folder,
-                        target,
-                        settings=inspector.card.images,
-                        threshold=threshold.anomaly_map,
-                    )
-    summary.shifts = monitor.shifts() if monitor else []
-    summary.seconds = time.perf_counter() - start
-    write_json(out / "summary.json", summary.as_dict(inspector.model_id))
+    start = time.perf_counter()
+    unlisted: list[FolderError] = []
+    paths = at_least_one(find_images(folder, skip=out, refused=unlisted.append), folder)
+    card, drift = inspector.card, _Drift(inspector.card, drift_window)
+    identity = {"model": inspector.model_id, "folder": str(folder.resolve())}
+    with Results(out, identity, overwrite=overwrite, resume=resume) as results:
+        drift.restore(results.remembered)
+        results.memory = drift.state
+        waiting = (path for path in paths if not results.is_done(path, stamp(folder / path)))
+        findings = inspector.inspect(folder, waiting)
+        count = Counting(folder, skip=out)
+
+        def left() -> int | None:
+            total = count()
+            return None if total is None else total - results.skipped
+
+        for finding in track(findings, "Inspecting", left):
+            _draw(finding, folder, out, card, heatmaps)
+            row = image_row(
+                finding,
+                model_id=inspector.model_id,
+                threshold=card.threshold,
+                drift=drift.add(finding),
+            )
+            results.add(finding, row, region_rows(finding))
+        results.commit()
+        summary = Summary(
+            results.tally,
+            time.perf_counter() - start,
+            skipped=results.skipped,
+            renewed=results.renewed,
+            shifts=drift.shifts(),
+            unlisted=[str(error) for error in unlisted],
+        )
+        write_json(out / "summary.json", summary.as_dict(inspector.model_id))
     return summary
+
+
+class _Drift:
+    """Whether the images look like the good ones: all of them, and if asked the last ones."""
+
+    def __init__(self, card: ModelCard, window: int | None) -> None:
+        good, limit = card.good, card.threshold.score
+        self._all = DriftMonitor(good, limit) if good else None
+        self._last = DriftMonitor(good, limit, window) if good and window else None
+
+    def add(self, finding: Finding) -> float:
+        """Count an image, and give the p-value of the last ones; NaN if nobody asked."""
+        if finding.image is None:
+            return math.nan
+        for monitor in (self._all, self._last):
+            if monitor:
+                monitor.add(finding.score, finding.image.statistics)
+        return self._last.p_value() if self._last else math.nan
+
+    def shifts(self) -> list[Shift]:
+        return self._all.shifts() if self._all else []
+
+    def state(self) -> Any:
+        """Give what is needed to go on; the last images are not kept."""
+        return self._all.state() if self._all else None
+
+    def restore(self, state: Any) -> None:
+        if self._all and state:
+            self._all.restore(state)
+
+
+def _draw(finding: Finding, folder: Path, out: Path, card: ModelCard, heatmaps: Heatmaps) -> None:
+    """Save the picture of a finding, if it is wanted."""
+    wanted = heatmaps == "all" or (heatmaps == "defects" and finding.regions)
+    if wanted and finding.verdict != "error":
+        target = heatmap_path(out, finding.path)
+        # A file that vanished in the meantime has its row; only the picture is missing.
+        with suppress(ImageReadError):
+            save_heatmap(
+                finding, folder, target,
+                settings=card.images, threshold=card.threshold.anomaly_map,
+            )  # fmt: skip
 
 
 def heatmap_path(out: Path, path: str) -> Path:
@@ -129,9 +171,3 @@ def heatmap_path(out: Path, path: str) -> Path:
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f"{name[:60]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     return out.joinpath("heatmaps", *folders, f"{name}.jpg")
-
-
-def _wants_heatmap(finding: Finding, heatmaps: Heatmaps) -> bool:
-    if finding.verdict == "error" or heatmaps == "none":
-        return False
-    return heatmaps == "all" or bool(finding.regions)

@@ -1,153 +1,177 @@
 """The CSV defect report: ``images.csv`` with a row per file, ``defects.csv`` with one per region.
 
-UTF-8 without BOM, comma, decimal point, CRLF as RFC 4180 asks. A column is never renamed.
+UTF-8 without BOM, comma, decimal point, CRLF as RFC 4180 asks. Rows are appended; a commit brings
+them to the disk, and says up to where the tables are whole (see ``journal.py``).
 """
 
 import csv
-import math
-import re
+import io
+import os
+import zlib
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.inspection import Finding
-from anomaly_vae.metadata import Threshold
+from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, Cell
 
-IMAGE_COLUMNS = (
-    "path",
-    "status",
-    "verdict",
-    "score",
-    "threshold",
-    "reconstruction_error",
-    "kl",
-    "regions",
-    "defect_area",
-    "width",
-    "height",
-    "model_id",
-    "error",
-    "p_value",
-    "review_threshold",
-    "quality",
-    "drift",
-)
-REGION_COLUMNS = (
-    "path",
-    "region",
-    "x",
-    "y",
-    "width",
-    "height",
-    "area",
-    "centroid_x",
-    "centroid_y",
-    "peak",
-    "mean",
-)
-if TYPE_CHECKING:
-    from _csv import Writer as _Writer
-
-# What a spreadsheet would take for a formula at the start of a cell.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_CHUNK = 2**20
+_Known = dict[str, int]
+"""``bytes`` and ``crc32`` of a table up to its last commit."""
 
 
-class DefectReport:
-    """Writes both tables as the findings come in; use it in a ``with`` statement.
+class CsvTable:
+    """One file of rows; use ``commit`` to bring them to the disk, and ``close`` at the end.
 
     Raises:
-        OutputError: a table cannot be written (on Windows, because a spreadsheet has it open).
+        OutputError: it cannot be written (on Windows, because a spreadsheet has it open), or is
+            not what was committed.
     """
 
-    def __init__(self, folder: Path, *, model_id: str, threshold: Threshold) -> None:
-        self._model_id, self._threshold = model_id, threshold
-        self._files: list[IO[str]] = []
+    def __init__(self, path: Path, columns: Iterable[str], known: _Known | None = None) -> None:
+        self.path, self._waiting = path, io.StringIO(newline="")
+        self._writer = csv.writer(self._waiting)
+        self._bytes, self._crc32 = 0, 0
+        self._file = self._open(known)
+        if known is None:
+            self._writer.writerow(columns)
+            self._write()
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Append a row; not before the next commit is it there for good."""
+        self._writer.writerow([number(c) if isinstance(c, float) else c for c in cells])
+        if self._waiting.tell() > _CHUNK:
+            self._write()
+
+    def commit(self) -> _Known:
+        """Bring all rows to the disk, for good."""
+        self._write()
         try:
-            self._images = self._open(folder / "images.csv", IMAGE_COLUMNS)
-            self._regions = self._open(folder / "defects.csv", REGION_COLUMNS)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+        return {"bytes": self._bytes, "crc32": self._crc32}
+
+    def close(self) -> None:
+        """Close the file; rows that were not committed are gone."""
+        self._file.close()
+
+    def _write(self) -> None:
+        data = self._waiting.getvalue().encode("utf-8")
+        self._waiting.seek(0)
+        self._waiting.truncate()
+        self._bytes += len(data)
+        self._crc32 = zlib.crc32(data, self._crc32)
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+
+    def _open(self, known: _Known | None) -> io.FileIO:
+        try:
+            # Unbuffered: what could not be written must not be tried again at the closing.
+            file = self.path.open("wb" if known is None else "r+b", buffering=0)
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+        if known is not None:
+            self._continue(file, known)
+        return file
+
+    def _continue(self, file: io.FileIO, known: _Known) -> None:
+        """Check what is there, and cut off what came after the last commit."""
+        while self._bytes < known["bytes"]:
+            chunk = file.read(min(_CHUNK, known["bytes"] - self._bytes))
+            if not chunk:
+                break
+            self._bytes += len(chunk)
+            self._crc32 = zlib.crc32(chunk, self._crc32)
+        if {"bytes": self._bytes, "crc32": self._crc32} != known:
+            file.close()
+            raise OutputError(
+                f"{self.path}: is not as the interrupted inspection left it (edited, or cut); put "
+                "it back, or give --overwrite to inspect everything anew"
+            )
+        file.truncate(self._bytes)
+        file.seek(self._bytes)
+
+    def _cannot_be_written(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self.path}: cannot be written ({error.strerror}); make room, close it in other "
+            "programs, or choose another --out"
+        )
+
+
+class CsvReport:
+    """Both tables of a folder, new or continued from what ``commit`` gave.
+
+    Raises:
+        OutputError: see ``CsvTable``.
+    """
+
+    NAMES = ("images.csv", "defects.csv")
+
+    def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None:
+        columns = (IMAGE_COLUMNS, REGION_COLUMNS)
+        self._tables: list[CsvTable] = []
+        try:
+            for name, each in zip(self.NAMES, columns, strict=True):
+                state = known[name] if known else None
+                self._tables.append(CsvTable(folder / name, each, state))
         except OutputError:
-            self._close()
+            self.close()
             raise
 
-    def __enter__(self) -> "DefectReport":
-        return self
+    def add(self, image: Iterable[Cell], regions: Iterable[Iterable[Cell]]) -> None:
+        """Append the row of a file and the rows of its regions."""
+        images, defects = self._tables
+        images.add(image)
+        for region in regions:
+            defects.add(region)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close()
+    def commit(self) -> dict[str, Any]:
+        """Bring all rows to the disk, and say up to where they are whole."""
+        return {table.path.name: table.commit() for table in self._tables}
 
-    def add(self, finding: Finding, drift: float = math.nan) -> None:
-        """Write the row of a file and the rows of its regions.
+    def close(self) -> None:
+        """Close both files."""
+        for table in self._tables:
+            table.close()
 
-        ``drift`` is the p-value of the images up to this one, if they were asked about.
-        """
-        path = spelled(finding.path)
-        image = finding.image
-        known = finding.verdict != "error"
-        self._images.writerow(
-            (
-                path,
-                "ok" if known else "error",
-                finding.verdict,
-                number(finding.score),
-                number(self._threshold.score),
-                number(finding.reconstruction_error),
-                number(finding.kl),
-                len(finding.regions) if known else "",
-                number(sum(region.area for region in finding.regions)) if known else "",
-                image.width if image else "",
-                image.height if image else "",
-                self._model_id,
-                finding.error,
-                number(finding.p_value),
-                "" if self._threshold.review is None else number(self._threshold.review),
-                finding.quality,
-                number(drift),
-            )
-        )
-        for index, region in enumerate(finding.regions, start=1):
-            box = (region.x, region.y, region.width, region.height)
-            values = (region.area, region.centroid_x, region.centroid_y, region.peak, region.mean)
-            self._regions.writerow((path, index, *box, *map(number, values)))
+    @classmethod
+    def rows(cls, folder: Path) -> Iterator[dict[str, Any]]:
+        """Read the rows of the images back, their numbers as numbers."""
+        with (folder / cls.NAMES[0]).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield {
+                    name: (kind(row[name]) if row[name] or kind is str else None)
+                    for name, kind in IMAGE_COLUMNS.items()
+                }
 
-    def flush(self) -> None:
-        """Hand what was written to the operating system."""
-        for file in self._files:
-            file.flush()
+    @classmethod
+    def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
+        """Write both tables without the rows of some paths beside them; see ``replace``."""
+        known = {}
+        for name in cls.NAMES:
+            with (folder / name).open(encoding="utf-8", newline="") as file:
+                reader = csv.reader(file)
+                table = CsvTable(folder / f"{name}.new", next(reader))
+                for row in reader:
+                    if row[0] not in paths:
+                        table.add(row)
+            known[name] = table.commit()
+            table.close()
+        return known
 
-    def _close(self) -> None:
-        for file in self._files:
-            file.close()
-
-    def _open(self, path: Path, columns: tuple[str, ...]) -> "_Writer":
-        try:
-            file = path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror}); close it in other programs, or "
-                "choose another --out"
-            ) from error
-        self._files.append(file)
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        return writer
-
-
-def spelled(path: str) -> str:
-    r"""Write a path so that no spreadsheet runs it and every byte of it can be seen.
-
-    Bytes that are not UTF-8, which Python keeps as lone surrogates, become ``\xNN``.
-    """
-    text = re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", path)
-    text = text.encode("utf-8", "backslashreplace").decode()  # other surrogates, of Windows names
-    return f"./{text}" if text.startswith(_FORMULA) else text
+    @classmethod
+    def replace(cls, folder: Path) -> None:
+        """Put in their place what ``without`` has written, as far as that is not done."""
+        for name in cls.NAMES:
+            unfinished = folder / f"{name}.new"
+            if unfinished.exists():
+                unfinished.replace(folder / name)
 
 
 def number(value: float) -> str:
-    """Write a number with 9 significant digits, enough for any float32; empty if there is none."""
-    return "" if math.isnan(value) else f"{value:.9g}"
+    """Write a number with 9 significant digits, enough for any float32."""
+    return f"{value:.9g}"

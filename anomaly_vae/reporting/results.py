@@ -1,0 +1,165 @@
+"""A folder of results that can be left at any moment, and gone on with.
+
+Every row is on the disk at most ``_PAUSE`` seconds after it was found; see ``journal.py``.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from anomaly_vae.errors import OutputError
+from anomaly_vae.inspection import Finding
+from anomaly_vae.outputs import prepare_folder, refuse_used
+from anomaly_vae.reading import Stamp, stamp
+from anomaly_vae.reporting.journal import FILE as JOURNAL
+from anomaly_vae.reporting.journal import Journal
+from anomaly_vae.reporting.rows import Cell, spelled
+from anomaly_vae.reporting.tables import CsvReport
+
+OWN = ("images.csv", "defects.csv", "summary.json", "report.html", "heatmaps")
+_PAUSE = 0.5
+_VERSION = 1
+_WORST = 5
+
+
+@dataclass
+class Tally:
+    """What was found, in short, over all times that the inspection was gone on with."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    quality: int = 0
+    """Number of photographs that are unlike all good ones apart from their part."""
+    worst: list[tuple[float, str, str]] = field(default_factory=list)
+    """Score, verdict and path of the images with the highest scores."""
+
+    def add(self, path: str, verdict: str, score: float | None, quality: str) -> None:
+        """Count a file."""
+        self.verdicts[verdict] += 1
+        self.quality += bool(quality)
+        if score is not None:
+            self.worst = sorted([*self.worst, (score, verdict, path)], key=lambda e: -e[0])[:_WORST]
+
+
+class Results:
+    """The tables of a folder and what is needed to go on; use it in a ``with`` statement.
+
+    ``identity`` says what may not change between the times: names and values. ``memory`` may be
+    set: what it gives (JSON values) is kept with the rows, and stands in ``remembered`` next time.
+
+    Raises:
+        OutputError: the folder is in use, or cannot be written to; without ``resume`` and
+            ``overwrite``, it is not empty; with ``resume``, it is not what the same inspection
+            left.
+    """
+
+    def __init__(
+        self, out: Path, identity: dict[str, str], *, overwrite: bool = False, resume: bool = False
+    ) -> None:
+        if not (overwrite or resume):
+            refuse_used(out)
+        if resume and not (out / JOURNAL).is_file():
+            _refuse_foreign(out)
+        self.out, self._identity = out, {"version": str(_VERSION), **identity}
+        self.tally, self.skipped, self.renewed = Tally(), 0, 0
+        self.memory: Callable[[], Any] = lambda: None
+        self._pending: dict[str, Stamp | None] = {}
+        self._journal = Journal(out)
+        try:
+            if overwrite:
+                self._journal.clear()
+            prepare_folder(out, OWN, overwrite=overwrite, resume=True)
+            facts = self._journal.facts
+            self.remembered = facts.get("memory")
+            self._report = self._continued(facts) if facts else CsvReport(out)
+            self.commit()
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def __enter__(self) -> "Results":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            # What was found before an interruption is found; but a full disk stays full.
+            with suppress(OutputError) if error else nullcontext():
+                self.commit()
+        finally:
+            self._report.close()
+            self._journal.close()
+
+    def is_done(self, path: str, now: Stamp | None) -> bool:
+        """Whether a file was inspected before, and has not changed since."""
+        done = self._journal.is_done(path, now)
+        self.skipped += done
+        return done
+
+    def add(self, finding: Finding, image: Iterable[Cell], regions: Iterable[list[Cell]]) -> None:
+        """Write the row of a file and the rows of its regions."""
+        self._report.add(image, regions)
+        score = None if finding.verdict == "error" else finding.score
+        self.tally.add(finding.path, finding.verdict, score, finding.quality)
+        self._pending[finding.path] = finding.stamp
+        if time.monotonic() - self._committed > _PAUSE:
+            self.commit()
+
+    def commit(self) -> None:
+        """Bring everything to the disk, for good."""
+        tables = self._report.commit()
+        self._journal.commit(
+            self._pending, identity=self._identity, tables=tables, memory=self.memory()
+        )
+        self._pending = {}
+        self._committed = time.monotonic()
+
+    def _continued(self, facts: dict[str, Any]) -> CsvReport:
+        """Go on with what the journal knows; rows of files that have changed are taken out."""
+        self._check(facts["identity"])
+        if facts.get("replacing"):
+            self._replace()
+        report = CsvReport(self.out, facts["tables"])
+        folder = Path(self._identity["folder"])
+        changed = set(self._journal.changed(lambda path: stamp(folder / path)))
+        if changed:
+            report.close()
+            tables = CsvReport.without(self.out, {spelled(path) for path in changed})
+            # From here on the new tables are the true ones, wherever they stand.
+            self._journal.forget(changed, tables=tables, replacing=True)
+            self._replace()
+            report = CsvReport(self.out, tables)
+            self.renewed = len(changed)
+        for row in CsvReport.rows(self.out):
+            self.tally.add(row["path"], row["verdict"], row["score"], row["quality"])
+        return report
+
+    def _replace(self) -> None:
+        CsvReport.replace(self.out)
+        self._journal.commit({}, replacing=False)
+
+    def _check(self, before: dict[str, str]) -> None:
+        for name, value in self._identity.items():
+            if before.get(name) != value:
+                raise OutputError(
+                    f"{self.out}: was begun with another {name.replace('_', ' ')} "
+                    f"({before.get(name)}, now {value}); choose another --out, or give --overwrite"
+                )
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Make sure that there is nothing in ``out`` that is not an inspection to go on with."""
+    try:
+        refuse_used(out)
+    except OutputError as error:
+        raise OutputError(
+            f"{out}: holds no inspection to go on with; choose another --out, or give --overwrite"
+        ) from error
