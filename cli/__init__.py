@@ -10,8 +10,14 @@ import sys
 from .app import app
 from .console import talk
 
-# What the base package leaves out, so that an inspection PC stays small.
-_TRAINING_PACKAGES = ("torch", "torchvision", "sklearn", "onnx", "safetensors", "matplotlib")
+# What the base package leaves out, so that an inspection PC stays small, and which extra has it.
+_EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "torchvision", "sklearn", "onnx", "safetensors", "matplotlib"), "train"
+    ),
+    "pyarrow": "parquet",
+    "watchdog": "watch",
+}
 
 __all__ = ["app", "main"]
 
@@ -49,8 +55,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, AnomalyVAEError):
         talk.error(str(error))
         return 2
-    if isinstance(error, ModuleNotFoundError) and error.name in _TRAINING_PACKAGES:
-        talk.error(f"this command needs {error.name}: pip install 'anomaly-vae[train]'")
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        extra = _EXTRAS[error.name]
+        talk.error(f"this needs {error.name}: pip install 'anomaly-vae[{extra}]'")
         return 2
     usage = getattr(error, "format_message", None)  # a mistake in the command line
     if usage is not None:

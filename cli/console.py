@@ -17,11 +17,13 @@ class Talk:
         self.quiet = False
         self.verbose = False
         self.debug = False
+        # Not the stream itself: it may be replaced.
+        self.on_stderr = False
         self._log: IO[str] | None = None
 
     def configure(self, *, quiet: bool, verbose: bool, debug: bool, log_file: Path | None) -> None:
         """Set how much is said, and where else it is written."""
-        self.quiet, self.verbose, self.debug = quiet, verbose, debug
+        self.quiet, self.verbose, self.debug, self.on_stderr = quiet, verbose, debug, False
         if log_file:
             from anomaly_vae.errors import OutputError
 
@@ -34,13 +36,13 @@ class Talk:
         """Print a line of result."""
         self._record(text)
         if not self.quiet:
-            _print(text, sys.stdout)
+            self._tell(text)
 
     def detail(self, text: str) -> None:
         """Print a line that only --verbose asks for."""
         self._record(text)
         if self.verbose:
-            _print(text, sys.stdout)
+            self._tell(text)
 
     def warn(self, text: str) -> None:
         """Print a warning."""
@@ -84,6 +86,9 @@ class Talk:
         if self._log:
             self._log.close()
             self._log = None
+
+    def _tell(self, text: str) -> None:
+        _print(text, sys.stderr if self.on_stderr else sys.stdout)
 
     def _record(self, text: str) -> None:
         if self._log:

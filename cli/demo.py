@@ -8,8 +8,9 @@ import typer
 
 from .app import app
 from .console import talk
+from .inspecting import Heatmaps, inspect
 from .judging import Criterion, calibrate, evaluate
-from .line import Heatmaps, inspect, train
+from .line import train
 
 _OWN = ("parts", "examples", "run", "evaluation", "inspection")
 

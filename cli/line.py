@@ -1,4 +1,4 @@
-"""The commands of the line: train, export, inspect."""
+"""The commands that make a model: train, export."""
 
 import json
 from enum import StrEnum
@@ -9,10 +9,9 @@ import typer
 
 from .app import Overwrite, app
 from .console import talk
-from .saying import say_threshold, warn_shifts
+from .saying import say_threshold
 
 if TYPE_CHECKING:
-    from anomaly_vae.reporting.folder import Summary
     from anomaly_vae.runs import TrainingSession, TrainingSummary
     from anomaly_vae.training import EpochRecord
 
@@ -23,23 +22,6 @@ class TrainingDevice(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class InspectionDevice(StrEnum):
-    """Where the model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-
-
-class Heatmaps(StrEnum):
-    """Which images get a picture."""
-
-    NONE = "none"
-    DEFECTS = "defects"
-    ALL = "all"
 
 
 @app.command()
@@ -143,83 +125,3 @@ def export(
 
     parity = export_run(run, out, overwrite=overwrite)
     talk.say(f"{out}: differs from torch by {parity.largest:.1e} of a score at most")
-
-
-@app.command()
-def inspect(
-    model: Annotated[Path, typer.Argument(help="model.onnx of a run.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of images, searched recursively.")],
-    out: Annotated[Path, typer.Option(help="Folder for the tables and pictures.")],
-    device: Annotated[
-        InspectionDevice, typer.Option(help="Where the model runs.")
-    ] = InspectionDevice.AUTO,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per run of the model.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode images.")] = None,
-    heatmaps: Annotated[
-        Heatmaps, typer.Option(help="Which images get a picture.")
-    ] = Heatmaps.DEFECTS,
-    drift_window: Annotated[
-        int | None,
-        typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an inspection was stopped.")
-    ] = False,
-    overwrite: Overwrite = False,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
-    ] = False,
-) -> None:
-    """Find the defective images of a folder and write a CSV report."""
-    from anomaly_vae.inspection import Inspector
-    from anomaly_vae.reporting.folder import inspect_folder
-
-    inspector = Inspector(model, device=device.value, batch_size=batch_size, workers=workers)
-    talk.detail(f"model {inspector.model_id} on {inspector.provider}")
-    try:
-        summary = inspect_folder(
-            inspector,
-            folder,
-            out,
-            heatmaps=heatmaps.value,
-            drift_window=drift_window,
-            overwrite=overwrite,
-            resume=resume,
-            track=talk.track,
-        )
-    except KeyboardInterrupt:
-        talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
-        raise
-    say_inspection(summary, out)
-    if not (summary.clean or exit_zero):
-        raise typer.Exit(1)
-
-
-def say_inspection(summary: "Summary", out: Path) -> None:
-    """Say how many images passed and failed, the worst, and where the report is."""
-    tally = summary.tally
-    counts = ", ".join(
-        f"{tally.verdicts[name]} {name}"
-        for name in ("pass", "review", "fail", "error")
-        if name != "review" or tally.verdicts[name]
-    )
-    if summary.skipped or summary.renewed:
-        talk.say(
-            f"{summary.skipped} images were done before; "
-            f"{summary.renewed} have changed since then and were inspected again"
-        )
-    rate = (summary.images - summary.skipped) / max(summary.seconds, 1e-9)
-    talk.say(f"{summary.images} images: {counts} ({rate:.1f} images/s)")
-    for score, verdict, path in tally.worst:
-        talk.say(f"  {score:9.3f}  {verdict:6s}  {path}")
-    for trouble in summary.unlisted:
-        talk.warn(f"{trouble}: its images were not inspected; mend it and give --resume")
-    if tally.quality:
-        talk.warn(
-            f"photographs that are unlike all good ones, apart from their part: {tally.quality}; "
-            "the column quality says in what"
-        )
-    warn_shifts(summary.shifts, "these images")
-    talk.say(f"report: {out / 'images.csv'}")

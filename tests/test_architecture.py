@@ -19,13 +19,14 @@ ORDER = [
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
-    *("reporting.rows", "reporting.tables", "reporting.journal", "reporting.results"),
+    *("reporting.rows", "reporting.tables", "reporting.parquet"),
+    *("reporting.journal", "reporting.results", "sources"),
     *("reporting.heatmaps", "reporting.figures", "reporting.folder"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {
-    *("inspection", "reporting.rows", "reporting.tables", "reporting.journal"),
-    *("reporting.results", "reporting.heatmaps", "reporting.folder"),
+    *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
+    *("reporting.journal", "reporting.results", "reporting.heatmaps", "reporting.folder"),
 }
 SHARED = {
     *("errors", "config", "progress", "outputs", "quality", "images", "reading"),

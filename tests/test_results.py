@@ -11,10 +11,10 @@ from anomaly_vae.errors import OutputError
 from anomaly_vae.inspection import Finding
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.reading import Stamp, stamp
-from anomaly_vae.reporting import results as results_module
 from anomaly_vae.reporting.journal import FILE, Journal
+from anomaly_vae.reporting.parquet import ParquetReport
 from anomaly_vae.reporting.results import Results
-from anomaly_vae.reporting.rows import image_row, region_rows
+from anomaly_vae.reporting.rows import Report, image_row, region_rows
 from anomaly_vae.reporting.tables import CsvReport
 
 LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def identity(photos: Path) -> dict[str, str]:
-    return {"model": "abc", "folder": str(photos)}
+    return {"model": "abc", "source": str(photos)}
 
 
 def found(photos: Path, path: str, score: float = 1.0) -> Finding:
@@ -44,8 +44,14 @@ def add(results: Results, finding: Finding) -> None:
     results.add(finding, row, region_rows(finding))
 
 
-def paths(out: Path) -> list[str]:
-    return [row["path"] for row in CsvReport.rows(out)]
+@pytest.fixture(params=[CsvReport, ParquetReport])
+def kind(request: pytest.FixtureRequest) -> type[Report]:
+    report: type[Report] = request.param
+    return report
+
+
+def paths(out: Path, kind: type[Report] = CsvReport) -> list[str]:
+    return [row["path"] for row in kind.rows(out)]
 
 
 # --- the journal
@@ -126,12 +132,12 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
 # --- going on
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path) -> None:
+def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path, kind: type[Report]) -> None:
     out = tmp_path / "out"
-    with Results(out, identity(photos)) as results:
+    with Results(out, photos, identity(photos), report=kind) as results:
         results.memory = lambda: {"seen": 1}
         add(results, found(photos, "a.png", 7.5))
-    with Results(out, identity(photos), resume=True) as results:
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
         assert results.remembered == {"seen": 1}
         assert results.is_done("a.png", stamp(photos / "a.png"))
         assert not results.is_done("b.png", stamp(photos / "b.png"))
@@ -139,65 +145,67 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path) -> None:
         add(results, found(photos, "b.png"))
         assert results.tally.verdicts == {"fail": 1, "pass": 1}
         assert results.tally.worst == [(7.5, "fail", "a.png"), (1.0, "pass", "b.png")]
-    assert paths(out) == ["a.png", "b.png"]
+    assert paths(out, kind) == ["a.png", "b.png"]
 
 
 def test_rows_after_the_last_commit_are_found_again(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photos: Path, kind: type[Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results_module, "_PAUSE", 1e9)
+    monkeypatch.setattr(kind, "PAUSE", 1e9)
     out = tmp_path / "out"
-    results = Results(out, identity(photos))
+    results = Results(out, photos, identity(photos), report=kind)
     add(results, found(photos, "a.png"))
     results.commit()
     add(results, found(photos, "b.png"))
     results._report.commit()  # on the disk, but the power fails before the journal knows
     results._report.close()
     results._journal.close()
-    assert paths(out) == ["a.png", "b.png"]
-    with Results(out, identity(photos), resume=True) as results:
+    assert paths(out, kind) == ["a.png", "b.png"]
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
         assert not results.is_done("b.png", stamp(photos / "b.png"))
         add(results, found(photos, "b.png"))
-    assert paths(out) == ["a.png", "b.png"]
+    assert paths(out, kind) == ["a.png", "b.png"]
 
 
-def test_a_file_that_has_changed_loses_its_row(tmp_path: Path, photos: Path) -> None:
+def test_a_file_that_has_changed_loses_its_row(
+    tmp_path: Path, photos: Path, kind: type[Report]
+) -> None:
     out = tmp_path / "out"
-    with Results(out, identity(photos)) as results:
+    with Results(out, photos, identity(photos), report=kind) as results:
         for name in ("a.png", "b.png", "c.png"):
             add(results, found(photos, name, 9.0))
     (photos / "b.png").write_bytes(b"another photograph")
     (photos / "c.png").unlink()
-    with Results(out, identity(photos), resume=True) as results:
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
         assert results.renewed == 1
         assert results.tally.verdicts == {"fail": 2}
         assert not results.is_done("b.png", stamp(photos / "b.png"))
         add(results, found(photos, "b.png"))
-    assert paths(out) == ["a.png", "c.png", "b.png"]
+    assert paths(out, kind) == ["a.png", "c.png", "b.png"]
 
 
 def test_tables_that_were_about_to_be_replaced_are(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photos: Path, kind: type[Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    with Results(out, identity(photos)) as results:
+    with Results(out, photos, identity(photos), report=kind) as results:
         for name in ("a.png", "b.png"):
             add(results, found(photos, name))
     (photos / "a.png").write_bytes(b"another photograph")
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(CsvReport, "replace", lambda _: (_ for _ in ()).throw(InterruptedError))
-        Results(out, identity(photos), resume=True)
-    with Results(out, identity(photos), resume=True) as results:
+        patch.setattr(kind, "replace", lambda _: (_ for _ in ()).throw(InterruptedError))
+        Results(out, photos, identity(photos), report=kind, resume=True)
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
         assert results.tally.verdicts == {"pass": 1}
-    assert paths(out) == ["b.png"]
+    assert paths(out, kind) == ["b.png"]
 
 
-@pytest.mark.parametrize("name", ["model", "folder"])
-def test_another_model_or_folder_is_refused(tmp_path: Path, photos: Path, name: str) -> None:
-    with Results(tmp_path / "out", identity(photos)):
+@pytest.mark.parametrize("name", ["model", "source"])
+def test_another_model_or_source_is_refused(tmp_path: Path, photos: Path, name: str) -> None:
+    with Results(tmp_path / "out", photos, identity(photos)):
         pass
     with pytest.raises(OutputError, match=rf"was begun with another {name} \(.*now other\)"):
-        Results(tmp_path / "out", {**identity(photos), name: "other"}, resume=True)
+        Results(tmp_path / "out", photos, {**identity(photos), name: "other"}, resume=True)
 
 
 def test_a_folder_of_something_else_is_not_gone_on_with(tmp_path: Path, photos: Path) -> None:
@@ -205,7 +213,7 @@ def test_a_folder_of_something_else_is_not_gone_on_with(tmp_path: Path, photos: 
     out.mkdir()
     (out / "thesis.txt").touch()
     with pytest.raises(OutputError, match="holds no inspection to go on with"):
-        Results(out, identity(photos), resume=True)
+        Results(out, photos, identity(photos), resume=True)
     assert [each.name for each in out.iterdir()] == ["thesis.txt"]
 
 
@@ -214,7 +222,7 @@ def test_going_on_in_an_empty_folder_begins(tmp_path: Path, photos: Path, exists
     out = tmp_path / "out"
     if exists:
         out.mkdir()
-    with Results(out, identity(photos), resume=True) as results:
+    with Results(out, photos, identity(photos), resume=True) as results:
         add(results, found(photos, "a.png"))
     assert paths(out) == ["a.png"]
 
@@ -223,31 +231,31 @@ def test_overwriting_forgets_what_was_done_but_not_what_is_not_ours(
     tmp_path: Path, photos: Path
 ) -> None:
     out = tmp_path / "out"
-    with Results(out, identity(photos)) as results:
+    with Results(out, photos, identity(photos)) as results:
         add(results, found(photos, "a.png"))
     (out / "thesis.txt").touch()
-    with Results(out, {**identity(photos), "model": "other"}, overwrite=True) as results:
+    with Results(out, photos, {**identity(photos), "model": "other"}, overwrite=True) as results:
         assert results.remembered is None
         assert not results.is_done("a.png", stamp(photos / "a.png"))
         with pytest.raises(OutputError, match="another inspection writes its results here"):
-            Results(out, identity(photos), overwrite=True)
+            Results(out, photos, identity(photos), overwrite=True)
     assert paths(out) == []
     assert (out / "thesis.txt").exists()
 
 
 def test_what_was_found_before_a_failure_is_kept(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), Results(out, identity(photos)) as results:
+    with pytest.raises(KeyboardInterrupt), Results(out, photos, identity(photos)) as results:
         add(results, found(photos, "a.png"))
         raise KeyboardInterrupt
-    with Results(out, identity(photos), resume=True) as results:
+    with Results(out, photos, identity(photos), resume=True) as results:
         assert results.tally.verdicts == {"pass": 1}
 
 
 def test_a_journal_that_cannot_be_written_says_so(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Results(tmp_path / "out", identity(photos)) as results:
+    with Results(tmp_path / "out", photos, identity(photos)) as results:
         full = sqlite3.OperationalError("database or disk is full")
         monkeypatch.setattr(results._journal, "_note", lambda _: (_ for _ in ()).throw(full))
         with pytest.raises(OutputError, match=r"journal\.sqlite: cannot be written: .* is full"):

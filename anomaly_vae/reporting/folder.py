@@ -4,21 +4,23 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from anomaly_vae.drift import DriftMonitor, Shift
-from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.errors import ImageReadError
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
-from anomaly_vae.reading import Counting, at_least_one, find_images, stamp
+from anomaly_vae.reading import stamp
 from anomaly_vae.reporting.heatmaps import save_heatmap
-from anomaly_vae.reporting.results import Results, Tally
-from anomaly_vae.reporting.rows import image_row, region_rows, spelled
+from anomaly_vae.reporting.results import Passing, Results, Tally
+from anomaly_vae.reporting.rows import Cell, image_row, region_rows, spelled
+from anomaly_vae.sources import Source
 
 Heatmaps = Literal["none", "defects", "all"]
 _LONGEST_NAME = 240  # bytes, of the 255 that file systems take
@@ -65,62 +67,63 @@ class Summary:
         }
 
 
-def inspect_folder(
+def inspect_images(
     inspector: Inspector,
-    folder: Path,
-    out: Path,
+    source: Source,
+    results: Results | Passing,
     *,
     heatmaps: Heatmaps = "defects",
     drift_window: int | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
+    told: Callable[[list[Cell], list[list[Cell]]], None] | None = None,
     track: Track = untracked,
 ) -> Summary:
-    """Inspect all images below ``folder`` and write tables and pictures to ``out``.
+    """Inspect the images of ``source`` and write tables and pictures to ``results``.
 
-    With ``drift_window`` each row says whether the last so many images look like the good ones.
-    With ``resume``, what is done according to ``out`` is not done again.
+    What is done according to ``results`` is not done again. With ``drift_window`` each row says
+    whether the last so many images look like the good ones. ``told`` is called with each row and
+    the rows of its regions as soon as they are known.
 
     Raises:
-        FolderError: ``folder`` is missing or holds no images.
-        OutputError: ``out`` is not empty, cannot be written to, or is in use.
+        OutputError: the results cannot be written.
     """
-    start = time.perf_counter()
-    unlisted: list[FolderError] = []
-    paths = at_least_one(find_images(folder, skip=out, refused=unlisted.append), folder)
+    start, folder = time.perf_counter(), source.folder
     card, drift = inspector.card, _Drift(inspector.card, drift_window)
-    identity = {"model": inspector.model_id, "folder": str(folder.resolve())}
-    with Results(out, identity, overwrite=overwrite, resume=resume) as results:
-        drift.restore(results.remembered)
-        results.memory = drift.state
-        waiting = (path for path in paths if not results.is_done(path, stamp(folder / path)))
-        findings = inspector.inspect(folder, waiting)
-        count = Counting(folder, skip=out)
+    drift.restore(results.remembered)
+    results.memory = drift.state
+    waiting = (path for path in source.paths if not results.is_done(path, stamp(folder / path)))
 
-        def left() -> int | None:
-            total = count()
-            return None if total is None else total - results.skipped
+    def left() -> int | None:
+        total = source.total() if callable(source.total) else source.total
+        return None if total is None else total - results.skipped
 
-        for finding in track(findings, "Inspecting", left):
-            _draw(finding, folder, out, card, heatmaps)
-            row = image_row(
-                finding,
-                model_id=inspector.model_id,
-                threshold=card.threshold,
-                drift=drift.add(finding),
-            )
-            results.add(finding, row, region_rows(finding))
-        results.commit()
-        summary = Summary(
-            results.tally,
-            time.perf_counter() - start,
-            skipped=results.skipped,
-            renewed=results.renewed,
-            shifts=drift.shifts(),
-            unlisted=[str(error) for error in unlisted],
+    for finding in track(inspector.inspect(folder, waiting), "Inspecting", left):
+        if results.out:
+            _draw(finding, folder, results.out, card, heatmaps)
+        p_value = drift.add(finding)
+        row = image_row(
+            finding, model_id=inspector.model_id, threshold=card.threshold, drift=p_value
         )
-        write_json(out / "summary.json", summary.as_dict(inspector.model_id))
+        regions = list(region_rows(finding))
+        results.add(finding, row, regions)
+        if told:
+            told(row, regions)
+    results.commit()
+    summary = Summary(
+        results.tally,
+        time.perf_counter() - start,
+        skipped=results.skipped,
+        renewed=results.renewed,
+        shifts=drift.shifts(),
+        unlisted=[str(error) for error in source.unlisted],
+    )
+    if results.out:
+        write_json(results.out / "summary.json", summary.as_dict(inspector.model_id))
     return summary
+
+
+def identity(inspector: Inspector, source: Source) -> dict[str, str]:
+    """Say what may not change when an inspection is gone on with."""
+    return {"model": inspector.model_id, "source": source.name}
 
 
 class _Drift:
@@ -166,8 +169,12 @@ def _draw(finding: Finding, folder: Path, out: Path, card: ModelCard, heatmaps: 
 
 
 def heatmap_path(out: Path, path: str) -> Path:
-    """Where the picture of the image at ``path`` goes: its whole name, so that none collide."""
-    *folders, name = spelled(path).split("/")
+    """Where the picture of the image at ``path`` goes: its whole name, so that none collide.
+
+    Paths of a list may lead anywhere; those of the pictures stay below ``out``.
+    """
+    *folders, name = spelled(path).replace(":", "_").split("/")
+    folders = ["up" if each == ".." else each for each in folders]
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f"{name[:60]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     return out.joinpath("heatmaps", *folders, f"{name}.jpg")

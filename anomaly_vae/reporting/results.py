@@ -1,6 +1,6 @@
 """A folder of results that can be left at any moment, and gone on with.
 
-Every row is on the disk at most ``_PAUSE`` seconds after it was found; see ``journal.py``.
+Every row is on the disk ``PAUSE`` seconds of its table after it was found; see ``journal.py``.
 """
 
 import time
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from anomaly_vae.errors import OutputError
@@ -18,11 +17,13 @@ from anomaly_vae.outputs import prepare_folder, refuse_used
 from anomaly_vae.reading import Stamp, stamp
 from anomaly_vae.reporting.journal import FILE as JOURNAL
 from anomaly_vae.reporting.journal import Journal
-from anomaly_vae.reporting.rows import Cell, spelled
+from anomaly_vae.reporting.rows import Cell, Report, spelled
 from anomaly_vae.reporting.tables import CsvReport
 
-OWN = ("images.csv", "defects.csv", "summary.json", "report.html", "heatmaps")
-_PAUSE = 0.5
+OWN = (
+    *("images.csv", "defects.csv", "images.parquet", "defects.parquet"),
+    *("summary.json", "report.html", "heatmaps"),
+)
 _VERSION = 1
 _WORST = 5
 
@@ -38,18 +39,53 @@ class Tally:
     """Score, verdict and path of the images with the highest scores."""
 
     def add(self, path: str, verdict: str, score: float | None, quality: str) -> None:
-        """Count a file."""
+        """Count a row."""
         self.verdicts[verdict] += 1
         self.quality += bool(quality)
         if score is not None:
             self.worst = sorted([*self.worst, (score, verdict, path)], key=lambda e: -e[0])[:_WORST]
 
+    def add_finding(self, finding: Finding) -> None:
+        """Count a file."""
+        score = None if finding.verdict == "error" else finding.score
+        self.add(spelled(finding.path), finding.verdict, score, finding.quality)
+
+
+class Passing:
+    """Counts what passes through, and keeps nothing."""
+
+    out = None
+    skipped = renewed = 0
+    remembered = None
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.memory: Callable[[], Any] = lambda: None
+
+    def __enter__(self) -> "Passing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def is_done(self, _path: str, _now: Stamp | None) -> bool:
+        """Nothing ever is."""
+        return False
+
+    def add(self, finding: Finding, _image: Iterable[Cell], _regions: Iterable[list[Cell]]) -> None:
+        """Count a file."""
+        self.tally.add_finding(finding)
+
+    def commit(self) -> None:
+        """There is nothing to write."""
+
 
 class Results:
     """The tables of a folder and what is needed to go on; use it in a ``with`` statement.
 
-    ``identity`` says what may not change between the times: names and values. ``memory`` may be
-    set: what it gives (JSON values) is kept with the rows, and stands in ``remembered`` next time.
+    Paths of images are relative to ``folder``. ``identity`` says what may not change between the
+    times: names and values. ``memory`` may be set: what it gives (JSON values) is kept with the
+    rows, and stands in ``remembered`` next time.
 
     Raises:
         OutputError: the folder is in use, or cannot be written to; without ``resume`` and
@@ -58,15 +94,24 @@ class Results:
     """
 
     def __init__(
-        self, out: Path, identity: dict[str, str], *, overwrite: bool = False, resume: bool = False
+        self,
+        out: Path,
+        folder: Path,
+        identity: dict[str, str],
+        *,
+        report: type[Report] = CsvReport,
+        overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
         if not (overwrite or resume):
             refuse_used(out)
         if resume and not (out / JOURNAL).is_file():
             _refuse_foreign(out)
-        self.out, self._identity = out, {"version": str(_VERSION), **identity}
+        self.out, self._folder, self._kind = out, folder, report
+        self._identity = {"version": str(_VERSION), "format": report.FORMAT, **identity}
         self.tally, self.skipped, self.renewed = Tally(), 0, 0
         self.memory: Callable[[], Any] = lambda: None
+        self._begun: set[str] = set()
         self._pending: dict[str, Stamp | None] = {}
         self._journal = Journal(out)
         try:
@@ -75,7 +120,7 @@ class Results:
             prepare_folder(out, OWN, overwrite=overwrite, resume=True)
             facts = self._journal.facts
             self.remembered = facts.get("memory")
-            self._report = self._continued(facts) if facts else CsvReport(out)
+            self._report = self._continued(facts) if facts else report(out)
             self.commit()
         except BaseException:
             self._journal.close()
@@ -84,12 +129,7 @@ class Results:
     def __enter__(self) -> "Results":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         try:
             # What was found before an interruption is found; but a full disk stays full.
             with suppress(OutputError) if error else nullcontext():
@@ -99,18 +139,25 @@ class Results:
             self._journal.close()
 
     def is_done(self, path: str, now: Stamp | None) -> bool:
-        """Whether a file was inspected before, and has not changed since."""
+        """Whether a file was inspected before, and has not changed since; if not, it is begun.
+
+        A list may name a file twice: it has one row.
+        """
+        if path in self._begun or path in self._pending:
+            return True
         done = self._journal.is_done(path, now)
         self.skipped += done
+        if not done:
+            self._begun.add(path)
         return done
 
     def add(self, finding: Finding, image: Iterable[Cell], regions: Iterable[list[Cell]]) -> None:
         """Write the row of a file and the rows of its regions."""
         self._report.add(image, regions)
-        score = None if finding.verdict == "error" else finding.score
-        self.tally.add(finding.path, finding.verdict, score, finding.quality)
+        self.tally.add_finding(finding)
         self._pending[finding.path] = finding.stamp
-        if time.monotonic() - self._committed > _PAUSE:
+        self._begun.discard(finding.path)
+        if time.monotonic() - self._committed > self._report.PAUSE:
             self.commit()
 
     def commit(self) -> None:
@@ -122,28 +169,27 @@ class Results:
         self._pending = {}
         self._committed = time.monotonic()
 
-    def _continued(self, facts: dict[str, Any]) -> CsvReport:
+    def _continued(self, facts: dict[str, Any]) -> Report:
         """Go on with what the journal knows; rows of files that have changed are taken out."""
         self._check(facts["identity"])
         if facts.get("replacing"):
             self._replace()
-        report = CsvReport(self.out, facts["tables"])
-        folder = Path(self._identity["folder"])
-        changed = set(self._journal.changed(lambda path: stamp(folder / path)))
+        report = self._kind(self.out, facts["tables"])
+        changed = set(self._journal.changed(lambda path: stamp(self._folder / path)))
         if changed:
             report.close()
-            tables = CsvReport.without(self.out, {spelled(path) for path in changed})
+            tables = self._kind.without(self.out, {spelled(path) for path in changed})
             # From here on the new tables are the true ones, wherever they stand.
             self._journal.forget(changed, tables=tables, replacing=True)
             self._replace()
-            report = CsvReport(self.out, tables)
+            report = self._kind(self.out, tables)
             self.renewed = len(changed)
-        for row in CsvReport.rows(self.out):
+        for row in self._kind.rows(self.out):
             self.tally.add(row["path"], row["verdict"], row["score"], row["quality"])
         return report
 
     def _replace(self) -> None:
-        CsvReport.replace(self.out)
+        self._kind.replace(self.out)
         self._journal.commit({}, replacing=False)
 
     def _check(self, before: dict[str, str]) -> None:

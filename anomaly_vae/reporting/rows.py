@@ -1,8 +1,11 @@
-"""The rows of the defect report, whatever file they go to. A column is never renamed."""
+"""The rows of the defect report, whatever format they go to. A column is never renamed."""
 
 import math
 import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from anomaly_vae.inspection import Finding
 from anomaly_vae.metadata import Threshold
@@ -92,3 +95,62 @@ def spelled(path: str) -> str:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+class Table(Protocol):
+    """Rows that are appended to, on the disk after a commit."""
+
+    path: Path
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Append a row."""
+
+    def commit(self) -> Any:
+        """Bring all rows to the disk for good; gives what is needed to go on from here."""
+
+    def close(self) -> None:
+        """Rows that were not committed are gone."""
+
+
+class Report(ABC):
+    """Both tables of a folder, new or continued from what ``commit`` gave, in some format."""
+
+    FORMAT: ClassVar[str]
+    NAMES: ClassVar[tuple[str, str]]
+    PAUSE: ClassVar[float]
+    """Seconds between commits."""
+    _tables: Sequence[Table]
+
+    @abstractmethod
+    def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None: ...
+
+    def add(self, image: Iterable[Cell], regions: Iterable[Iterable[Cell]]) -> None:
+        """Append the row of a file and the rows of its regions."""
+        images, defects = self._tables
+        images.add(image)
+        for region in regions:
+            defects.add(region)
+
+    def commit(self) -> dict[str, Any]:
+        """Bring all rows to the disk, and say up to where the tables are whole."""
+        return {table.path.name: table.commit() for table in self._tables}
+
+    def close(self) -> None:
+        """Close both tables."""
+        for table in self._tables:
+            table.close()
+
+    @classmethod
+    @abstractmethod
+    def rows(cls, folder: Path) -> Iterator[dict[str, Any]]:
+        """Read the rows of the images back, their numbers as numbers."""
+
+    @classmethod
+    @abstractmethod
+    def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
+        """Write both tables without the rows of some paths beside them; see ``replace``."""
+
+    @classmethod
+    @abstractmethod
+    def replace(cls, folder: Path) -> None:
+        """Put in their place what ``without`` has written, as far as that is not done."""

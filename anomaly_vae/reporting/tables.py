@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, Cell
+from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, Cell, Report
 
 _CHUNK = 2**20
 _Known = dict[str, int]
@@ -102,14 +102,16 @@ class CsvTable:
         )
 
 
-class CsvReport:
+class CsvReport(Report):
     """Both tables of a folder, new or continued from what ``commit`` gave.
 
     Raises:
         OutputError: see ``CsvTable``.
     """
 
+    FORMAT = "csv"
     NAMES = ("images.csv", "defects.csv")
+    PAUSE = 0.5
 
     def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None:
         columns = (IMAGE_COLUMNS, REGION_COLUMNS)
@@ -122,25 +124,9 @@ class CsvReport:
             self.close()
             raise
 
-    def add(self, image: Iterable[Cell], regions: Iterable[Iterable[Cell]]) -> None:
-        """Append the row of a file and the rows of its regions."""
-        images, defects = self._tables
-        images.add(image)
-        for region in regions:
-            defects.add(region)
-
-    def commit(self) -> dict[str, Any]:
-        """Bring all rows to the disk, and say up to where they are whole."""
-        return {table.path.name: table.commit() for table in self._tables}
-
-    def close(self) -> None:
-        """Close both files."""
-        for table in self._tables:
-            table.close()
-
     @classmethod
     def rows(cls, folder: Path) -> Iterator[dict[str, Any]]:
-        """Read the rows of the images back, their numbers as numbers."""
+        """See ``Report``."""
         with (folder / cls.NAMES[0]).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield {
@@ -150,7 +136,7 @@ class CsvReport:
 
     @classmethod
     def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
-        """Write both tables without the rows of some paths beside them; see ``replace``."""
+        """See ``Report``."""
         known = {}
         for name in cls.NAMES:
             with (folder / name).open(encoding="utf-8", newline="") as file:
@@ -165,7 +151,7 @@ class CsvReport:
 
     @classmethod
     def replace(cls, folder: Path) -> None:
-        """Put in their place what ``without`` has written, as far as that is not done."""
+        """See ``Report``."""
         for name in cls.NAMES:
             unfinished = folder / f"{name}.new"
             if unfinished.exists():

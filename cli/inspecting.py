@@ -1,0 +1,174 @@
+"""The command that finds defects: inspect."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import Overwrite, app
+from .console import talk
+from .saying import warn_shifts
+
+if TYPE_CHECKING:
+    from anomaly_vae.reporting.folder import Summary
+    from anomaly_vae.reporting.results import Passing, Results
+    from anomaly_vae.reporting.rows import Cell
+    from anomaly_vae.sources import Source
+
+
+class Device(StrEnum):
+    """Where the model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Heatmaps(StrEnum):
+    """Which images get a picture."""
+
+    NONE = "none"
+    DEFECTS = "defects"
+    ALL = "all"
+
+
+class Format(StrEnum):
+    """What the tables are written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+Model = Annotated[Path, typer.Argument(help="model.onnx of a run.")]
+OnDevice = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per run of the model.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads that decode images.")]
+
+
+@app.command()
+def inspect(
+    model: Model,
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of images, searched recursively; -: paths on standard input."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables and pictures.")] = None,
+    device: OnDevice = Device.AUTO,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    heatmaps: Annotated[
+        Heatmaps, typer.Option(help="Which images get a picture.")
+    ] = Heatmaps.DEFECTS,
+    table: Annotated[
+        Format, typer.Option("--format", help="What the tables are written as.")
+    ] = Format.CSV,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Write a line of JSON per image to standard output.")
+    ] = False,
+    drift_window: Annotated[
+        int | None,
+        typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an inspection was stopped.")
+    ] = False,
+    overwrite: Overwrite = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
+    ] = False,
+) -> None:
+    """Find the defective images of a folder and write a report of them."""
+    from anomaly_vae.inspection import Inspector
+    from anomaly_vae.reporting.folder import identity, inspect_images
+    from anomaly_vae.sources import images_below, images_named
+
+    if out is None and not jsonl:
+        raise typer.BadParameter("expected --out DIR, or --jsonl", param_hint="--out")
+    talk.on_stderr = jsonl
+    inspector = Inspector(model, device=device.value, batch_size=batch_size, workers=workers)
+    talk.detail(f"model {inspector.model_id} on {inspector.provider}")
+    listed = str(folder) == "-"
+    source = images_named(sys.stdin.buffer) if listed else images_below(folder, skip=out)
+    with _results(out, source, identity(inspector, source), table, overwrite, resume) as results:
+        try:
+            summary = inspect_images(
+                inspector,
+                source,
+                results,
+                heatmaps=heatmaps.value,
+                drift_window=drift_window,
+                told=_write_json if jsonl else None,
+                track=talk.track,
+            )
+        except KeyboardInterrupt:
+            if out:
+                talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
+            raise
+    say_inspection(summary, out)
+    if not (summary.clean or exit_zero):
+        raise typer.Exit(1)
+
+
+def _results(
+    out: Path | None,
+    source: "Source",
+    identity: dict[str, str],
+    table: Format,
+    overwrite: bool,
+    resume: bool,
+) -> "Results | Passing":
+    from anomaly_vae.reporting.results import Passing, Results
+    from anomaly_vae.reporting.rows import Report
+    from anomaly_vae.reporting.tables import CsvReport
+
+    if out is None:
+        return Passing()
+    report: type[Report] = CsvReport
+    if table is Format.PARQUET:
+        from anomaly_vae.reporting.parquet import ParquetReport
+
+        report = ParquetReport
+    return Results(out, source.folder, identity, report=report, overwrite=overwrite, resume=resume)
+
+
+def _write_json(row: "list[Cell]", regions: "list[list[Cell]]") -> None:
+    """Write an image as a line of JSON, its regions in it."""
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS
+
+    image = dict(zip(IMAGE_COLUMNS, row, strict=True))
+    found = [dict(zip(REGION_COLUMNS, region, strict=True)) for region in regions]
+    line = {**image, "defects": [{k: v for k, v in r.items() if k != "path"} for r in found]}
+    typer.echo(json.dumps(line))
+
+
+def say_inspection(summary: "Summary", out: Path | None) -> None:
+    """Say how many images passed and failed, the worst, and where the report is."""
+    tally = summary.tally
+    counts = ", ".join(
+        f"{tally.verdicts[name]} {name}"
+        for name in ("pass", "review", "fail", "error")
+        if name != "review" or tally.verdicts[name]
+    )
+    if summary.skipped or summary.renewed:
+        talk.say(
+            f"{summary.skipped} images were done before; "
+            f"{summary.renewed} have changed since then and were inspected again"
+        )
+    rate = (summary.images - summary.skipped) / max(summary.seconds, 1e-9)
+    talk.say(f"{summary.images} images: {counts} ({rate:.1f} images/s)")
+    for score, verdict, path in tally.worst:
+        talk.say(f"  {score:9.3f}  {verdict:6s}  {path}")
+    for trouble in summary.unlisted:
+        talk.warn(f"{trouble}: its images were not inspected; mend it and give --resume")
+    if tally.quality:
+        talk.warn(
+            f"photographs that are unlike all good ones, apart from their part: {tally.quality}; "
+            "the column quality says in what"
+        )
+    warn_shifts(summary.shifts, "these images")
+    if out:
+        talk.say(f"report: {out}")
