@@ -160,11 +160,10 @@ class Inspector:
             if isinstance(image, ImageReadError):
                 yield Finding(path, "error", error=str(image), stamp=seen)
             else:
-                yield replace(self._finding(path, image, next(rows)), stamp=seen)
+                yield replace(self.judge(path, image, next(rows)), stamp=seen)
 
-    def _finding(
-        self, path: str, image: LoadedImage, row: tuple[NDArray[np.float32], ...]
-    ) -> Finding:
+    def judge(self, path: str, image: LoadedImage, row: tuple[NDArray[np.float32], ...]) -> Finding:
+        """Say what the model's outputs for one image mean."""
         score, error, kl = (float(value) for value in row[:3])
         anomaly_map, limit, good = row[3], self.card.threshold, self.card.good
         if not math.isfinite(score):
