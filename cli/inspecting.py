@@ -83,7 +83,7 @@ def inspect(
 ) -> None:
     """Find the defective images of a folder and write a report of them."""
     from anomaly_vae.inspection import Inspector
-    from anomaly_vae.reporting.folder import identity, inspect_images
+    from anomaly_vae.reporting.folder import Recorder, identity, inspect_images
     from anomaly_vae.sources import images_below, images_named
 
     if out is None and not jsonl:
@@ -95,15 +95,15 @@ def inspect(
     source = images_named(sys.stdin.buffer) if listed else images_below(folder, skip=out)
     with _results(out, source, identity(inspector, source), table, overwrite, resume) as results:
         try:
-            summary = inspect_images(
+            recorder = Recorder(
                 inspector,
-                source,
+                source.folder,
                 results,
                 heatmaps=heatmaps.value,
                 drift_window=drift_window,
                 told=_write_json if jsonl else None,
-                track=talk.track,
             )
+            summary = inspect_images(inspector, source, recorder, talk.track)
         except KeyboardInterrupt:
             if out:
                 talk.warn(f"what was done so far is kept in {out}; give --resume to go on")

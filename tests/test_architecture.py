@@ -21,13 +21,13 @@ ORDER = [
     *("export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet"),
     *("reporting.journal", "reporting.results", "sources"),
-    *("reporting.heatmaps", "reporting.figures", "reporting.folder", "benchmark"),
+    *("reporting.heatmaps", "reporting.figures", "reporting.folder", "benchmark", "watching"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
     *("reporting.journal", "reporting.results", "reporting.heatmaps", "reporting.folder"),
-    "benchmark",
+    *("benchmark", "watching"),
 }
 SHARED = {
     *("errors", "config", "progress", "outputs", "quality", "images", "reading"),

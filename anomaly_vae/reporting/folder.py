@@ -4,14 +4,14 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from anomaly_vae.drift import DriftMonitor, Shift
-from anomaly_vae.errors import ImageReadError
+from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import write_json
@@ -67,29 +67,18 @@ class Summary:
         }
 
 
-def inspect_images(
-    inspector: Inspector,
-    source: Source,
-    results: Results | Passing,
-    *,
-    heatmaps: Heatmaps = "defects",
-    drift_window: int | None = None,
-    told: Callable[[list[Cell], list[list[Cell]]], None] | None = None,
-    track: Track = untracked,
-) -> Summary:
-    """Inspect the images of ``source`` and write tables and pictures to ``results``.
+Told = Callable[[list[Cell], list[list[Cell]]], None]
 
-    What is done according to ``results`` is not done again. With ``drift_window`` each row says
-    whether the last so many images look like the good ones. ``told`` is called with each row and
-    the rows of its regions as soon as they are known.
+
+def inspect_images(
+    inspector: Inspector, source: Source, recorder: "Recorder", track: Track = untracked
+) -> Summary:
+    """Inspect the images of ``source`` and record them; what is done is not done again.
 
     Raises:
         OutputError: the results cannot be written.
     """
-    start, folder = time.perf_counter(), source.folder
-    card, drift = inspector.card, _Drift(inspector.card, drift_window)
-    drift.restore(results.remembered)
-    results.memory = drift.state
+    folder, results = source.folder, recorder.results
     waiting = (path for path in source.paths if not results.is_done(path, stamp(folder / path)))
 
     def left() -> int | None:
@@ -97,28 +86,81 @@ def inspect_images(
         return None if total is None else total - results.skipped
 
     for finding in track(inspector.inspect(folder, waiting), "Inspecting", left):
-        if results.out:
-            _draw(finding, folder, results.out, card, heatmaps)
-        p_value = drift.add(finding)
+        recorder.record(finding)
+    return recorder.finish(unlisted=source.unlisted)
+
+
+class Recorder:
+    """Writes what was found about each image: its rows, its picture, and a summary at the end.
+
+    With ``drift_window`` each row says whether the last so many images look like the good ones.
+    ``told`` is called with each row and the rows of its regions as soon as they are known.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        folder: Path,
+        results: Results | Passing,
+        *,
+        heatmaps: Heatmaps = "defects",
+        drift_window: int | None = None,
+        told: Told | None = None,
+    ) -> None:
+        self.results, self._folder, self._heatmaps, self._told = results, folder, heatmaps, told
+        self._card, self._model_id = inspector.card, inspector.model_id
+        self._drift = _Drift(inspector.card, drift_window)
+        self._drift.restore(results.remembered)
+        results.memory = self._drift.state
+        self._start = time.perf_counter()
+
+    def record(self, finding: Finding) -> None:
+        """Write the rows of an image, and its picture if it is wanted.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self._draw(finding)
         row = image_row(
-            finding, model_id=inspector.model_id, threshold=card.threshold, drift=p_value
+            finding,
+            model_id=self._model_id,
+            threshold=self._card.threshold,
+            drift=self._drift.add(finding),
         )
         regions = list(region_rows(finding))
-        results.add(finding, row, regions)
-        if told:
-            told(row, regions)
-    results.commit()
-    summary = Summary(
-        results.tally,
-        time.perf_counter() - start,
-        skipped=results.skipped,
-        renewed=results.renewed,
-        shifts=drift.shifts(),
-        unlisted=[str(error) for error in source.unlisted],
-    )
-    if results.out:
-        write_json(results.out / "summary.json", summary.as_dict(inspector.model_id))
-    return summary
+        self.results.add(finding, row, regions)
+        if self._told:
+            self._told(row, regions)
+
+    def finish(self, unlisted: Sequence[FolderError] = ()) -> Summary:
+        """Bring everything to the disk, and write the summary.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.results.commit()
+        summary = Summary(
+            self.results.tally,
+            time.perf_counter() - self._start,
+            skipped=self.results.skipped,
+            renewed=self.results.renewed,
+            shifts=self._drift.shifts(),
+            unlisted=[str(error) for error in unlisted],
+        )
+        if self.results.out:
+            write_json(self.results.out / "summary.json", summary.as_dict(self._model_id))
+        return summary
+
+    def _draw(self, finding: Finding) -> None:
+        wanted = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
+        if self.results.out and wanted and finding.verdict != "error":
+            target = heatmap_path(self.results.out, finding.path)
+            # A file that vanished in the meantime has its row; only the picture is missing.
+            with suppress(ImageReadError):
+                save_heatmap(
+                    finding, self._folder, target,
+                    settings=self._card.images, threshold=self._card.threshold.anomaly_map,
+                )  # fmt: skip
 
 
 def identity(inspector: Inspector, source: Source) -> dict[str, str]:
@@ -153,19 +195,6 @@ class _Drift:
     def restore(self, state: Any) -> None:
         if self._all and state:
             self._all.restore(state)
-
-
-def _draw(finding: Finding, folder: Path, out: Path, card: ModelCard, heatmaps: Heatmaps) -> None:
-    """Save the picture of a finding, if it is wanted."""
-    wanted = heatmaps == "all" or (heatmaps == "defects" and finding.regions)
-    if wanted and finding.verdict != "error":
-        target = heatmap_path(out, finding.path)
-        # A file that vanished in the meantime has its row; only the picture is missing.
-        with suppress(ImageReadError):
-            save_heatmap(
-                finding, folder, target,
-                settings=card.images, threshold=card.threshold.anomaly_map,
-            )  # fmt: skip
 
 
 def heatmap_path(out: Path, path: str) -> Path:

@@ -85,7 +85,8 @@ class Results:
 
     Paths of images are relative to ``folder``. ``identity`` says what may not change between the
     times: names and values. ``memory`` may be set: what it gives (JSON values) is kept with the
-    rows, and stands in ``remembered`` next time.
+    rows, and stands in ``remembered`` next time. With ``renew``, a file that has changed since it
+    was done loses its row; without, it gets another one.
 
     Raises:
         OutputError: the folder is in use, or cannot be written to; without ``resume`` and
@@ -102,12 +103,13 @@ class Results:
         report: type[Report] = CsvReport,
         overwrite: bool = False,
         resume: bool = False,
+        renew: bool = True,
     ) -> None:
         if not (overwrite or resume):
             refuse_used(out)
         if resume and not (out / JOURNAL).is_file():
             _refuse_foreign(out)
-        self.out, self._folder, self._kind = out, folder, report
+        self.out, self._folder, self._kind, self._renew = out, folder, report, renew
         self._identity = {"version": str(_VERSION), "format": report.FORMAT, **identity}
         self.tally, self.skipped, self.renewed = Tally(), 0, 0
         self.memory: Callable[[], Any] = lambda: None
@@ -151,6 +153,10 @@ class Results:
             self._begun.add(path)
         return done
 
+    def put_back(self, path: str) -> None:
+        """Take back that a file was begun: it is not done, and comes again."""
+        self._begun.discard(path)
+
     def add(self, finding: Finding, image: Iterable[Cell], regions: Iterable[list[Cell]]) -> None:
         """Write the row of a file and the rows of its regions."""
         self._report.add(image, regions)
@@ -175,7 +181,8 @@ class Results:
         if facts.get("replacing"):
             self._replace()
         report = self._kind(self.out, facts["tables"])
-        changed = set(self._journal.changed(lambda path: stamp(self._folder / path)))
+        now = self._journal.changed(lambda path: stamp(self._folder / path))
+        changed = set(now) if self._renew else set()
         if changed:
             report.close()
             tables = self._kind.without(self.out, {spelled(path) for path in changed})
