@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-speed clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -25,6 +25,10 @@ report-detection: .venv/ready
 # DATA: as above, RUNS: a run folder for each data set, of the same name.
 report-calibration: .venv/ready
 	$(BIN)/python reports/calibration.py $(DATA) $(RUNS)
+
+# DATA: as above, RUN18, RUN_PIXELS, RUN_SMALL: runs on bottle, see the script.
+report-speed: .venv/ready
+	$(BIN)/python reports/speed.py $(DATA) $(RUN18) $(RUN_PIXELS) $(RUN_SMALL) $(if $(PEERS),--peers $(PEERS) --weights $(WEIGHTS))
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml
