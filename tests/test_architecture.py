@@ -17,9 +17,11 @@ ORDER = [
     *("errors", "config", "progress", "outputs", "quality", "images", "regions", "profile"),
     *("metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
+    *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
+    *("reporting.pictures", "reporting.latents"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {"inspection", "reporting.tables", "reporting.heatmaps", "reporting.folder"}

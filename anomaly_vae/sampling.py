@@ -1,0 +1,63 @@
+"""Where new parts are drawn from: the prior, or a mixture fitted to where good parts lie.
+
+Letters: N images, D latent dimensions.
+"""
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import cross_val_score
+from torch import Tensor
+
+from anomaly_vae.errors import FolderError
+
+FEWEST_FOR_MIXTURE = 10
+_MIXTURES = (("diag", 1), ("diag", 2), ("diag", 4), ("full", 1), ("full", 2), ("full", 4))
+_FOLDS = 5
+# Added to the variances of a mixture, of latents whose prior has variance 1.
+_SMALLEST_VARIANCE = 1e-3
+
+
+def draw_from_prior(count: int, size: int, *, temperature: float, seed: int) -> Tensor:
+    """Draw ``count`` latents of ``size`` dimensions from N(0, temperature² I)."""
+    noise = torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
+    return temperature * noise
+
+
+def fit_mixture(means: Tensor) -> GaussianMixture:
+    """Fit a Gaussian mixture to the posterior means, [N, D], of good images.
+
+    Ex-post density estimation (Ghosh et al., From Variational to Deterministic Autoencoders, ICLR
+    2020): samples keep to where good parts really lie, instead of filling the holes between them.
+    Number and shape of the components are those with the highest cross-validated likelihood.
+
+    Raises:
+        FolderError: there are too few images.
+    """
+    if len(means) < FEWEST_FOR_MIXTURE:
+        raise FolderError(
+            f"{len(means)} readable good images; expected {FEWEST_FOR_MIXTURE} or more to know "
+            "how good parts are distributed (--from prior needs none)"
+        )
+    rows = means.double().numpy()
+    candidates = [
+        GaussianMixture(count, covariance_type=shape, reg_covar=_SMALLEST_VARIANCE, random_state=0)
+        for shape, count in _MIXTURES
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is judged by what it gives
+        likelihoods = [cross_val_score(each, rows, cv=_FOLDS).mean() for each in candidates]
+        return candidates[int(np.argmax(likelihoods))].fit(rows)
+
+
+def draw_from_mixture(
+    mixture: GaussianMixture, count: int, *, temperature: float, seed: int
+) -> Tensor:
+    """Draw latents, [count, D]; ``temperature`` scales their distance to their component."""
+    mixture.random_state = seed
+    drawn, component = mixture.sample(count)
+    centers = mixture.means_[component]
+    return torch.from_numpy(centers + temperature * (drawn - centers)).float()
