@@ -122,7 +122,7 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
         return linear_path(start, end, steps)
     first, last = start / lengths[0], end / lengths[1]
     angle = torch.acos((first @ last).clamp(-1, 1))
-    if angle.sin() < 1e-4:  # no arc, or no single one
+    if angle.sin() < 1e-3:  # no arc, or no single one
         return linear_path(start, end, steps)
     share = torch.linspace(0, 1, steps)[:, None]
     arc = ((1 - share) * angle).sin() * first + (share * angle).sin() * last
@@ -193,7 +193,9 @@ def plane(means: Tensor) -> tuple[NDArray[np.float64], tuple[str, str]]:
         FolderError: there are too few images for a plane.
     """
     if len(means) < FEWEST_FOR_PLANE:
-        raise FolderError(f"{len(means)} readable images; expected {FEWEST_FOR_PLANE} or more")
+        raise FolderError(
+            f"the folder holds {len(means)} readable images; expected {FEWEST_FOR_PLANE} or more"
+        )
     rows = means.double().numpy()
     if rows.shape[1] == 1:
         return np.c_[rows, np.zeros(len(rows))], ("z0", "")

@@ -21,7 +21,8 @@ from anomaly_vae.latent import Pictures, as_seen, pixel_features, to_pictures
 from anomaly_vae.model import VAE, Posterior
 from anomaly_vae.scoring import Detector, score_images
 
-_STEPS, _LEARNING_RATE = 150, 0.05
+# As high a bound as ten times as many steps reach, on the demo's parts.
+_STEPS, _LEARNING_RATE = 150, 0.2
 # A pixel is taken for an outlier from this many robust standard deviations above the median error
 # of its image.
 _OUTLIER = 3.0

@@ -39,8 +39,8 @@ def fit_mixture(means: Tensor) -> GaussianMixture:
     """
     if len(means) < FEWEST_FOR_MIXTURE:
         raise FolderError(
-            f"{len(means)} readable good images; expected {FEWEST_FOR_MIXTURE} or more to know "
-            "how good parts are distributed (--from prior needs none)"
+            f"--good holds {len(means)} readable images; expected {FEWEST_FOR_MIXTURE} or more "
+            "to know where good parts lie (--from prior needs none)"
         )
     rows = means.double().numpy()
     candidates = [

@@ -26,7 +26,8 @@ Floats = NDArray[np.floating]
 # Colours that the colour-blind can tell apart (Okabe and Ito, 2008); the first is for good parts.
 _CLASSES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
 _MARKERS = "o^sDvP"
-_THUMBNAIL_PIXELS, _THUMBNAIL_SHARE = 44, 0.11  # its side, and as a share of the plane's
+_THUMBNAIL_PIXELS = 44
+_THUMBNAIL_ROOM = (0.13, 0.145)  # shares of the width and height of the plane
 
 
 def save_strip(paths: Mapping[str, Pictures], ends: Pictures, path: Path) -> None:
@@ -134,7 +135,7 @@ def save_restoration(
     shown = _show(where, size, title="where they differ")
     figure.colorbar(shown, ax=where, shrink=0.85, label="share of white")
     contrast = 0.5 / max(np.abs(difference).max(), 1e-6)
-    _show(how, 0.5 + contrast * difference, title="how: brighter, darker, in which colour")
+    _show(how, 0.5 + contrast * difference, title="how: lighter, darker")
     figure.savefig(path, dpi=110)
 
 
@@ -176,6 +177,6 @@ def _with_room(points: Floats) -> list[int]:
     chosen: list[int] = []
     for number, point in enumerate(points):
         apart = np.abs(points[chosen] - point) / span
-        if not (apart < _THUMBNAIL_SHARE).all(-1).any():
+        if not (apart < _THUMBNAIL_ROOM).all(-1).any():
             chosen.append(number)
     return chosen
