@@ -4,7 +4,7 @@ Pictures are uint8 [N, S, S, 3], as the model sees parts: turned onto the mean g
 three equal channels where it sees luminance only. They are not turned back, so that a pixel means
 the same place of the part in all of them.
 
-Letters: N images, S x S pixels, D latent dimensions, T steps of a path.
+Letters: N images, S x S pixels, D latent dimensions, T values of a dimension or frames of a path.
 """
 
 from typing import NamedTuple
@@ -22,10 +22,10 @@ from anomaly_vae.scoring import Detector, in_batches
 
 Pictures = NDArray[np.uint8]
 
-FEWEST_FOR_PLANE = 3
+_FEWEST = 3
 # What a mean that varies by 0.01, the bound of Burda et al. (2016) for active dimensions, costs
 # where the posterior is right: (0.01 + 0.99 - log 0.99 - 1) / 2.
-ACTIVE_NATS = 0.005
+_ACTIVE_NATS = 0.005
 _BATCH = 16
 
 
@@ -104,31 +104,6 @@ def to_pictures(pixels: Tensor) -> Pictures:
     return pictures
 
 
-def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Give ``steps`` points, [T, D], on the line between two latents, [D], ends included."""
-    share = torch.linspace(0, 1, steps)[:, None]
-    return (1 - share) * start + share * end
-
-
-def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Give points, [T, D], on the arc between two latents, [D], ends included.
-
-    Spherical interpolation (Shoemake 1985; White, Sampling Generative Networks, 2016): in many
-    dimensions a Gaussian lies near a sphere, and the line between two of its points leaves it.
-    The direction turns at constant speed, the length changes linearly.
-    """
-    lengths = torch.stack([start.norm(), end.norm()])
-    if lengths.min() == 0:
-        return linear_path(start, end, steps)
-    first, last = start / lengths[0], end / lengths[1]
-    angle = torch.acos((first @ last).clamp(-1, 1))
-    if angle.sin() < 1e-3:  # no arc, or no single one
-        return linear_path(start, end, steps)
-    share = torch.linspace(0, 1, steps)[:, None]
-    arc = ((1 - share) * angle).sin() * first + (share * angle).sin() * last
-    return arc / angle.sin() * ((1 - share) * lengths[0] + share * lengths[1])
-
-
 def unevenness(frames: Pictures) -> float:
     """Give the largest step between neighbouring frames, [T, S, S, 3], over the mean step.
 
@@ -152,23 +127,26 @@ def traverse(
     pixel_features(detector)
     posterior = encode(detector, image[None])
     kl = kl_divergence(posterior)[0]
-    active = (kl > ACTIVE_NATS).nonzero()[:, 0]
+    active = (kl > _ACTIVE_NATS).nonzero()[:, 0]
     if not len(active):
         raise ModelFileError(
             "posterior collapse: no latent dimension says anything about this part; train again "
             "with a lower model.beta"
         )
-    ends = torch.tensor([-3.0, 3.0])
-    effect = torch.tensor([_range(_varied(detector, posterior.mean, d, ends)) for d in active])
-    order = (effect if by_effect else kl[active]).argsort(descending=True, stable=True)[:most]
-    shown, values = active[order], torch.linspace(-3, 3, steps)
+
+    def effect(dimension: Tensor) -> float:
+        return _range(_varied(detector, posterior.mean, dimension, torch.tensor([-3.0, 3.0])))
+
+    keys = torch.tensor([effect(each) for each in active]) if by_effect else kl[active]
+    shown = active[keys.argsort(descending=True, stable=True)[:most]]
+    values = torch.linspace(-3, 3, steps)
     return Traversal(
         shown.tolist(),
         kl[shown].tolist(),
-        effect[order].tolist(),
+        [effect(each) for each in shown],
         posterior.mean[0, shown].tolist(),
         values.tolist(),
-        np.stack([_varied(detector, posterior.mean, d, values) for d in shown]),
+        np.stack([_varied(detector, posterior.mean, each, values) for each in shown]),
     )
 
 
@@ -192,9 +170,9 @@ def plane(means: Tensor) -> tuple[NDArray[np.float64], tuple[str, str]]:
     Raises:
         FolderError: there are too few images for a plane.
     """
-    if len(means) < FEWEST_FOR_PLANE:
+    if len(means) < _FEWEST:
         raise FolderError(
-            f"the folder holds {len(means)} readable images; expected {FEWEST_FOR_PLANE} or more"
+            f"the folder holds {len(means)} readable images; expected {_FEWEST} or more"
         )
     rows = means.double().numpy()
     if rows.shape[1] == 1:

@@ -1,6 +1,6 @@
-"""Where new parts are drawn from: the prior, or a mixture fitted to where good parts lie.
+"""Points of the latent space: drawn from the prior, from where good parts lie, or on a path.
 
-Letters: N images, D latent dimensions.
+Letters: N images, D latent dimensions, T steps of a path.
 """
 
 import warnings
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anomaly_vae.errors import FolderError
 
-FEWEST_FOR_MIXTURE = 10
+_FEWEST = 10
 _MIXTURES = (("diag", 1), ("diag", 2), ("diag", 4), ("full", 1), ("full", 2), ("full", 4))
 _FOLDS = 5
 # Added to the variances of a mixture, of latents whose prior has variance 1.
@@ -37,9 +37,9 @@ def fit_mixture(means: Tensor) -> GaussianMixture:
     Raises:
         FolderError: there are too few images.
     """
-    if len(means) < FEWEST_FOR_MIXTURE:
+    if len(means) < _FEWEST:
         raise FolderError(
-            f"--good holds {len(means)} readable images; expected {FEWEST_FOR_MIXTURE} or more "
+            f"--good holds {len(means)} readable images; expected {_FEWEST} or more "
             "to know where good parts lie (--from prior needs none)"
         )
     rows = means.double().numpy()
@@ -61,3 +61,28 @@ def draw_from_mixture(
     drawn, component = mixture.sample(count)
     centers = mixture.means_[component]
     return torch.from_numpy(centers + temperature * (drawn - centers)).float()
+
+
+def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Give ``steps`` points, [T, D], on the line between two latents, [D], ends included."""
+    share = torch.linspace(0, 1, steps)[:, None]
+    return (1 - share) * start + share * end
+
+
+def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Give points, [T, D], on the arc between two latents, [D], ends included.
+
+    Spherical interpolation (Shoemake 1985; White, Sampling Generative Networks, 2016): in many
+    dimensions a Gaussian lies near a sphere, and the line between two of its points leaves it.
+    The direction turns at constant speed, the length changes linearly.
+    """
+    lengths = torch.stack([start.norm(), end.norm()])
+    if lengths.min() == 0:
+        return linear_path(start, end, steps)
+    first, last = start / lengths[0], end / lengths[1]
+    angle = torch.acos((first @ last).clamp(-1, 1))
+    if angle.sin() < 1e-3:  # no arc, or no single one
+        return linear_path(start, end, steps)
+    share = torch.linspace(0, 1, steps)[:, None]
+    arc = ((1 - share) * angle).sin() * first + (share * angle).sin() * last
+    return arc / angle.sin() * ((1 - share) * lengths[0] + share * lengths[1])

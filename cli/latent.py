@@ -95,7 +95,7 @@ def interpolate(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn one part into another, on the line and on the arc (needs a model of pixels)."""
-    from anomaly_vae import latent
+    from anomaly_vae import latent, sampling
     from anomaly_vae.outputs import prepare_folder, refuse_used
     from anomaly_vae.reporting import latents as figures
     from anomaly_vae.reporting import pictures
@@ -108,7 +108,7 @@ def interpolate(
     frames = _FRAMES_PER_STEP * (steps - 1) + 1
     films = {
         name: latent.decode(detector, path(start, end, frames))
-        for name, path in (("linear", latent.linear_path), ("spherical", latent.spherical_path))
+        for name, path in (("linear", sampling.linear_path), ("spherical", sampling.spherical_path))
     }
     prepare_folder(out, ("strip.png", "linear.gif", "spherical.gif"), overwrite=overwrite)
     strip = {name: film[::_FRAMES_PER_STEP] for name, film in films.items()}

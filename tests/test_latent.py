@@ -15,7 +15,13 @@ from anomaly_vae.errors import FolderError, ModelFileError
 from anomaly_vae.features import unit_range
 from anomaly_vae.reporting.latents import save_table
 from anomaly_vae.reporting.pictures import save_animation, save_grid, save_pictures
-from anomaly_vae.sampling import draw_from_mixture, draw_from_prior, fit_mixture
+from anomaly_vae.sampling import (
+    draw_from_mixture,
+    draw_from_prior,
+    fit_mixture,
+    linear_path,
+    spherical_path,
+)
 from anomaly_vae.scoring import Detector, build_detector, reconstruct
 
 
@@ -67,13 +73,13 @@ def test_a_model_of_places_is_averaged_over_the_map() -> None:
 
 
 def test_a_path_on_the_line_has_equal_steps_and_its_ends() -> None:
-    path = latent.linear_path(torch.tensor([0.0, 1.0]), torch.tensor([4.0, -1.0]), 5)
+    path = linear_path(torch.tensor([0.0, 1.0]), torch.tensor([4.0, -1.0]), 5)
     assert path.tolist() == [[0, 1], [1, 0.5], [2, 0], [3, -0.5], [4, -1]]
 
 
 def test_a_path_on_the_arc_turns_evenly_and_changes_its_length_evenly() -> None:
     start, end = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 4.0])
-    path = latent.spherical_path(start, end, 3)
+    path = spherical_path(start, end, 3)
     half = 3 / math.sqrt(2)
     torch.testing.assert_close(path, torch.tensor([[2, 0], [half, half], [0, 4]]))
 
@@ -81,8 +87,8 @@ def test_a_path_on_the_arc_turns_evenly_and_changes_its_length_evenly() -> None:
 @pytest.mark.parametrize("end", [[0.0, 0.0], [2.0, 4.0], [-1.0, -2.0], [1.0, 2.0]])
 def test_where_there_is_no_arc_the_path_is_the_line(end: list[float]) -> None:
     start = torch.tensor([1.0, 2.0])
-    path = latent.spherical_path(start, torch.tensor(end), 4)
-    torch.testing.assert_close(path, latent.linear_path(start, torch.tensor(end), 4))
+    path = spherical_path(start, torch.tensor(end), 4)
+    torch.testing.assert_close(path, linear_path(start, torch.tensor(end), 4))
 
 
 def test_unevenness_is_the_largest_step_over_the_mean() -> None:
