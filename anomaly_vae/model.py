@@ -100,7 +100,11 @@ class VAE(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Give the mean of p(x | z) at z = the posterior mean, in the shape of ``x``."""
-        output = self.decode(self.encode(x).mean)
+        return self.expected(self.encode(x).mean)
+
+    def expected(self, z: Tensor) -> Tensor:
+        """Give the mean of p(x | z), in the shape of the items."""
+        output = self.decode(z)
         return output.sigmoid() if self.bernoulli else self._gaussian(output)[0]
 
     def encode(self, x: Tensor) -> Posterior:

@@ -217,12 +217,12 @@ def build_detector(config: Config) -> Detector:
 
 def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:
     """Score any number of images, uint8 [N, S, S, 3]; the results are on the CPU."""
-    return Scores(*_in_batches(detector, detector, images))
+    return Scores(*in_batches(detector, detector, images))
 
 
 def parts_of_images(detector: Detector, images: NDArray[np.uint8]) -> list[Tensor]:
     """Give ``Detector.parts`` of any number of images, uint8 [N, S, S, 3], on the CPU."""
-    return _in_batches(detector, detector.parts, images)
+    return in_batches(detector, detector.parts, images)
 
 
 def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -239,9 +239,10 @@ def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.flo
     return shown
 
 
-def _in_batches(
+def in_batches(
     detector: Detector, compute: Callable[[Tensor], Iterable[Tensor]], images: NDArray[np.uint8]
 ) -> list[Tensor]:
+    """Run ``compute`` on batches of images, uint8 [N, S, S, 3]; gives its results on the CPU."""
     detector.eval()
     with torch.no_grad():
         batches = [

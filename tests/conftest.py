@@ -77,6 +77,21 @@ def run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trunk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of an untrained model of trunk features: for what does not depend on more."""
+    from safetensors.torch import save_file
+
+    from anomaly_vae.config import config_to_yaml, load_config
+    from anomaly_vae.scoring import build_detector
+
+    out = tmp_path_factory.mktemp("trunk_run")
+    config = load_config(None, ["images.size=64", "model.latent_size=3"])
+    (out / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    save_file(build_detector(config).state_dict(), out / "vae.safetensors")
+    return out
+
+
+@pytest.fixture(scope="session")
 def trunk_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ResNet-18 with random weights: what the code does does not depend on what they know."""
     import torch

@@ -17,11 +17,13 @@ ORDER = [
     *("errors", "config", "progress", "outputs", "quality", "images", "reading"),
     *("regions", "profile", "metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
+    *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet"),
     *("reporting.journal", "reporting.results", "sources"),
     *("reporting.heatmaps", "reporting.figures", "reporting.folder", "benchmark", "watching"),
+    *("reporting.pictures", "reporting.latents"),
     *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, LowRankMultivariateNormal, Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
@@ -151,6 +151,35 @@ def test_the_evidence_bound_has_right_gradients(variance: str) -> None:
         return parts.reconstruction_error + parts.kl
 
     assert torch.autograd.gradcheck(bound, (x,))
+
+
+def test_the_evidence_bound_is_below_an_importance_weighted_estimate_and_that_below_the_truth() -> (
+    None
+):
+    torch.manual_seed(0)
+    settings = ModelSettings(kind="linear", latent_size=3, variance="unit")
+    model = build_model(settings, (1, 6, 6)).eval()
+    x = torch.randn(20, 3) @ torch.randn(3, 36) + torch.randn(20, 36)
+    images = x.reshape(20, 1, 6, 6)
+    model.start_from(images)
+    count, generator = 500, torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        drawn = [model.sampled(images, generator) for _ in range(count)]
+        bounds = -torch.stack([r.flatten(1).sum(1) + kl for r, kl in drawn])
+        mean, log_variance = model.encode(images)
+        posterior = Normal(mean, (0.5 * log_variance).exp())
+        z = posterior.sample((count,))
+        decoded = model.decode(z.flatten(0, 1)).reshape(count, 20, 36)
+        weights = Normal(decoded, 1.0).log_prob(x).sum(-1)
+        weights += (Normal(0.0, 1.0).log_prob(z) - posterior.log_prob(z)).sum(-1)
+        estimate = weights.logsumexp(0) - math.log(count)
+        offset, axes = model.decode(torch.zeros(1, 3)), model.decode(torch.eye(3))
+        axes = (axes - offset).flatten(1).T
+        truth = LowRankMultivariateNormal(offset.flatten(), axes, torch.ones(36)).log_prob(x)
+    bound, error = bounds.mean(0), bounds.std(0) / math.sqrt(count)
+    assert (bound <= estimate + 3 * error).all()
+    assert (estimate <= truth + 0.3).all()
+    assert (truth - estimate).mean() < 0.5 * (truth - bound).mean()
 
 
 def test_the_score_at_the_mean_is_deterministic() -> None:

@@ -1,0 +1,185 @@
+"""The latent space in pictures: what lies at a point of it, and what its dimensions mean.
+
+Pictures are uint8 [N, S, S, 3], as the model sees parts: turned onto the mean good one, and with
+three equal channels where it sees luminance only. They are not turned back, so that a pixel means
+the same place of the part in all of them.
+
+Letters: N images, S x S pixels, D latent dimensions, T values of a dimension or frames of a path.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from anomaly_vae.errors import FolderError, ModelFileError
+from anomaly_vae.features import PixelFeatures
+from anomaly_vae.model import Posterior, kl_divergence
+from anomaly_vae.scoring import Detector, in_batches
+
+Pictures = NDArray[np.uint8]
+
+_FEWEST = 3
+# What a mean that varies by 0.01, the bound of Burda et al. (2016) for active dimensions, costs
+# where the posterior is right: (0.01 + 0.99 - log 0.99 - 1) / 2.
+_ACTIVE_NATS = 0.005
+_BATCH = 16
+
+
+class Traversal(NamedTuple):
+    """What single latent dimensions do to one part."""
+
+    dimensions: list[int]
+    """The active ones, the one with the largest KL or effect first."""
+    kl: list[float]
+    """Of this image, in nats."""
+    effect: list[float]
+    """Mean difference of pixels between its ends, as a share of white."""
+    own: list[float]
+    """Where the image itself lies, in standard deviations of the prior."""
+    values: list[float]
+    """What each dimension is set to."""
+    pictures: Pictures
+    """[dimensions, T, S, S, 3]."""
+
+
+def pixel_features(detector: Detector) -> PixelFeatures:
+    """Give the features of a model that can decode pictures.
+
+    Raises:
+        ModelFileError: it is a model of trunk features.
+    """
+    if not isinstance(detector.features, PixelFeatures):
+        raise ModelFileError(
+            "this model sees features of a trunk and cannot draw pictures; train one with "
+            "--features pixels for that"
+        )
+    return detector.features
+
+
+def encode(detector: Detector, images: Pictures) -> Posterior:
+    """Give mean and log-variance, both [N, D], of images, uint8 [N, S, S, 3].
+
+    A model of trunk features has a posterior at each location: both are averaged over the map.
+    """
+
+    def posterior(batch: Tensor) -> tuple[Tensor, ...]:
+        found = detector.model.encode(detector.features(detector.aligned(batch)[0]))
+        if not detector.model.kl_per_location:
+            return found
+        return tuple(each.flatten(1, -2).mean(1) for each in found)
+
+    return Posterior(*in_batches(detector, posterior, images))
+
+
+@torch.no_grad()
+def decode(detector: Detector, z: Tensor) -> Pictures:
+    """Draw the parts at ``z``, [N, D].
+
+    Raises:
+        ModelFileError: see ``pixel_features``.
+    """
+    features = pixel_features(detector)
+    detector.eval()
+    batches = torch.split(z.to(detector.center), _BATCH)
+    return to_pictures(
+        torch.cat([features.restored(detector.model.expected(each)) for each in batches])
+    )
+
+
+@torch.no_grad()
+def as_seen(detector: Detector, images: Pictures) -> Pictures:
+    """Give images, uint8 [N, S, S, 3], as the model sees them."""
+    aligned, _ = detector.aligned(torch.from_numpy(images).to(detector.center.device))
+    return to_pictures(pixel_features(detector).raw(aligned))
+
+
+def to_pictures(pixels: Tensor) -> Pictures:
+    """Make pictures of pixels in [0, 1], [N, 1 or 3, S, S]; what lies outside is clipped."""
+    shown = (pixels.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1)
+    pictures: Pictures = shown.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pictures
+
+
+def unevenness(frames: Pictures) -> float:
+    """Give the largest step between neighbouring frames, [T, S, S, 3], over the mean step.
+
+    A step is a root mean square difference of pixels; 1 is perfectly even.
+    """
+    steps = np.sqrt(np.square(np.diff(frames.astype(np.float64), axis=0)).mean((1, 2, 3)))
+    return float(steps.max() / steps.mean()) if steps.any() else 1.0
+
+
+def traverse(
+    detector: Detector, image: Pictures, *, steps: int, most: int, by_effect: bool = False
+) -> Traversal:
+    """Set each active dimension of one image, uint8 [S, S, 3], to values from -3 to 3.
+
+    They are standard deviations of the prior; all other dimensions stay as they are. At most
+    ``most`` dimensions are shown, those with the largest KL or the largest effect first.
+
+    Raises:
+        ModelFileError: see ``pixel_features``; or no dimension is active.
+    """
+    pixel_features(detector)
+    posterior = encode(detector, image[None])
+    kl = kl_divergence(posterior)[0]
+    active = (kl > _ACTIVE_NATS).nonzero()[:, 0]
+    if not len(active):
+        raise ModelFileError(
+            "posterior collapse: no latent dimension says anything about this part; train again "
+            "with a lower model.beta"
+        )
+
+    def effect(dimension: Tensor) -> float:
+        return _range(_varied(detector, posterior.mean, dimension, torch.tensor([-3.0, 3.0])))
+
+    keys = torch.tensor([effect(each) for each in active]) if by_effect else kl[active]
+    shown = active[keys.argsort(descending=True, stable=True)[:most]]
+    values = torch.linspace(-3, 3, steps)
+    return Traversal(
+        shown.tolist(),
+        kl[shown].tolist(),
+        [effect(each) for each in shown],
+        posterior.mean[0, shown].tolist(),
+        values.tolist(),
+        np.stack([_varied(detector, posterior.mean, each, values) for each in shown]),
+    )
+
+
+def _varied(detector: Detector, mean: Tensor, dimension: Tensor, values: Tensor) -> Pictures:
+    """Draw a part, mean [1, D], with one dimension set to each of ``values``, [T, S, S, 3]."""
+    z = mean.repeat(len(values), 1)
+    z[:, dimension] = values
+    return decode(detector, z)
+
+
+def _range(pictures: Pictures) -> float:
+    """Give how far pixels vary over pictures, [T, S, S, 3], on average, as a share of white."""
+    return float(np.ptp(pictures, axis=0).mean() / 255)
+
+
+def plane(means: Tensor) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """Give coordinates, [N, 2], of posterior means, [N, D], in a plane, and names of its axes.
+
+    Two dimensions are shown as they are, more by their principal components.
+
+    Raises:
+        FolderError: there are too few images for a plane.
+    """
+    if len(means) < _FEWEST:
+        raise FolderError(
+            f"the folder holds {len(means)} readable images; expected {_FEWEST} or more"
+        )
+    rows = means.double().numpy()
+    if rows.shape[1] == 1:
+        return np.c_[rows, np.zeros(len(rows))], ("z0", "")
+    if rows.shape[1] == 2:
+        return rows, ("z0", "z1")
+    pca = PCA(2).fit(rows)
+    first, second = (f"{share:.0%} of the variance" for share in pca.explained_variance_ratio_)
+    names = f"principal component 1 ({first})", f"principal component 2 ({second})"
+    return pca.transform(rows), names

@@ -1,0 +1,70 @@
+"""Plain pictures of parts: single files, a sheet of many, an animation.
+
+Letters: N pictures, S x S pixels of a picture, T frames.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomaly_vae.errors import OutputError
+
+Pictures = NDArray[np.uint8]
+
+_SHOWN_SIDE = 128  # smaller pictures are enlarged to this in grids and animations
+_GAP = 4
+_FRAME_MILLISECONDS, _PAUSE_MILLISECONDS = 60, 600
+
+
+def save_picture(picture: Pictures, path: Path) -> None:
+    """Write one picture, [S, S, 3].
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def save_pictures(pictures: Pictures, folder: Path) -> None:
+    """Write pictures, [N, S, S, 3], as ``000.png`` and so on; raises as ``save_picture``."""
+    digits = max(3, len(str(len(pictures) - 1)))
+    for number, picture in enumerate(pictures):
+        save_picture(picture, folder / f"{number:0{digits}d}.png")
+
+
+def save_grid(pictures: Pictures, path: Path) -> None:
+    """Draw pictures, [N, S, S, 3], side by side in about as many rows as columns."""
+    tiles = [_enlarged(picture) for picture in pictures]
+    columns = int(np.ceil(np.sqrt(len(tiles))))
+    rows = int(np.ceil(len(tiles) / columns))
+    step = tiles[0].width + _GAP
+    sheet = Image.new("RGB", (columns * step - _GAP, rows * step - _GAP), "white")
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % columns * step, number // columns * step))
+    sheet.save(path)
+
+
+def save_animation(frames: Pictures, path: Path) -> None:
+    """Write an endless GIF of frames, [T, S, S, 3], to the last and back, with a pause at ends."""
+    tiles = [_enlarged(frame) for frame in frames]
+    # One palette for all: with one each, colours would flicker.
+    sheet = Image.fromarray(np.concatenate([np.asarray(tile) for tile in tiles], axis=1))
+    palette = sheet.quantize(256, dither=Image.Dither.NONE)
+    there = [tile.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for tile in tiles]
+    durations = [_FRAME_MILLISECONDS] * len(there)
+    durations[0] = durations[-1] = _PAUSE_MILLISECONDS
+    first, *others = there + there[-2:0:-1]
+    first.save(path, save_all=True, append_images=others, loop=0,
+               duration=durations + durations[-2:0:-1])  # fmt: skip
+
+
+def _enlarged(picture: Pictures) -> Image.Image:
+    image = Image.fromarray(picture)
+    side = max(_SHOWN_SIDE, image.width)
+    return image.resize((side, side), Image.Resampling.BICUBIC)

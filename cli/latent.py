@@ -1,0 +1,212 @@
+"""The commands that show what a model has learned: generate, interpolate and others."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import Overwrite, app
+from .console import talk
+from .reading import open_model, open_pixel_model, read_folder, read_photographs
+
+Run = Annotated[Path, typer.Argument(help="Run folder of 'train'.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+# More frames make the animation smooth than the strip has room for.
+_FRAMES_PER_STEP = 4
+
+
+class Origin(StrEnum):
+    """What new parts are drawn from."""
+
+    PRIOR = "prior"
+    POSTERIOR = "posterior"
+
+
+class Sorting(StrEnum):
+    """Which latent dimensions come first."""
+
+    KL = "kl"
+    EFFECT = "effect"
+
+
+@app.command()
+def generate(
+    run: Run,
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of parts.")] = 16,
+    good: Annotated[
+        Path | None,
+        typer.Option(help="Good images; a run folder does not hold those it was made with."),
+    ] = None,
+    origin: Annotated[
+        Origin | None,
+        typer.Option(
+            "--from",
+            help="prior: N(0, I); posterior: where the images of --good lie, the better one "
+            "because N(0, I) has holes; default: posterior if there is --good.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=10, help="Below 1: more usual parts; above: stranger.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other parts.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw new parts that look like good ones (needs a model of pixels)."""
+    from anomaly_vae import latent, sampling
+    from anomaly_vae.errors import ConfigError
+    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.reporting import pictures
+
+    config, detector = open_pixel_model(run)
+    origin = origin or (Origin.POSTERIOR if good else Origin.PRIOR)
+    if origin == Origin.POSTERIOR and good is None:
+        raise ConfigError("--from posterior needs --good, a folder of good images")
+    if not overwrite:
+        refuse_used(out)
+    if origin == Origin.POSTERIOR and good:
+        means = latent.encode(detector, read_folder(good, config.images).pixels).mean
+        mixture = sampling.fit_mixture(means)
+        talk.say(
+            f"drawn from {mixture.n_components} Gaussian(s) around {len(means)} good images, "
+            f"{mixture.covariance_type} covariance"
+        )
+        z = sampling.draw_from_mixture(mixture, count, temperature=temperature, seed=seed)
+    else:
+        talk.say("drawn from N(0, I); with --good they would keep to where good parts lie")
+        z = sampling.draw_from_prior(
+            count, config.model.latent_size, temperature=temperature, seed=seed
+        )
+    parts = latent.decode(detector, z)
+    prepare_folder(out, ("grid.png", "parts"), overwrite=overwrite)
+    pictures.save_grid(parts, out / "grid.png")
+    pictures.save_pictures(parts, out / "parts")
+    talk.say(f"{count} parts: {out / 'grid.png'}, {out / 'parts'}")
+
+
+@app.command()
+def interpolate(
+    run: Run,
+    first: Annotated[Path, typer.Argument(metavar="A", help="Photograph to begin with.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Photograph to end with.")],
+    out: Out,
+    steps: Annotated[int, typer.Option(min=2, max=50, help="Pictures from A to B.")] = 9,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn one part into another, on the line and on the arc (needs a model of pixels)."""
+    from anomaly_vae import latent, sampling
+    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.reporting import latents as figures
+    from anomaly_vae.reporting import pictures
+
+    config, detector = open_pixel_model(run)
+    if not overwrite:
+        refuse_used(out)
+    images = read_photographs([first, second], config.images)
+    start, end = latent.encode(detector, images).mean
+    frames = _FRAMES_PER_STEP * (steps - 1) + 1
+    films = {
+        name: latent.decode(detector, path(start, end, frames))
+        for name, path in (("linear", sampling.linear_path), ("spherical", sampling.spherical_path))
+    }
+    prepare_folder(out, ("strip.png", "linear.gif", "spherical.gif"), overwrite=overwrite)
+    strip = {name: film[::_FRAMES_PER_STEP] for name, film in films.items()}
+    figures.save_strip(strip, latent.as_seen(detector, images), out / "strip.png")
+    for name, film in films.items():
+        pictures.save_animation(film, out / f"{name}.gif")
+        talk.say(
+            f"{name:9s}  largest step {latent.unevenness(strip[name]):.2f} of the mean step: "
+            f"{out / name}.gif"
+        )
+    talk.say(f"side by side: {out / 'strip.png'}")
+
+
+@app.command()
+def traverse(
+    run: Run,
+    image: Annotated[Path, typer.Argument(help="Photograph of a part.")],
+    out: Out,
+    steps: Annotated[int, typer.Option(min=2, max=25, help="Pictures per dimension.")] = 7,
+    most: Annotated[int, typer.Option(min=1, max=100, help="Dimensions at most.")] = 10,
+    sort: Annotated[
+        Sorting, typer.Option(help="First those with the largest KL, or that change most.")
+    ] = Sorting.KL,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show what each latent dimension means, from -3 to 3 sigma (needs a model of pixels)."""
+    from anomaly_vae import latent
+    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.reporting import latents as figures
+
+    config, detector = open_pixel_model(run)
+    if not overwrite:
+        refuse_used(out)
+    (photograph,) = read_photographs([image], config.images)
+    found = latent.traverse(
+        detector, photograph, steps=steps, most=most, by_effect=sort == Sorting.EFFECT
+    )
+    prepare_folder(out, ("traversal.png",), overwrite=overwrite)
+    talk.say("dimension   KL, nats    effect   this part")
+    names = []
+    for dimension, kl, effect, own in zip(*found[:4], strict=True):
+        talk.say(f"{dimension:9d} {kl:10.2f} {effect:9.2%} {own:+11.2f}")
+        names.append(f"z{dimension} = {own:+.2f}\nKL {kl:.2f}")
+    figures.save_traversal(found.values, found.pictures, names, out / "traversal.png")
+    talk.say(f"picture: {out / 'traversal.png'}")
+
+
+@app.command()
+def latents(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(help="Images, or one sub-folder per class.")],
+    out: Out,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write where images lie in the latent space, as CSV and as a picture."""
+    from anomaly_vae import latent
+    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.reporting import latents as figures
+    from anomaly_vae.scoring import score_images
+
+    config, detector = open_model(run)
+    if not overwrite:
+        refuse_used(out)
+    images = read_folder(folder, config.images, skip=out)
+    classes = [path.split("/")[0] if "/" in path else "" for path in images.paths]
+    posterior = latent.encode(detector, images.pixels)
+    scores = score_images(detector, images.pixels).score.numpy()
+    points, axis_names = latent.plane(posterior.mean)
+    prepare_folder(out, ("latents.csv", "latents.png"), overwrite=overwrite)
+    mean, log_variance = (each.numpy() for each in posterior)
+    figures.save_table(images.paths, classes, scores, mean, log_variance, out / "latents.csv")
+    figures.save_plane(
+        points, axis_names, images.pixels, out / "latents.png", classes=classes, scores=scores
+    )
+    talk.say(f"{len(images.paths)} images, {mean.shape[1]} latent dimensions: {out}")
+
+
+@app.command()
+def restore(
+    run: Run,
+    image: Annotated[Path, typer.Argument(help="Photograph of a part, defective or not.")],
+    out: Out,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the nearest good part, and where a part differs from it (needs a model of pixels)."""
+    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.reporting import latents as figures
+    from anomaly_vae.reporting import pictures
+    from anomaly_vae.restoration import restore as restore_images
+
+    config, detector = open_pixel_model(run)
+    if not overwrite:
+        refuse_used(out)
+    found = restore_images(detector, read_photographs([image], config.images))
+    scores = float(found.score[0]), float(found.restored_score[0])
+    prepare_folder(out, ("restored.png", "difference.png", "restoration.png"), overwrite=overwrite)
+    pictures.save_picture(found.restored[0], out / "restored.png")
+    pictures.save_picture(found.difference[0], out / "difference.png")
+    figures.save_restoration(found.seen[0], found.restored[0], scores, out / "restoration.png")
+    talk.say(f"score {scores[0]:.4g}, of the nearest good part {scores[1]:.4g}")
+    talk.say(f"side by side: {out / 'restoration.png'}")

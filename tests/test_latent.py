@@ -1,0 +1,199 @@
+"""The latent space: encoding, paths, mixtures and planes against hand-worked numbers."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from anomaly_vae import latent
+from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.errors import FolderError, ModelFileError
+from anomaly_vae.features import unit_range
+from anomaly_vae.reporting.latents import save_table
+from anomaly_vae.reporting.pictures import save_animation, save_grid, save_pictures
+from anomaly_vae.sampling import (
+    draw_from_mixture,
+    draw_from_prior,
+    fit_mixture,
+    linear_path,
+    spherical_path,
+)
+from anomaly_vae.scoring import Detector, build_detector, reconstruct
+
+
+def detector(kind: str = "dense", *, color: bool = True, latent_size: int = 3) -> Detector:
+    source = "resnet18" if kind == "patch" else "pixels"
+    config = Config(
+        images=ImageSettings(size=32),
+        features=FeatureSettings(source=source, color=color, components=0),
+        model=ModelSettings(kind=kind, latent_size=latent_size, hidden_size=16, base_channels=2),
+    )
+    return build_detector(config).eval()
+
+
+def photographs(count: int) -> latent.Pictures:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["linear", "dense", "image"])
+def test_what_is_encoded_and_decoded_is_the_reconstruction(kind: str) -> None:
+    model, images = detector(kind), photographs(18)
+    posterior = latent.encode(model, images)
+    assert posterior.mean.shape == posterior.log_variance.shape == (18, 3)
+    pictures = latent.decode(model, posterior.mean)
+    assert pictures.dtype == np.uint8
+    expected = np.clip(reconstruct(model, images), 0, 1) * 255
+    np.testing.assert_allclose(pictures, expected, atol=0.51)
+
+
+def test_a_model_of_luminance_draws_in_grey() -> None:
+    model = detector(color=False)
+    pictures = latent.decode(model, torch.randn(2, 3))
+    assert pictures.shape == (2, 32, 32, 3)
+    assert (pictures == pictures[..., :1]).all()
+    seen = latent.as_seen(model, photographs(2))
+    expected = photographs(2) @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(seen[..., 0], expected, atol=0.6)
+
+
+def test_a_model_of_places_is_averaged_over_the_map() -> None:
+    model, images = detector("patch"), photographs(2)
+    with torch.no_grad():
+        maps = model.model.encode(model.features(unit_range(torch.from_numpy(images))))
+    assert maps.mean.dim() == 4
+    found = latent.encode(model, images)
+    torch.testing.assert_close(found.mean, maps.mean.mean((1, 2)))
+    torch.testing.assert_close(found.log_variance, maps.log_variance.mean((1, 2)))
+    with pytest.raises(ModelFileError, match="--features pixels"):
+        latent.decode(model, found.mean)
+
+
+def test_a_path_on_the_line_has_equal_steps_and_its_ends() -> None:
+    path = linear_path(torch.tensor([0.0, 1.0]), torch.tensor([4.0, -1.0]), 5)
+    assert path.tolist() == [[0, 1], [1, 0.5], [2, 0], [3, -0.5], [4, -1]]
+
+
+def test_a_path_on_the_arc_turns_evenly_and_changes_its_length_evenly() -> None:
+    start, end = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 4.0])
+    path = spherical_path(start, end, 3)
+    half = 3 / math.sqrt(2)
+    torch.testing.assert_close(path, torch.tensor([[2, 0], [half, half], [0, 4]]))
+
+
+@pytest.mark.parametrize("end", [[0.0, 0.0], [2.0, 4.0], [-1.0, -2.0], [1.0, 2.0]])
+def test_where_there_is_no_arc_the_path_is_the_line(end: list[float]) -> None:
+    start = torch.tensor([1.0, 2.0])
+    path = spherical_path(start, torch.tensor(end), 4)
+    torch.testing.assert_close(path, linear_path(start, torch.tensor(end), 4))
+
+
+def test_unevenness_is_the_largest_step_over_the_mean() -> None:
+    frames = np.array([0, 10, 40], np.uint8)[:, None, None, None].repeat(3, -1)
+    assert latent.unevenness(frames) == pytest.approx(30 / 20)
+    assert latent.unevenness(frames[:1].repeat(3, 0)) == 1
+
+
+def test_the_prior_has_the_temperature_for_its_standard_deviation() -> None:
+    drawn = draw_from_prior(20_000, 2, temperature=0.5, seed=1)
+    assert drawn.std().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(drawn[:3], draw_from_prior(20_000, 2, temperature=0.5, seed=1)[:3])
+    assert draw_from_prior(2, 2, temperature=0, seed=1).tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_mixture_keeps_out_of_the_hole_between_two_groups() -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = 0.3 * torch.randn(60, 2, generator=generator)
+    means[:, 0] += torch.tensor([-2.0, 2.0]).repeat(30)
+    mixture = fit_mixture(means)
+    drawn = draw_from_mixture(mixture, 500, temperature=1, seed=3)
+    assert (drawn[:, 0].abs() > 0.8).all()
+    assert 150 < (drawn[:, 0] > 0).sum() < 350
+    assert torch.equal(drawn, draw_from_mixture(mixture, 500, temperature=1, seed=3))
+    centers = draw_from_mixture(mixture, 50, temperature=0, seed=3)
+    assert len(centers.unique(dim=0)) == mixture.n_components
+
+
+def test_a_mixture_of_more_dimensions_than_images_stays_as_wide_as_they_are() -> None:
+    means = torch.randn(12, 40, generator=torch.Generator().manual_seed(0))
+    drawn = draw_from_mixture(fit_mixture(means), 400, temperature=1, seed=0)
+    assert drawn.std().item() == pytest.approx(1, abs=0.1)
+
+
+def test_too_few_good_images_give_no_mixture() -> None:
+    with pytest.raises(FolderError, match="9 readable images; expected 10"):
+        fit_mixture(torch.randn(9, 2))
+
+
+def test_traversals_move_one_dimension_and_are_sorted_by_kl() -> None:
+    model, image = detector(latent_size=4), photographs(1)[0]
+    with torch.no_grad():
+        weight, bias = list(model.model.encoder.parameters())[-2:]
+        weight.zero_()
+        bias.copy_(torch.tensor([1.0, 3.0, 0.0, -2.0, 0, 0, 0, 0]))  # means, log-variances
+    found = latent.traverse(model, image, steps=3, most=9)
+    assert found.dimensions == [1, 3, 0]  # the third one is not active
+    np.testing.assert_allclose(found.kl, [4.5, 2, 0.5], rtol=1e-4)
+    np.testing.assert_allclose(found.own, [3, -2, 1], rtol=1e-4)
+    assert found.values == [-3, 0, 3]
+    expected = latent.decode(model, torch.tensor([[1.0, 3.0, 0.0, -3.0]]))
+    assert np.array_equal(found.pictures[1, 0], expected[0])
+    by_effect = latent.traverse(model, image, steps=3, most=2, by_effect=True)
+    assert by_effect.effect == sorted(found.effect, reverse=True)[:2]
+    with torch.no_grad():
+        bias.zero_()
+    with pytest.raises(ModelFileError, match="posterior collapse"):
+        latent.traverse(model, image, steps=3, most=9)
+
+
+def test_a_plane_of_two_dimensions_is_these_and_of_more_the_widest() -> None:
+    means = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [0.1, 3, 0.1, 1, 0.1]
+    )
+    points, _names = latent.plane(means[:, :2])
+    np.testing.assert_allclose(points, means[:, :2])
+    points, names = latent.plane(means)
+    assert abs(np.corrcoef(points[:, 0], means[:, 1])[0, 1]) > 0.98
+    assert abs(np.corrcoef(points[:, 1], means[:, 3])[0, 1]) > 0.98
+    total = means.var(0, correction=0).sum().item()
+    assert f"{points[:, 0].var() / total:.0%}" in names[0]
+    assert latent.plane(means[:, :1])[0].shape == (30, 2)
+    with pytest.raises(FolderError, match="2 readable images; expected 3"):
+        latent.plane(means[:2])
+
+
+def test_the_table_has_a_row_per_image_and_no_formula(tmp_path: Path) -> None:
+    mean, log_variance = np.array([[1.5, -2], [0, 1]]), np.array([[-1.0, -3], [-0.25, 0]])
+    save_table(["a/=1.png", "=b.png"], ["a", ""], np.array([3.5, -1]), mean, log_variance,
+               tmp_path / "t.csv")  # fmt: skip
+    table = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    assert table["path"].tolist() == ["a/=1.png", "./=b.png"]
+    assert table["class"].tolist() == ["a", ""]
+    assert table[["mean_0", "mean_1"]].to_numpy().tolist() == mean.tolist()
+    assert table[["log_variance_0", "log_variance_1"]].to_numpy().tolist() == log_variance.tolist()
+
+
+def test_pictures_are_written_as_they_are(tmp_path: Path) -> None:
+    pictures = photographs(3)
+    save_pictures(pictures, tmp_path / "parts")
+    read = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "parts").iterdir())]
+    assert np.array_equal(read, pictures)
+    save_grid(np.repeat(pictures, 4, 1).repeat(4, 2), tmp_path / "grid.png")
+    grid = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert grid.shape == (260, 260, 3)
+    assert np.array_equal(grid[132:, :128], pictures[2].repeat(4, 0).repeat(4, 1))
+
+
+def test_an_animation_goes_there_and_back(tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, 5).astype(np.uint8)
+    save_animation(np.tile(grey[:, None, None, None], (1, 32, 32, 3)), tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.info["loop"] == 0
+        seen = []
+        for number in range(film.n_frames):
+            film.seek(number)
+            seen.append(np.asarray(film.convert("L")).mean())
+    np.testing.assert_allclose(seen, grey[[0, 1, 2, 3, 4, 3, 2, 1]], atol=3)

@@ -1,0 +1,101 @@
+"""The commands of the latent space: what they write, and for which models."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from .conftest import Command
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder).as_posix()) for path in folder.rglob("*.*")}
+
+
+def test_generate_draws_as_many_parts_as_asked_for(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    def drawn(name: str, *options: object) -> np.ndarray:
+        outcome = command("generate", run, "--count", 3, "--out", tmp_path / name, *options)
+        assert outcome.code == 0, outcome.err
+        assert files(tmp_path / name) == {"grid.png", *(f"parts/00{n}.png" for n in range(3))}
+        return np.asarray(Image.open(tmp_path / name / "parts" / "002.png")).astype(int)
+
+    good = parts / "train" / "good"
+    prior, posterior = drawn("a"), drawn("b", "--good", good)
+    assert prior.shape == (64, 64, 3)
+    assert not np.array_equal(prior, posterior)
+    assert np.array_equal(prior, drawn("c", "--good", good, "--from", "prior"))
+    assert np.array_equal(posterior, drawn("d", "--good", good, "--from", "posterior"))
+    assert not np.array_equal(prior, drawn("e", "--seed", 1))
+    usual = drawn("f", "--temperature", 0)
+    assert np.array_equal(usual, drawn("f", "--temperature", 0, "--seed", 5, "--overwrite"))
+
+
+def test_interpolate_writes_a_strip_and_two_films(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    good = parts / "test" / "good"
+    outcome = command("interpolate", run, good / "000.png", good / "001.png",
+                      "--out", tmp_path / "out", "--steps", 3)  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert files(tmp_path / "out") == {"strip.png", "linear.gif", "spherical.gif"}
+    assert "largest step" in outcome.out
+    with Image.open(tmp_path / "out" / "linear.gif") as film:
+        assert film.size == (128, 128)
+        assert film.n_frames == 2 * (2 * 4)
+
+
+def test_traverse_names_the_dimensions(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    outcome = command("traverse", run, parts / "test" / "good" / "000.png", "--most", 2,
+                      "--sort", "effect", "--out", tmp_path / "out")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert files(tmp_path / "out") == {"traversal.png"}
+    assert len(outcome.out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("model", ["run", "trunk_run"])
+@pytest.mark.parametrize("folder", ["test", "test/good"])
+def test_latents_of_any_model_are_a_table_and_a_picture(
+    model: str, folder: str, request: pytest.FixtureRequest, parts: Path, command: Command,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    outcome = command("latents", request.getfixturevalue(model), parts / folder,
+                      "--out", tmp_path / "out")  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    assert files(tmp_path / "out") == {"latents.csv", "latents.png"}
+    table = pd.read_csv(tmp_path / "out" / "latents.csv")
+    assert len(table) == len(list((parts / folder).rglob("*.png")))
+    assert np.isfinite(table.filter(regex="mean|log_variance|score")).all(axis=None)
+    if folder == "test":
+        assert set(table["class"]) == {path.name for path in (parts / "test").iterdir()}
+
+
+def test_restore_writes_the_nearest_good_part(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    defect = next((parts / "test" / "missing_feature").iterdir())
+    outcome = command("restore", run, defect, "--out", tmp_path / "out")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert files(tmp_path / "out") == {"restored.png", "difference.png", "restoration.png"}
+    assert outcome.out.startswith("score ")
+
+
+@pytest.mark.parametrize(
+    "line", ["generate", "interpolate {photo} {photo}", "traverse {photo}", "restore {photo}"]
+)
+def test_what_needs_pixels_says_so_of_a_model_of_trunk_features(
+    line: str, trunk_run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    name, *others = line.split()
+    photo = parts / "test" / "good" / "000.png"
+    words = [word.format(photo=photo) for word in others]
+    outcome = command(name, trunk_run, *words, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "cannot draw pictures; train one with --features pixels" in outcome.err
+    assert not (tmp_path / "out").exists()
