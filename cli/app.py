@@ -47,4 +47,4 @@ def options(
 
 
 # In the order of the help; they register their commands.
-from . import line, judging, demo, about  # noqa: E402, F401, I001
+from . import line, exporting, judging, demo, about  # noqa: E402, F401, I001

@@ -18,9 +18,9 @@ ORDER = [
     *("metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
-    *("export", "inspection"),
+    *("agreement", "precision", "export", "inspection"),
     *("reporting.tables", "reporting.heatmaps", "reporting.figures", "reporting.folder"),
-    *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
+    *("diagnosis", "runs", "lowering", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {"inspection", "reporting.tables", "reporting.heatmaps", "reporting.folder"}
 SHARED = {
