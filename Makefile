@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-precision clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -25,6 +25,10 @@ report-detection: .venv/ready
 # DATA: as above, RUNS: a run folder for each data set, of the same name.
 report-calibration: .venv/ready
 	$(BIN)/python reports/calibration.py $(DATA) $(RUNS)
+
+# DATA: as above, RUNS: run folders called NAME_anything, for the data set NAME.
+report-precision: .venv/ready
+	$(BIN)/python reports/precision.py $(DATA) $(RUNS)
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml

@@ -56,12 +56,22 @@ def in_half_precision(detector: Detector) -> Detector:
 
 
 def in_eight_bits(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Give ``model`` with the convolutions of its trunk and the products of its VAE in 8 bits.
+    """Give ``model`` with the deeper convolutions of its trunk and its VAE's products in 8 bits.
 
-    Ranges are those of good ``images``, uint8 [N, S, S, 3]. Weights have a scale per output channel
-    and 7 bits: on processors without VNNI, the sums of 8-bit products overflow.
+    Ranges are those of good ``images``, uint8 [N, S, S, 3].
     """
-    nodes = _quantisable(model)
+    return quantised(model, images, _quantisable(model))
+
+
+def quantised(
+    model: onnx.ModelProto, images: NDArray[np.uint8], nodes: list[onnx.NodeProto]
+) -> onnx.ModelProto:
+    """Give ``model`` with some ``nodes`` in 8 bits, and Q/DQ pairs around them.
+
+    Weights have a scale per output channel and 7 bits: on processors without VNNI the sums of
+    8-bit products overflow. The range of an activation is the mean of those of the images, which a
+    single outlier moves less than their union, and which needs no memory, unlike histograms.
+    """
     with TemporaryDirectory() as folder, _silent():
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(model, before)  # given as a file: the quantiser changes a model that it is given
@@ -76,26 +86,29 @@ def in_eight_bits(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.Mod
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True},
         )
         return onnx.load(after)
 
 
 def _quantisable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Give the nodes that 8 bits make faster; the first convolution would lose the most."""
-    scopes = {
-        node.name: entry.value
-        for node in model.graph.node
-        for entry in node.metadata_props
-        if entry.key == _SCOPES
+    """Give the products of the VAE, and the trunk's convolutions no finer than the anomaly map.
+
+    The finer ones come first: what they lose goes through all that follow.
+    """
+    widths = {
+        info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim][-1:]
+        for info in [*model.graph.value_info, *model.graph.output]
     }
-    trunk, products = [], []
+    found = []
     for node in model.graph.node:
-        scope = scopes.get(node.name, "")
+        scope = "".join(entry.value for entry in node.metadata_props if entry.key == _SCOPES)
         if node.op_type == "Conv" and _TRUNK in scope:
-            trunk.append(node)
-        elif node.op_type in ("MatMul", "Gemm") and any(part in scope for part in _VAE):
-            products.append(node)
-    return trunk[1:] + products
+            chosen = widths[node.output[0]] <= widths["anomaly_map"]
+        else:
+            chosen = node.op_type in ("MatMul", "Gemm") and any(part in scope for part in _VAE)
+        found += [node] if chosen else []
+    return found
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
