@@ -38,7 +38,7 @@ def compare_scores(
             f"{(~np.isfinite(after)).sum()} of {len(after)} scores are no numbers in lower "
             "precision (its range is exceeded); nothing was written: export with --precision fp32"
         )
-    pairs = zip(before, after, strict=True)
+    pairs = zip(before.tolist(), after.tolist(), strict=True)
     changed = np.array([limit.verdict(one) != limit.verdict(other) for one, other in pairs])
     one, other = before[~defective], after[~defective]
     varied = len(one) > 2 and np.ptp(one) > 0 and np.ptp(other) > 0

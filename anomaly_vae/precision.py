@@ -9,6 +9,7 @@ Letters: N images, S x S pixels.
 
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, q
 from onnxruntime.quantization.quant_utils import QuantType
 from torch import Tensor, nn
 
+from anomaly_vae.errors import ExportError
 from anomaly_vae.features import TrunkFeatures
 from anomaly_vae.scoring import Detector
 
@@ -59,6 +61,9 @@ def in_eight_bits(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.Mod
     """Give ``model`` with the deeper convolutions of its trunk and its VAE's products in 8 bits.
 
     Ranges are those of good ``images``, uint8 [N, S, S, 3].
+
+    Raises:
+        ExportError: the graph was not made by torch's exporter.
     """
     return quantised(model, images, _quantisable(model))
 
@@ -104,10 +109,12 @@ def _quantisable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     for node in model.graph.node:
         scope = "".join(entry.value for entry in node.metadata_props if entry.key == _SCOPES)
         if node.op_type == "Conv" and _TRUNK in scope:
-            chosen = widths[node.output[0]] <= widths["anomaly_map"]
+            chosen = widths.get(node.output[0], [math.inf]) <= widths["anomaly_map"]
         else:
             chosen = node.op_type in ("MatMul", "Gemm") and any(part in scope for part in _VAE)
         found += [node] if chosen else []
+    if not found:  # the quantiser would take everything
+        raise ExportError("the graph does not say which of its nodes are the VAE's: export it anew")
     return found
 
 

@@ -139,6 +139,14 @@ def test_eight_bits_are_those_of_trunk_and_vae_alone(kind: str, patch: Detector,
     assert len(behind) > 20 and not {"QuantizeLinear", "DequantizeLinear"} & set(behind)
 
 
+def test_a_graph_without_names_of_parts_is_refused(run: Path) -> None:
+    model = onnx.load(run / "model.onnx")
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    with pytest.raises(ExportError, match="export it anew"):
+        in_eight_bits(model, pictures(1))
+
+
 def test_deviation_changes_ranks_and_areas_are_what_they_are_by_hand() -> None:
     before = np.array([0.0, 0.5, 0.9, 4.0, 0.8])
     after = np.array([0.1, 0.4, 1.1, 5.0, 1.2])
