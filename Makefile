@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration report-speed clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -29,6 +29,10 @@ report-calibration: .venv/ready
 # DATA: as above, RUN18, RUN_PIXELS, RUN_SMALL: runs on bottle, see the script.
 report-speed: .venv/ready
 	$(BIN)/python reports/speed.py $(DATA) $(RUN18) $(RUN_PIXELS) $(RUN_SMALL) $(if $(PEERS),--peers $(PEERS) --weights $(WEIGHTS))
+
+# DATA: as above, RUNS: run folders called NAME_anything, for the data set NAME.
+report-precision: .venv/ready
+	$(BIN)/python reports/precision.py $(DATA) $(RUNS)
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml

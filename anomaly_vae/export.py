@@ -55,8 +55,8 @@ def export_model(
         ExportError: an output differs from torch's by more than the tolerance.
         OutputError: the file cannot be written.
     """
-    model = _to_onnx(detector.cpu().eval(), size=check.shape[1])
-    _set_card(model, card)
+    model = to_onnx(detector.cpu().eval(), size=check.shape[1])
+    set_card(model, card)
     data = model.SerializeToString()
     parity = _compare(detector, data, check)
     write_bytes(path, data)
@@ -74,11 +74,16 @@ def replace_card(path: Path, card: ModelCard) -> None:
         model = onnx.load(path)
     except Exception as error:  # protobuf's own exceptions differ between its implementations
         raise ModelFileError(f"{path}: not an ONNX model ({type(error).__name__})") from error
-    _set_card(model, card)
+    set_card(model, card)
     write_bytes(path, model.SerializeToString())
 
 
-def _to_onnx(detector: Detector, size: int) -> onnx.ModelProto:
+def to_onnx(detector: Detector, size: int) -> onnx.ModelProto:
+    """Give the graph of a detector on the CPU, for squares of ``size`` pixels; not yet checked.
+
+    Raises:
+        ExportError: torch cannot export it.
+    """
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -99,7 +104,8 @@ def _to_onnx(detector: Detector, size: int) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _set_card(model: onnx.ModelProto, card: ModelCard) -> None:
+def set_card(model: onnx.ModelProto, card: ModelCard) -> None:
+    """Write ``card`` into the metadata of ``model``, in place."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: card_to_json(card)})
     model.producer_name = "anomaly-vae"

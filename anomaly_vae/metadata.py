@@ -15,6 +15,7 @@ from anomaly_vae.profile import GoodProfile
 
 METADATA_KEY = "anomaly_vae"
 SCHEMA_VERSION = 2
+Precision = Literal["fp32", "fp16", "int8"]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -42,6 +43,27 @@ class Threshold:
         if score > self.score:
             return "fail"
         return "review" if self.review is not None and score > self.review else "pass"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Agreement:
+    """How near the scores of a model in lower precision are to those in single precision."""
+
+    good: int
+    """Number of good images that both have scored, or of drawn ones."""
+    largest: float
+    """Largest |difference| / max(1, |score|)."""
+    changed: int
+    """Number of images, good and defective, that get another verdict."""
+    changed_good: int = 0
+    defective: int = 0
+    drawn: bool = False
+    """Whether the images were drawn noise, because no photographs were given."""
+    rank_correlation: float | None = None
+    """Spearman's, of the scores of the good images."""
+    auroc: float | None = None
+    auroc_before: float | None = None
+    """In single precision."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -75,6 +97,10 @@ class ModelCard:
         "off), averaged over the most unusual places, or over all where that is the more unusual"
     )
     schema_version: int = SCHEMA_VERSION
+    precision: Precision = "fp32"
+    """Of trunk and VAE; what makes scores of their outputs always computes in 32 bits."""
+    agreement: Agreement | None = None
+    """With the same model in single precision, where ``precision`` is lower."""
 
     def calibrated(self, threshold: Threshold, good: GoodProfile) -> "ModelCard":
         """Give the same card with another threshold, and the good images it was set on."""

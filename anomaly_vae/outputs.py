@@ -64,6 +64,20 @@ def refuse_used(folder: Path) -> None:
         )
 
 
+def prepare_file(path: Path, *, overwrite: bool = False) -> None:
+    """Make sure that ``path`` may be written, and make its parents; call it before long work.
+
+    Raises:
+        OutputError: it exists and ``overwrite`` is not given, or its parents cannot be made.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists; choose another --out, or give --overwrite")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, which is replaced only when all of it is on disk.
 

@@ -27,7 +27,14 @@ from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, u
 from anomaly_vae.good_only import good_only_threshold
 from anomaly_vae.inspection import Finding, Inspector, map_maxima
 from anomaly_vae.metadata import ModelCard, Threshold
-from anomaly_vae.outputs import prepare_folder, refuse_used, write_bytes, write_json, write_text
+from anomaly_vae.outputs import (
+    prepare_file,
+    prepare_folder,
+    refuse_used,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from anomaly_vae.profile import good_profile
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
@@ -314,21 +321,20 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
         ModelFileError: ``run`` is not a run folder, or is damaged.
         ExportError, OutputError: see ``export_model``.
     """
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists; choose another --out, or give --overwrite")
     config = saved_config(run)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
+    prepare_file(out, overwrite=overwrite)
     detector = load_detector(run, config)
     card = Inspector(run / "model.onnx", device="cpu").card
-    side = config.images.size
+    return export_model(detector, card, out, drawn_images(config.images.size))
+
+
+def drawn_images(side: int) -> NDArray[np.uint8]:
+    """Draw images of smooth noise, uint8 [N, side, side, 3], to try a model without photographs."""
     noise = np.random.default_rng(0).random((_CHECKED_IMAGES, side, side, 3))
     smooth = gaussian_filter(noise, (0, side / 32, side / 32, 0))
     low, high = smooth.min(), smooth.max()
-    images = ((smooth - low) / (high - low) * 255).astype(np.uint8)
-    return export_model(detector, card, out, images)
+    images: NDArray[np.uint8] = ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    return images
 
 
 def saved_config(run: Path) -> Config:

@@ -47,4 +47,4 @@ def options(
 
 
 # In the order of the help; they register their commands.
-from . import line, inspecting, watching, measuring, judging, latent, demo, about  # noqa: E402, F401, I001
+from . import training, exporting, inspecting, watching, measuring, judging, latent, demo, about  # noqa: E402, F401, I001

@@ -10,7 +10,7 @@ from .app import app
 from .console import talk
 from .inspecting import Heatmaps, inspect
 from .judging import Criterion, calibrate, evaluate
-from .line import train
+from .training import train
 
 _OWN = ("parts", "examples", "run", "evaluation", "inspection")
 

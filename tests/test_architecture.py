@@ -19,12 +19,12 @@ ORDER = [
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
     *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
-    *("export", "inspection"),
+    *("agreement", "precision", "export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet"),
     *("reporting.journal", "reporting.results", "sources"),
     *("reporting.heatmaps", "reporting.figures", "reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents"),
-    *("diagnosis", "runs", "weighting", "labelled", "thresholding", "assessment"),
+    *("diagnosis", "runs", "lowering", "weighting", "labelled", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),

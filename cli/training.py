@@ -1,4 +1,4 @@
-"""The commands that make a model: train, export."""
+"""The command that makes a model: train."""
 
 import json
 from enum import StrEnum
@@ -112,16 +112,3 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
     for path, score in summary.suspicious:
         talk.say(f"  {score:9.3f}  {path}")
     talk.say(f"model: {out / 'model.onnx'}")
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
-    out: Annotated[Path, typer.Option(help="Model file to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Export the trained model again, checked against torch; 'train' has done so already."""
-    from anomaly_vae.runs import export_run
-
-    parity = export_run(run, out, overwrite=overwrite)
-    talk.say(f"{out}: differs from torch by {parity.largest:.1e} of a score at most")
