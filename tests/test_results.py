@@ -110,6 +110,16 @@ def test_a_damaged_journal_is_named_with_the_remedy(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
+def test_overwriting_replaces_a_damaged_journal(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    (out / FILE).parent.mkdir(parents=True)
+    (out / FILE).write_bytes(b"no database" * 1000)
+    with Results(out, photos, identity(photos), overwrite=True) as results:
+        add(results, found(photos, "a.png"))
+    with Results(out, photos, identity(photos), resume=True) as results:
+        assert results.is_done("a.png", stamp(photos / "a.png"))
+
+
 def hold(out: Path, ready: "multiprocessing.synchronize.Event") -> None:
     Journal(out)
     ready.set()
@@ -146,6 +156,15 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path, kind: type
         assert results.tally.verdicts == {"fail": 1, "pass": 1}
         assert results.tally.worst == [(7.5, "fail", "a.png"), (1.0, "pass", "b.png")]
     assert paths(out, kind) == ["a.png", "b.png"]
+
+
+def test_what_was_remembered_is_not_lost_before_there_is_more(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos)) as results:
+        results.memory = lambda: {"seen": 1}
+    for _ in range(2):
+        with Results(out, photos, identity(photos), resume=True) as results:
+            assert results.remembered == {"seen": 1}
 
 
 def test_rows_after_the_last_commit_are_found_again(

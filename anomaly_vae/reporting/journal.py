@@ -31,22 +31,23 @@ _NO_FILE = Stamp(-1, -1)
 class Journal:
     """Which files are done, and what the program has to remember; ``close`` it at the end.
 
+    With ``anew``, a damaged one is replaced.
+
     Raises:
         OutputError: another process holds it, or it cannot be written or read.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, anew: bool = False) -> None:
         self._path = out / FILE
         with self._spoken():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                self._path, timeout=0, isolation_level=None, check_same_thread=False
-            )
             try:
                 self._take()
-            except BaseException:
-                self._database.close()
-                raise
+            except sqlite3.DatabaseError as error:
+                if not (anew and _is_damage(error)):
+                    raise
+                self._path.unlink()
+                self._take()
 
     def close(self) -> None:
         """Drop the lock."""
@@ -105,17 +106,25 @@ class Journal:
         return Stamp(*row) if row else None
 
     def _take(self) -> None:
-        """Lock the database, and make its tables.
+        """Open and lock the database, and make its tables.
 
         No shared memory, which network drives lack: the lock is held, and changes are written
         to a rollback journal, whose header alone is cleared at a commit.
         """
-        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._database.execute("PRAGMA journal_mode = PERSIST")
-        self._database.execute("PRAGMA synchronous = FULL")
-        with self._transaction():
+        self._database = sqlite3.connect(
+            self._path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("PRAGMA journal_mode = PERSIST")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute("BEGIN EXCLUSIVE")
             for table in _TABLES:
                 self._database.execute(table)
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._database.close()
+            raise
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -140,8 +149,13 @@ class Journal:
                     f"{self._path.parents[1]}: another inspection writes its results here; wait "
                     "for it, or choose another --out"
                 ) from error
-            if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
+            if _is_damage(error):
                 raise OutputError(
                     f"{self._path}: damaged; give --overwrite to inspect everything anew"
                 ) from error
             raise OutputError(f"{self._path}: cannot be written: {error}") from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is no database, or one that is torn; a full disk is neither."""
+    return type(error) is sqlite3.DatabaseError

@@ -112,10 +112,10 @@ class Results:
         self.out, self._folder, self._kind, self._renew = out, folder, report, renew
         self._identity = {"version": str(_VERSION), "format": report.FORMAT, **identity}
         self.tally, self.skipped, self.renewed = Tally(), 0, 0
-        self.memory: Callable[[], Any] = lambda: None
+        self.memory: Callable[[], Any] = lambda: self.remembered
         self._begun: set[str] = set()
         self._pending: dict[str, Stamp | None] = {}
-        self._journal = Journal(out)
+        self._journal = Journal(out, anew=overwrite)
         try:
             if overwrite:
                 self._journal.clear()
