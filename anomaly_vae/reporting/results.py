@@ -115,11 +115,12 @@ class Results:
         self.memory: Callable[[], Any] = lambda: self.remembered
         self._begun: set[str] = set()
         self._pending: dict[str, Stamp | None] = {}
+        prepare_folder(out, (), resume=True)  # nothing is removed before the folder is ours
         self._journal = Journal(out, anew=overwrite)
         try:
             if overwrite:
                 self._journal.clear()
-            prepare_folder(out, OWN, overwrite=overwrite, resume=True)
+                prepare_folder(out, OWN, overwrite=True)
             facts = self._journal.facts
             self.remembered = facts.get("memory")
             self._report = self._continued(facts) if facts else report(out)
