@@ -218,6 +218,8 @@ def start_session(
     onnxruntime.disable_telemetry_events()  # nothing leaves the machine
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # Threads that spin while they wait would take the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with redirect_stdout(io.StringIO()):
         return onnxruntime.InferenceSession(data, options, providers=list(providers))
 
