@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are used
 from numpy.typing import NDArray
-from scipy.stats import chi2, kstwo
 
 from anomaly_vae.profile import GoodProfile
 from anomaly_vae.quality import STATISTICS, ImageStatistics
@@ -73,12 +73,12 @@ class Histogram:
         # In a gap the reference stands still while ours rises: the ends of the gaps are enough.
         distance = np.abs(running - np.repeat(np.r_[0, self.cumulative], 2)[1:]).max()
         effective = images * self.size / (images + self.size)
-        p_value = float(kstwo.sf(distance, max(1, round(effective))))
+        p_value = _kolmogorov_smirnov(float(distance), effective)
         index, bins = self._stability_index(images)
         level = 1 - SIGNIFICANCE / (len(STATISTICS) + 1)
         # Of images of one kind the index times the effective number follows chi-squared (Yurdakul
         # and Naranjo, Journal of Risk Model Validation 14, 2020).
-        critical = max(MAJOR_SHIFT, float(chi2.ppf(level, bins - 1)) / effective)
+        critical = max(MAJOR_SHIFT, _chi_squared(level, bins - 1) / effective)
         return Shift(
             statistic,
             good_median=self._median(self.cumulative, 0),
@@ -107,6 +107,22 @@ class Histogram:
         p = (ours + 0.5) / (images + 0.5 * len(ours))
         q = (theirs + 0.5) / (self.size + 0.5 * len(theirs))
         return float(((p - q) * np.log(p / q)).sum()), len(ours)
+
+
+def _kolmogorov_smirnov(distance: float, images: float) -> float:
+    """Probability of a larger distance among ``images`` images of one kind.
+
+    Kolmogorov's limit with Stephens' correction for few images (Journal of the Royal Statistical
+    Society B 32, 1970): from 8 images on within 15 % of the exact one above 0.005, and rather too
+    large below. The exact one would take two seconds to load.
+    """
+    root = math.sqrt(images)
+    return float(scipy.special.kolmogorov((root + 0.12 + 0.11 / root) * distance))
+
+
+def _chi_squared(level: float, degrees: int) -> float:
+    """Quantile of the chi-squared distribution."""
+    return float(2 * scipy.special.gammaincinv(degrees / 2, level))
 
 
 class DriftMonitor:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -139,13 +139,20 @@ class Inspector:
             )
             # While the model runs on a batch, what it said of the one before is worked on.
             waiting: tuple[list[_Read], Future[Outputs | None]] | None = None
-            while batch := list(islice(read, self.batch_size)):
+            sizes = self._batch_sizes()
+            while batch := list(islice(read, next(sizes))):
                 outputs = runner.submit(self._outputs, batch)
                 if waiting:
                     yield from self._judge(*waiting)
                 waiting = batch, outputs
             if waiting:
                 yield from self._judge(*waiting)
+
+    def _batch_sizes(self) -> Iterator[int]:
+        """Begin small on a CPU, so that the first results are there at once."""
+        if self.provider == "CPUExecutionProvider":
+            yield from (size for size in (1, 2, 4) if size < self.batch_size)
+        yield from repeat(self.batch_size)
 
     def _outputs(self, batch: Sequence[_Read]) -> Outputs | None:
         """Run the model on the images of a batch, if there are any."""

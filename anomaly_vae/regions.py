@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its parts when they are used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from anomaly_vae.images import LoadedImage
 
@@ -51,10 +51,10 @@ def find_regions(
         peak = square[inside].max()
         # Half-way between the median and the peak: the spot that stands out.
         above = (square >= (peak + np.median(square[inside])) / 2) & inside
-        labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
+        labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
         above = labels == labels.flat[np.argmax(np.where(inside, square, -np.inf))]
-    labels, _ = ndimage.label(above, _EIGHT_NEIGHBOURS)
-    boxes = ndimage.find_objects(labels)
+    labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
+    boxes = scipy.ndimage.find_objects(labels)
     regions = [
         _measure(square[box], labels[box] == label, box, image)
         for label, box in enumerate(boxes, start=1)

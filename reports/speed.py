@@ -131,7 +131,7 @@ def main(
         scratch = Path(place)
         many = copies(data / "bottle" / "test", scratch / "many", COPIES)
         ten = copies(data / "bottle" / "test", scratch / "ten", 10)
-        for name, run in (("resnet18", run18), ("pixels", run_pixels)):
+        for name, run in (("`resnet18`", run18), ("`pixels`", run_pixels)):
             measured = benchmark(run, many, COPIES)
             rates = {each["name"]: each["images_per_second"] for each in measured["stages"]}
             start, python = cold_start(run, ten)

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
+from scipy.stats import chi2, ks_2samp, kstwo
 
-from anomaly_vae.drift import SIGNIFICANCE, DriftMonitor, Histogram
+from anomaly_vae.drift import (
+    SIGNIFICANCE,
+    DriftMonitor,
+    Histogram,
+    _chi_squared,
+    _kolmogorov_smirnov,
+)
 from anomaly_vae.images import LoadedImage, Placement
 from anomaly_vae.profile import GoodProfile, good_profile
 from anomaly_vae.quality import ImageStatistics, image_statistics
@@ -61,6 +67,20 @@ def test_what_is_taken_out_again_does_not_count() -> None:
     shift = histogram.shift("score")
     assert shift is not None
     assert shift.distance == pytest.approx(ks_2samp(reference, second).statistic)
+
+
+@pytest.mark.parametrize("images", [8, 20, 100, 1000])
+def test_p_values_are_nearly_those_of_the_exact_distribution(images: int) -> None:
+    for p_value in (0.5, 0.1, 0.01, 0.005):
+        distance = float(kstwo.isf(p_value, images))
+        assert _kolmogorov_smirnov(distance, images) == pytest.approx(p_value, rel=0.15)
+    rare = float(kstwo.isf(1e-3, images))
+    assert _kolmogorov_smirnov(rare, images) >= 0.97e-3  # rather too large than too small
+
+
+def test_quantiles_of_chi_squared() -> None:
+    for degrees in (1, 4, 9):
+        assert _chi_squared(0.99, degrees) == pytest.approx(float(chi2.ppf(0.99, degrees)))
 
 
 def test_medians_are_right_to_the_resolution_of_the_reference() -> None:
