@@ -18,8 +18,8 @@ import numpy as np
 
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.inspection import Finding, Inspector
+from anomaly_vae.reporting.folder import Recorder
 from anomaly_vae.reporting.results import Results
-from anomaly_vae.reporting.rows import image_row, region_rows
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,11 +72,13 @@ def benchmark(inspector: Inspector, folder: Path, paths: Sequence[str], count: i
     infer, judge, findings = _model(inspector, names, images)
     with tempfile.TemporaryDirectory() as scratch:
         with Results(Path(scratch) / "alone", folder, {}) as results:
-            write, _ = _measured("write", lambda each: _write(results, each, inspector), findings)
+            recorder = Recorder(inspector, folder, results, heatmaps="none")
+            write, _ = _measured("write", recorder.record, findings)
         begin = time.perf_counter()
         with Results(Path(scratch) / "together", folder, {}) as results:
+            recorder = Recorder(inspector, folder, results, heatmaps="none")
             for finding in inspector.inspect(folder, names):
-                _write(results, finding, inspector)
+                recorder.record(finding)
         together = time.perf_counter() - begin
     shares = [1 / stage.images_per_second for stage in (decode, infer)]
     on_cpu = inspector.provider == "CPUExecutionProvider"
@@ -136,10 +138,3 @@ def _measured(
     p50, p95, p99 = np.percentile([1000 * each for each, _ in taken], (50, 95, 99))
     rate = len(items) * per_step / seconds
     return Stage(name, rate, float(p50), float(p95), float(p99)), [result for _, result in taken]
-
-
-def _write(results: Results, finding: Finding, inspector: Inspector) -> None:
-    row = image_row(
-        finding, model_id=inspector.model_id, threshold=inspector.card.threshold, drift=float("nan")
-    )
-    results.add(finding, row, region_rows(finding))

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import tables
 import typer
+from detection import peer
 
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
@@ -107,16 +108,6 @@ def killed(run: Path, folder: Path, scratch: Path) -> dict[str, Any]:
     }
 
 
-def peer(python: Path, name: str, data: Path, weights: Path) -> float:
-    """Images per second of anomalib's ``Engine.predict``; see ``peer.py``."""
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "out.npz"
-        command = [python, HERE / "peer.py", name, data / "bottle", weights, out, 0]
-        subprocess.run([str(each) for each in command], check=True, capture_output=True)
-        with np.load(out) as given:
-            return float(given["images_per_second"])
-
-
 def main(
     data: Path,
     run18: Path,
@@ -156,9 +147,11 @@ def main(
             [[f"{memory[0]:.0f} MiB", f"{memory[1]:.0f} MiB", f"{memory[1] / memory[0]:.3f}"]],
         )
     if peers and weights:
+        bottle = data / "bottle"
         names = ("padim", "patchcore")
         found["peers"] = tables.markdown(
-            list(names), [[f"{peer(peers, each, data, weights):.1f}" for each in names]]
+            list(names),
+            [[f"{peer(peers, n, bottle, 0, weights)['images_per_second']:.1f}" for n in names]],
         )
     path = HERE / "speed.md"
     path.write_text(tables.replace_tables(path.read_text(), found))

@@ -104,6 +104,21 @@ def trunk_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def forbidden_b(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders called b cannot be listed (the tests may run as root, who may list all)."""
+    from anomaly_vae import reading
+
+    listed = reading._listed
+
+    def forbidden(folder: Path) -> list[str]:
+        if folder.name == "b":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(reading, "_listed", forbidden)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

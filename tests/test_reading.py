@@ -115,18 +115,9 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
         list(find_images(tmp_path / name))
 
 
-def test_a_folder_that_cannot_be_listed_is_told_of_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("forbidden_b")
+def test_a_folder_that_cannot_be_listed_is_told_of_and_the_others_go_on(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/2.png", "c/3.png")
-    listed = reading._listed
-
-    def forbidden(folder: Path) -> list[str]:
-        if folder.name == "b":
-            raise PermissionError(13, "Permission denied")
-        return listed(folder)
-
-    monkeypatch.setattr(reading, "_listed", forbidden)
     told: list[FolderError] = []
     assert list(find_images(tmp_path, refused=told.append)) == ["a/1.png", "c/3.png"]
     assert [str(error) for error in told] == [

@@ -81,7 +81,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_every_column_is_explained() -> None:
-    from anomaly_vae.reporting.tables import IMAGE_COLUMNS, REGION_COLUMNS
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS
 
     for column in (*IMAGE_COLUMNS, *REGION_COLUMNS):
         assert f"`{column}`" in README, column

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anomaly_vae import inspection, reading
+from anomaly_vae import inspection
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.inspection import Inspector
@@ -240,20 +240,13 @@ def test_parquet_has_the_columns_and_values_of_csv(
                 assert rows[column].tolist() == same[column].tolist()
 
 
+@pytest.mark.usefixtures("forbidden_b")
 def test_a_folder_that_cannot_be_listed_is_no_pass(
-    run: Path, parts: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    run: Path, parts: Path, tmp_path: Path, command: Command
 ) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(parts / "test" / "good", photos / "a")
     (photos / "b").mkdir()
-    listed = reading._listed
-
-    def forbidden(folder: Path) -> list[str]:
-        if folder.name == "b":
-            raise PermissionError(13, "Permission denied")
-        return listed(folder)
-
-    monkeypatch.setattr(reading, "_listed", forbidden)
     model = run / "model.onnx"
     outcome = command("inspect", model, photos, "--out", tmp_path / "out", "--heatmaps", "none")
     assert outcome.code == 1

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.outputs import write_bytes
-from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, Cell, Report
+from anomaly_vae.reporting.rows import Cell, Report
 
 _MOST_ROWS = 100_000
 
@@ -76,12 +76,11 @@ class ParquetReport(Report):
     FORMAT = "parquet"
     NAMES = ("images.parquet", "defects.parquet")
     PAUSE = 60.0  # a part for each
-    _COLUMNS = (IMAGE_COLUMNS, REGION_COLUMNS)
 
     def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None:
         self._tables = [
             ParquetTable(folder / name, columns, known[name] if known else 0)
-            for name, columns in zip(self.NAMES, self._COLUMNS, strict=True)
+            for name, columns in zip(self.NAMES, self.COLUMNS, strict=True)
         ]
 
     @classmethod
@@ -94,7 +93,7 @@ class ParquetReport(Report):
     def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
         """See ``Report``."""
         known = {}
-        for name, columns in zip(cls.NAMES, cls._COLUMNS, strict=True):
+        for name, columns in zip(cls.NAMES, cls.COLUMNS, strict=True):
             shutil.rmtree(folder / f"{name}.new", ignore_errors=True)
             table = ParquetTable(folder / f"{name}.new", columns)
             for part in _parts(folder / name):
@@ -103,15 +102,6 @@ class ParquetReport(Report):
                         table.add(row.values())
             known[name] = table.commit()
         return known
-
-    @classmethod
-    def replace(cls, folder: Path) -> None:
-        """See ``Report``."""
-        for name in cls.NAMES:
-            unfinished = folder / f"{name}.new"
-            if unfinished.exists():
-                shutil.rmtree(folder / name, ignore_errors=True)
-                unfinished.replace(folder / name)
 
 
 def _parts(path: Path) -> Iterator[pyarrow.Table]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -117,6 +118,7 @@ class Report(ABC):
 
     FORMAT: ClassVar[str]
     NAMES: ClassVar[tuple[str, str]]
+    COLUMNS: ClassVar = (IMAGE_COLUMNS, REGION_COLUMNS)
     PAUSE: ClassVar[float]
     """Seconds between commits."""
     _tables: Sequence[Table]
@@ -151,6 +153,11 @@ class Report(ABC):
         """Write both tables without the rows of some paths beside them; see ``replace``."""
 
     @classmethod
-    @abstractmethod
     def replace(cls, folder: Path) -> None:
         """Put in their place what ``without`` has written, as far as that is not done."""
+        for name in cls.NAMES:
+            unfinished, table = folder / f"{name}.new", folder / name
+            if unfinished.exists():
+                if table.is_dir():  # a folder is not replaced in one step, as a file is
+                    shutil.rmtree(table, ignore_errors=True)
+                unfinished.replace(table)

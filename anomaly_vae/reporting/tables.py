@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, Cell, Report
+from anomaly_vae.reporting.rows import IMAGE_COLUMNS, Cell, Report
 
 _CHUNK = 2**20
 _Known = dict[str, int]
@@ -114,10 +114,9 @@ class CsvReport(Report):
     PAUSE = 0.5
 
     def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None:
-        columns = (IMAGE_COLUMNS, REGION_COLUMNS)
         self._tables: list[CsvTable] = []
         try:
-            for name, each in zip(self.NAMES, columns, strict=True):
+            for name, each in zip(self.NAMES, self.COLUMNS, strict=True):
                 state = known[name] if known else None
                 self._tables.append(CsvTable(folder / name, each, state))
         except OutputError:
@@ -148,14 +147,6 @@ class CsvReport(Report):
             known[name] = table.commit()
             table.close()
         return known
-
-    @classmethod
-    def replace(cls, folder: Path) -> None:
-        """See ``Report``."""
-        for name in cls.NAMES:
-            unfinished = folder / f"{name}.new"
-            if unfinished.exists():
-                unfinished.replace(folder / name)
 
 
 def number(value: float) -> str:
