@@ -22,7 +22,7 @@ from anomaly_vae.evaluation import (
 )
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.intervals import Rate, rate
-from anomaly_vae.labelled import LabelledFolder, inspect_all, read_masks, seen_before
+from anomaly_vae.labelled import LabelledFolder, Photographs, inspect_all, read_masks, seen_before
 from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
 from anomaly_vae.progress import Track, untracked
@@ -78,7 +78,7 @@ def evaluate_model(
     _check_labelled(test)
     if not overwrite:
         refuse_used(out)
-    folder = inspect_all(inspector, test, track)
+    folder = inspect_all(inspector, Photographs(test), track)
     classes = _classes(folder)
     defective, scores = classes != "good", folder.scores
     pixels, sizes = None, []
@@ -94,7 +94,7 @@ def evaluate_model(
     comparison = None
     if other:
         limits = inspector.card.threshold.score, other.card.threshold.score
-        others = inspect_all(other, test, track)
+        others = inspect_all(other, Photographs(test), track)
         comparison = compare_models(scores, _same(folder, others).scores, defective, limits)
     result = Evaluation(
         model_id=inspector.model_id,

@@ -51,15 +51,16 @@ def read_images(
     settings: ImageSettings,
     *,
     workers: int,
+    paths: Sequence[str] | None = None,
     skip: Path | None = None,
     track: Track = untracked,
 ) -> ImageSet:
-    """Read all images below ``folder`` into memory, at the size of the model.
+    """Read all images below ``folder``, or those at ``paths``, at the size of the model.
 
     Raises:
         FolderError: there is no such folder, or no readable image in it.
     """
-    found = list_images(folder, skip=skip)
+    found = list_images(folder, skip=skip) if paths is None else paths
     kept: list[tuple[str, NDArray[np.uint8], str]] = []
     unreadable: list[tuple[str, str]] = []
 
@@ -75,8 +76,8 @@ def read_images(
     if not kept:
         path, reason = unreadable[0]
         raise FolderError(f"{folder}: none of {len(found)} images is readable; {path}: {reason}")
-    paths, pixels, digests = zip(*kept, strict=True)
-    return ImageSet(folder, paths, np.stack(pixels), digests, tuple(unreadable))
+    names, pixels, digests = zip(*kept, strict=True)
+    return ImageSet(folder, names, np.stack(pixels), digests, tuple(unreadable))
 
 
 def split_parts(images: ImageSet, settings: SplitSettings, *, seed: int) -> NDArray[np.str_]:

@@ -72,13 +72,15 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
     return LoadedImage(pixels, *size, placement, image_statistics(pixels))
 
 
-def decode_image(path: Path, settings: ImageSettings) -> Image.Image:
-    """Decode a photograph at its own size as 8-bit RGB, upright as its EXIF data say.
+def decode_image(path: Path, settings: ImageSettings, smallest: int | None = None) -> Image.Image:
+    """Decode a photograph as 8-bit RGB, upright as its EXIF data say.
+
+    At its own size, or with ``smallest`` not much larger than so many pixels, where that is faster.
 
     Raises:
         ImageReadError: as ``load_image``.
     """
-    return _decoded(path, settings)[0]
+    return _decoded(path, settings, smallest)[0]
 
 
 def _decoded(

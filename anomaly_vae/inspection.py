@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from anomaly_vae.errors import DeviceError, ImageReadError, ModelFileError
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.metadata import METADATA_KEY, ModelCard, card_from_json
+from anomaly_vae.profile import GoodProfile, good_profile
 from anomaly_vae.reading import Stamp, read_ahead, stamp
 from anomaly_vae.regions import Region, find_regions
 
@@ -197,6 +198,16 @@ def map_maxima(findings: Sequence[Finding]) -> NDArray[np.float64]:
     """Give the highest value of each anomaly map, [N]."""
     maps = (finding.anomaly_map for finding in findings)
     return np.array([each.max() for each in maps if each is not None], dtype=np.float64)
+
+
+def profile_of(findings: Sequence[Finding]) -> GoodProfile:
+    """Make the profile of held-out good images from what inspection found about them."""
+    return good_profile(
+        [each.score for each in findings],
+        [each.image for each in findings if each.image],
+        reconstruction_error=[each.reconstruction_error for each in findings],
+        kl=[each.kl for each in findings],
+    )
 
 
 def cuda_devices() -> int:

@@ -1,9 +1,11 @@
 """Labelled images: their findings, their masks, and whether the model has seen them before."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,52 @@ from anomaly_vae.images import LoadedImage, load_mask
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.progress import Track
 from anomaly_vae.reading import list_images
+
+MARKS = ("good", "defect")
+
+
+class Photographs(NamedTuple):
+    """The images of a folder: all below it, or some."""
+
+    folder: Path
+    paths: tuple[str, ...] | None = None
+    """Relative to the folder; None: all."""
+
+    def listed(self) -> Sequence[str]:
+        """Give the paths.
+
+        Raises:
+            FolderError: the folder is missing, or holds no image.
+        """
+        return list_images(self.folder) if self.paths is None else self.paths
+
+
+def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | None]:
+    """Give the good and the defective images below ``folder`` that a CSV file names.
+
+    It has the columns ``path`` and ``mark`` (``good`` or ``defect``), as ``report.html`` gives it.
+
+    Raises:
+        FolderError: the file is not such a table, or names an image that is not there.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(row["path"], row["mark"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise FolderError(
+            f"{table}: cannot be read as a CSV file with the columns path and mark; expected the "
+            "marks that report.html gives"
+        ) from error
+    for path, mark in rows:
+        if mark not in MARKS:
+            raise FolderError(f"{table}: {path} is marked {mark!r}; expected {' or '.join(MARKS)}")
+        if not (folder / path).is_file():
+            raise FolderError(f"{folder / path}: is in {table}, but not there; give the folder "
+                              "that was inspected as --images")  # fmt: skip
+    good, defective = (tuple(path for path, mark in rows if mark == each) for each in MARKS)
+    if not good:
+        raise FolderError(f"{table}: marks no image as good; expected some")
+    return Photographs(folder, good), Photographs(folder, defective) if defective else None
 
 
 @dataclass(frozen=True)
@@ -42,13 +90,13 @@ class LabelledFolder:
         return [digest(self.folder / finding.path) for finding in self.findings]
 
 
-def inspect_all(inspector: Inspector, folder: Path, track: Track) -> LabelledFolder:
-    """Inspect a folder.
+def inspect_all(inspector: Inspector, photographs: Photographs, track: Track) -> LabelledFolder:
+    """Inspect the images of a folder.
 
     Raises:
         FolderError: it is missing, or holds no readable image.
     """
-    paths = list_images(folder)
+    folder, paths = photographs.folder, photographs.listed()
     findings = list(track(inspector.inspect(folder, paths), f"Scoring {folder.name}", len(paths)))
     readable = [finding for finding in findings if finding.verdict != "error"]
     if not readable:

@@ -3,6 +3,7 @@
 It stands as one JSON text under the key ``anomaly_vae`` in the metadata of the ONNX file.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -90,6 +91,8 @@ class ModelCard:
     """Date and time of the export, ISO 8601, UTC."""
     good: GoodProfile | None = None
     """The good images that the threshold was set on; none before it is set."""
+    defective_scores: tuple[float, ...] = ()
+    """Of the defective images that the threshold was set on, in ascending order."""
     formula: str = "score = (reconstruction_error + kl_weight * kl - center) / scale"
     unit: str = (
         "score: robust standard deviations of good images; reconstruction_error and kl: nats, less "
@@ -102,9 +105,12 @@ class ModelCard:
     agreement: Agreement | None = None
     """With the same model in single precision, where ``precision`` is lower."""
 
-    def calibrated(self, threshold: Threshold, good: GoodProfile) -> "ModelCard":
-        """Give the same card with another threshold, and the good images it was set on."""
-        return replace(self, threshold=threshold, good=good)
+    def calibrated(
+        self, threshold: Threshold, good: GoodProfile, defective_scores: Iterable[float] = ()
+    ) -> "ModelCard":
+        """Give the same card with another threshold, and the images it was set on."""
+        defective = tuple(sorted(float(score) for score in defective_scores))
+        return replace(self, threshold=threshold, good=good, defective_scores=defective)
 
 
 _ADAPTER: TypeAdapter[ModelCard] = TypeAdapter(ModelCard)

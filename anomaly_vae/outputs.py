@@ -79,7 +79,12 @@ def prepare_file(path: Path, *, overwrite: bool = False) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, which is replaced only when all of it is on disk.
+    """Write ``data`` to ``path``; see ``write_chunks``."""
+    write_chunks(path, [data])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write ``chunks`` to ``path``, which is replaced only when all of them are on disk.
 
     Raises:
         OutputError: the file cannot be written.
@@ -87,7 +92,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     unfinished = path.with_name(path.name + ".new")
     try:
         with unfinished.open("wb") as file:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)

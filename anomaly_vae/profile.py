@@ -34,6 +34,9 @@ class GoodProfile:
     """Whether any of them has a colour."""
     size: tuple[int, int] | None
     """Width and height of the photographs in pixels, if all have the same."""
+    reconstruction_error: tuple[float, ...] = ()
+    kl: tuple[float, ...] = ()
+    """What their scores are made of; older models do not know it."""
 
     def p_value(self, score: float) -> float:
         """Give the conformal p-value of a score: the share of good images at least as unusual.
@@ -61,13 +64,21 @@ class GoodProfile:
         return "; ".join(found)
 
 
-def good_profile(scores: Iterable[float], images: Sequence[LoadedImage]) -> GoodProfile:
+def good_profile(
+    scores: Iterable[float],
+    images: Sequence[LoadedImage],
+    *,
+    reconstruction_error: Iterable[float] = (),
+    kl: Iterable[float] = (),
+) -> GoodProfile:
     """Make the profile of held-out good images and their scores."""
     sizes = {(image.width, image.height) for image in images}
     return GoodProfile(
         scores=tuple(sorted(scores)),
         color=any(image.statistics.color for image in images),
         size=sizes.pop() if len(sizes) == 1 else None,
+        reconstruction_error=tuple(sorted(reconstruction_error)),
+        kl=tuple(sorted(kl)),
         **{
             name: tuple(sorted(getattr(image.statistics, name) for image in images))
             for name in STATISTICS

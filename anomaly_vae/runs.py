@@ -25,7 +25,7 @@ from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, Trainin
 from anomaly_vae.export import Parity, export_model, replace_card
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
 from anomaly_vae.good_only import good_only_threshold
-from anomaly_vae.inspection import Finding, Inspector, map_maxima
+from anomaly_vae.inspection import Finding, Inspector, map_maxima, profile_of
 from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import (
     prepare_file,
@@ -35,7 +35,6 @@ from anomaly_vae.outputs import (
     write_json,
     write_text,
 )
-from anomaly_vae.profile import good_profile
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.scoring import (
@@ -176,7 +175,7 @@ class TrainingSession:
         scores = np.array([finding.score for finding in calibration])
         card = self._card(unset).calibrated(
             good_only_threshold(scores, map_maxima(calibration)),
-            good_profile(scores, [f.image for f in calibration if f.image]),
+            profile_of(calibration),
         )
         replace_card(model, card)
         model.replace(self.out / "model.onnx")

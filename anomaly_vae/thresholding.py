@@ -19,12 +19,11 @@ from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.export import replace_card
 from anomaly_vae.goals import Criterion, Goal
 from anomaly_vae.good_only import good_only_threshold
-from anomaly_vae.inspection import Inspector, map_maxima
+from anomaly_vae.inspection import Inspector, map_maxima, profile_of
 from anomaly_vae.intervals import auroc_interval
-from anomaly_vae.labelled import LabelledFolder, inspect_all, seen_before
+from anomaly_vae.labelled import LabelledFolder, Photographs, inspect_all, seen_before
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.outputs import write_json
-from anomaly_vae.profile import good_profile
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.weighting import WeightChoice, fit_kl_weight
@@ -72,8 +71,8 @@ class Calibration:
 
 def calibrate_run(
     run: Path,
-    good: Path,
-    defective: Path | None,
+    good: Photographs,
+    defective: Photographs | None,
     *,
     goal: Goal | ReviewBand | None = None,
     extrapolate: bool = False,
@@ -119,8 +118,10 @@ def calibrate_run(
         threshold = result.threshold
         classes = {"good": normal.scores, "defective": bad.scores}
         figures.save_roc(normal.scores, bad.scores, threshold.score, run / "roc.png")
-    profile = good_profile(normal.scores, normal.images)
-    replace_card(model, inspector.card.calibrated(threshold, profile))
+    card = inspector.card.calibrated(
+        threshold, profile_of(normal.findings), classes.get("defective", ())
+    )
+    replace_card(model, card)
     write_json(run / "calibration.json", result.as_dict())
     figures.save_scores(classes, threshold.score, run / "scores.png", title="Calibration images")
     return result

@@ -16,6 +16,7 @@ from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.export import export_model
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.intervals import CONFIDENCE
+from anomaly_vae.labelled import Photographs
 from anomaly_vae.outputs import write_bytes, write_text
 from anomaly_vae.progress import Track
 from anomaly_vae.runs import load_detector, saved_config
@@ -42,7 +43,9 @@ class WeightChoice:
     """Whether the model has the best weight now: only if the gain is surely above 0."""
 
 
-def fit_kl_weight(run: Path, good: Path, defective: Path, track: Track) -> WeightChoice:
+def fit_kl_weight(
+    run: Path, good: Photographs, defective: Photographs, track: Track
+) -> WeightChoice:
     """Choose the weight of the KL of ``run`` anew; exports the model again if it is another.
 
     Raises:
@@ -53,8 +56,10 @@ def fit_kl_weight(run: Path, good: Path, defective: Path, track: Track) -> Weigh
     card = Inspector(run / "model.onnx", device="cpu").card
     detector = load_detector(run, config)
     normal, bad = (
-        read_images(folder, config.images, workers=os.cpu_count() or 1, track=track)
-        for folder in (good, defective)
+        read_images(
+            each.folder, config.images, paths=each.paths, workers=os.cpu_count() or 1, track=track
+        )
+        for each in (good, defective)
     )
     fewest = min(len(normal.paths), len(bad.paths))
     if fewest < _FEWEST:

@@ -47,13 +47,13 @@ def info(
             for name, inner in value.items():
                 talk.say(f"{f'{key}.{name}':24s} {_short(inner)}")
         else:
-            talk.say(f"{key:24s} {value}")
+            talk.say(f"{key:24s} {_short(value)}")
 
 
 def _short(value: object) -> object:
     """Say how many numbers a long list has, and from where to where."""
     if isinstance(value, list) and len(value) > 4:
-        return f"{len(value)} good images, {min(value):.4g} to {max(value):.4g}"
+        return f"{len(value)} numbers, {min(value):.4g} to {max(value):.4g}"
     return value
 
 

@@ -46,6 +46,7 @@ def demo(
             exit_zero=True)  # fmt: skip
     talk.say(f"\ndone in {time.perf_counter() - start:.0f} s; look at")
     for what, path in (
+        ("the page to look through", out / "inspection" / "report.html"),
         ("the defect report", out / "inspection" / "images.csv"),
         ("the defect regions", out / "inspection" / "defects.csv"),
         ("pictures of the defects", out / "inspection" / "heatmaps"),

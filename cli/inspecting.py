@@ -13,9 +13,9 @@ from .console import talk
 from .saying import warn_shifts
 
 if TYPE_CHECKING:
-    from anomaly_vae.reporting.folder import Summary
     from anomaly_vae.reporting.results import Passing, Results
     from anomaly_vae.reporting.rows import Cell
+    from anomaly_vae.reporting.summary import Summary
     from anomaly_vae.sources import Source
 
 
@@ -63,6 +63,9 @@ def inspect(
     heatmaps: Annotated[
         Heatmaps, typer.Option(help="Which images get a picture.")
     ] = Heatmaps.DEFECTS,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write report.html, to look through it all.")
+    ] = True,
     table: Annotated[
         Format, typer.Option("--format", help="What the tables are written as.")
     ] = Format.CSV,
@@ -100,6 +103,7 @@ def inspect(
                 source.folder,
                 results,
                 heatmaps=heatmaps.value,
+                page=page,
                 drift_window=drift_window,
                 told=_write_json if jsonl else None,
             )
@@ -158,8 +162,7 @@ def say_inspection(summary: "Summary", out: Path | None) -> None:
             f"{summary.skipped} images were done before; "
             f"{summary.renewed} have changed since then and were inspected again"
         )
-    rate = (summary.images - summary.skipped) / max(summary.seconds, 1e-9)
-    talk.say(f"{summary.images} images: {counts} ({rate:.1f} images/s)")
+    talk.say(f"{summary.images} images: {counts} ({summary.images_per_second:.1f} images/s)")
     for score, verdict, path in tally.worst:
         talk.say(f"  {score:9.3f}  {verdict:6s}  {path}")
     for trouble in summary.unlisted:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from anomaly_vae.comparison import Comparison
     from anomaly_vae.evaluation import ImageMetrics
     from anomaly_vae.goals import Criterion as RocCriterion
+    from anomaly_vae.labelled import Photographs
     from anomaly_vae.thresholding import Calibration
 
 
@@ -31,8 +32,14 @@ class Criterion(StrEnum):
 @app.command()
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
-    good: Annotated[Path, typer.Option(help="Folder of good images, not those of the training.")],
+    good: Annotated[
+        Path | None, typer.Option(help="Folder of good images, not those of the training.")
+    ] = None,
     defective: Annotated[Path | None, typer.Option(help="Folder of defective images.")] = None,
+    marks: Annotated[
+        Path | None, typer.Option(help="Instead of both: marks downloaded from report.html.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that --marks speaks of.")] = None,
     criterion: Annotated[
         Criterion | None,
         typer.Option(help="What the threshold is to do best; default: youden with defects."),
@@ -67,6 +74,7 @@ def calibrate(
     from anomaly_vae.goals import Costs, Goal
     from anomaly_vae.thresholding import ReviewBand, calibrate_run
 
+    normal, bad = _labelled(good, defective, marks, images)
     goal: Goal | ReviewBand | None = None
     given = [each for each in (cost_escape, cost_overkill, defect_rate) if each is not None]
     if given and len(given) < 3:
@@ -77,14 +85,14 @@ def calibrate(
         goal = ReviewBand(review_recall, review_false_alarms)
     elif criterion or target is not None or given:
         if criterion is None:
-            alone = Criterion.YOUDEN if defective else Criterion.FALSE_ALARM_RATE
+            alone = Criterion.YOUDEN if bad else Criterion.FALSE_ALARM_RATE
             criterion = Criterion.COST if given else alone
         costs = Costs(*given) if given else None
         goal = Goal(cast("RocCriterion", criterion.value), target, costs)
     result = calibrate_run(
         run,
-        good,
-        defective,
+        normal,
+        bad,
         goal=goal,
         extrapolate=extrapolate,
         refit_kl_weight=fit_kl_weight,
@@ -93,6 +101,20 @@ def calibrate(
     warn_unreadable(result.unreadable)
     warn_seen(result.trained_on, "so the threshold is too low for new ones")
     _say_calibration(result, chosen=criterion.value if criterion else "youden")
+
+
+def _labelled(
+    good: Path | None, defective: Path | None, marks: Path | None, images: Path | None
+) -> "tuple[Photographs, Photographs | None]":
+    """Find out which images are good and which are defective: by folders, or by marks."""
+    from anomaly_vae.errors import FolderError
+    from anomaly_vae.labelled import Photographs, read_marks
+
+    if marks and images and not (good or defective):
+        return read_marks(marks, images)
+    if good is None or marks or images:
+        raise FolderError("expected --good DIR (and --defective DIR), or --marks FILE --images DIR")
+    return Photographs(good), Photographs(defective) if defective else None
 
 
 def _say_calibration(result: "Calibration", *, chosen: str) -> None:

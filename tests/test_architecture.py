@@ -21,15 +21,16 @@ ORDER = [
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet"),
-    *("reporting.journal", "reporting.results", "sources"),
-    *("reporting.heatmaps", "reporting.figures", "reporting.folder", "benchmark", "watching"),
+    *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
+    *("reporting.summary", "reporting.page", "reporting.figures", "sources"),
+    *("reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents"),
-    *("diagnosis", "runs", "lowering", "weighting", "labelled", "thresholding", "assessment"),
+    *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
-    *("reporting.journal", "reporting.results", "reporting.heatmaps", "reporting.folder"),
-    *("benchmark", "watching"),
+    *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
+    *("reporting.summary", "reporting.page", "reporting.folder", "benchmark", "watching"),
 }
 SHARED = {
     *("errors", "config", "progress", "outputs", "quality", "images", "reading"),

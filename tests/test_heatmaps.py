@@ -12,11 +12,19 @@ from anomaly_vae.errors import OutputError
 from anomaly_vae.images import load_image
 from anomaly_vae.inspection import Finding
 from anomaly_vae.regions import find_regions
-from anomaly_vae.reporting.heatmaps import _INFERNO, colored, save_heatmap
+from anomaly_vae.reporting.heatmaps import (
+    INFERNO,
+    LEGEND,
+    OUTLINE,
+    colored,
+    draw_heatmap,
+    save_picture,
+    shown_photo,
+)
 
 GAP = 8
 GREY = (120, 120, 120)
-BOX = np.array((64, 224, 255))
+BOX = np.array(OUTLINE)
 Map = NDArray[np.float32]
 
 
@@ -44,13 +52,20 @@ def finding(
     )
 
 
+def draw(
+    found: Finding, folder: Path, target: Path, *, settings: ImageSettings, threshold: float = 1.0
+) -> None:
+    photo = shown_photo(folder / found.path, settings)
+    save_picture(draw_heatmap(found, photo, threshold), target)
+
+
 def picture(tmp_path: Path, anomaly_map: Map, **options: object) -> NDArray[np.int64]:
     settings = ImageSettings(size=32, fit=options.pop("fit", "stretch"))  # type: ignore[arg-type]
     found = finding(tmp_path / "in", anomaly_map, settings=settings, **options)  # type: ignore[arg-type]
     target = tmp_path / "new" / "folder" / "a.png"  # PNG: no loss
-    save_heatmap(found, tmp_path / "in", target, settings=settings, threshold=1.0)
+    draw(found, tmp_path / "in", target, settings=settings)
     with Image.open(target) as image:
-        return np.asarray(image).astype(int)
+        return np.asarray(image).astype(int)[:-LEGEND]
 
 
 def spot(rows: slice, columns: slice, value: float = 3.0) -> Map:
@@ -91,12 +106,37 @@ def test_the_spot_is_coloured_where_it_lies_in_the_photograph(
     assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx(expected, abs=1)
 
 
-def test_a_box_is_drawn_around_a_region(tmp_path: Path) -> None:
+def test_a_line_is_drawn_around_what_exceeds_the_threshold(tmp_path: Path) -> None:
     pixels = picture(tmp_path, spot(slice(8, 24), slice(8, 16)), size=(64, 64))
     rows, columns = np.nonzero((pixels == BOX).all(axis=-1))
+    # Above it are x 16 to 31 and y 16 to 47; the line around them is 2 pixels wide.
+    assert (columns.min() - 64 - GAP, rows.min()) == (14, 14)
+    assert (columns.max() - 64 - GAP, rows.max()) == (33, 49)
+    assert len(rows) <= 2 * 2 * (20 + 36)  # a line, and nothing inside
+
+
+def test_where_nothing_exceeds_the_threshold_a_box_shows_the_peak(tmp_path: Path) -> None:
+    settings = ImageSettings(size=32)
+    found = finding(tmp_path / "in", spot(slice(8, 24), slice(8, 16)), size=(64, 64),
+                    settings=settings)  # fmt: skip
+    target = tmp_path / "a.png"
+    draw(found, tmp_path / "in", target, settings=settings, threshold=5.0)
+    with Image.open(target) as image:
+        rows, columns = np.nonzero((np.asarray(image) == BOX).all(axis=-1))
     # The region is x 16 to 32 and y 16 to 48; the box leaves 2 pixels of room.
     assert (columns.min() - 64 - GAP, rows.min()) == (14, 14)
     assert (columns.max() - 64 - GAP, rows.max()) == (34, 50)
+
+
+def test_a_colour_scale_stands_below_the_map(tmp_path: Path) -> None:
+    settings = ImageSettings(size=32)
+    found = finding(tmp_path / "in", spot(slice(0), slice(0)), size=(400, 300), settings=settings)
+    draw(found, tmp_path / "in", tmp_path / "a.png", settings=settings)
+    with Image.open(tmp_path / "a.png") as image:
+        scale = np.asarray(image)[300 + 8, 400 + GAP :].astype(int)
+    assert scale.shape == (400, 3)
+    assert (scale[:100] == 128).all()  # what is normal is clear
+    assert np.ptp(scale[100:], axis=0).min() > 50
 
 
 def test_the_same_value_has_the_same_colour_in_every_picture(tmp_path: Path) -> None:
@@ -114,14 +154,14 @@ def test_a_threshold_that_is_not_positive_gives_a_picture_too(
     settings = ImageSettings(size=32)
     found = finding(tmp_path / "in", spot(slice(4, 8), slice(4, 8)), settings=settings)
     target = tmp_path / "a.png"
-    save_heatmap(found, tmp_path / "in", target, settings=settings, threshold=threshold)
+    draw(found, tmp_path / "in", target, settings=settings, threshold=threshold)
     with Image.open(target) as image:
         assert (np.asarray(image)[:, 120 + GAP :] != GREY).any()
 
 
 def test_colours_go_through_the_stations_of_inferno() -> None:
-    assert np.array_equal(colored(np.linspace(0, 1, 9, dtype=np.float32)), _INFERNO)
-    assert np.allclose(colored(np.array([1 / 16], np.float32)), (_INFERNO[0] + _INFERNO[1]) / 2)
+    assert np.array_equal(colored(np.linspace(0, 1, 9, dtype=np.float32)), INFERNO)
+    assert np.allclose(colored(np.array([1 / 16], np.float32)), (INFERNO[0] + INFERNO[1]) / 2)
 
 
 def test_colours_are_those_of_matplotlib() -> None:
@@ -133,7 +173,7 @@ def test_colours_are_those_of_matplotlib() -> None:
 
 def test_values_outside_the_scale_have_the_colours_of_its_ends() -> None:
     ends = colored(np.array([-3, 7], dtype=np.float32))
-    assert np.array_equal(ends, _INFERNO[[0, -1]])
+    assert np.array_equal(ends, INFERNO[[0, -1]])
 
 
 def test_lighter_means_higher() -> None:
@@ -143,13 +183,7 @@ def test_lighter_means_higher() -> None:
 
 def test_a_finding_without_an_image_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="was not inspected"):
-        save_heatmap(
-            Finding("a.png", "error", error="empty"),
-            tmp_path,
-            tmp_path / "a.jpg",
-            settings=ImageSettings(),
-            threshold=1,
-        )
+        draw_heatmap(Finding("a.png", "error", error="empty"), Image.new("RGB", (4, 4)), 1.0)
 
 
 def test_a_picture_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
@@ -158,4 +192,4 @@ def test_a_picture_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "a.jpg"
     with pytest.raises(OutputError, match=r"a\.jpg: cannot be written"):
-        save_heatmap(found, tmp_path / "in", target, settings=settings, threshold=1)
+        draw(found, tmp_path / "in", target, settings=settings)

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,54 +16,14 @@ from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reading import stamp
-from anomaly_vae.reporting.heatmaps import save_heatmap
-from anomaly_vae.reporting.results import Passing, Results, Tally
+from anomaly_vae.reporting.heatmaps import draw_heatmap, save_picture, shown_photo
+from anomaly_vae.reporting.results import Passing, Results
 from anomaly_vae.reporting.rows import Cell, image_row, region_rows, spelled
+from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.sources import Source
 
 Heatmaps = Literal["none", "defects", "all"]
 _LONGEST_NAME = 240  # bytes, of the 255 that file systems take
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What an inspection found, in short."""
-
-    tally: Tally
-    seconds: float
-    """Of this time; files that were done before took theirs."""
-    skipped: int = 0
-    """Number of files that were done before."""
-    renewed: int = 0
-    """Number of files that have changed since they were done, and were inspected again."""
-    shifts: list[Shift] = field(default_factory=list)
-    """How far the images as a whole are from the good ones."""
-    unlisted: list[str] = field(default_factory=list)
-    """What was wrong with each folder whose images could not be listed."""
-
-    @property
-    def images(self) -> int:
-        """Number of images, readable or not."""
-        return self.tally.verdicts.total()
-
-    @property
-    def clean(self) -> bool:
-        """Whether every image was found, read and passed."""
-        return self.images == self.tally.verdicts["pass"] and not self.unlisted
-
-    def as_dict(self, model_id: str) -> dict[str, Any]:
-        """Give everything as plain values."""
-        worst = [{"path": path, "score": score} for score, _, path in self.tally.worst]
-        return {
-            "model_id": model_id,
-            "images": self.images,
-            "verdicts": dict(self.tally.verdicts),
-            "quality": self.tally.quality,
-            "drift": [asdict(shift) for shift in self.shifts],
-            "worst": worst,
-            "folders_not_listed": self.unlisted,
-            "seconds": self.seconds,
-        }
 
 
 Told = Callable[[list[Cell], list[list[Cell]]], None]
@@ -91,10 +50,11 @@ def inspect_images(
 
 
 class Recorder:
-    """Writes what was found about each image: its rows, its picture, and a summary at the end.
+    """Writes what was found about each image: its rows and its pictures; at the end a summary.
 
-    With ``drift_window`` each row says whether the last so many images look like the good ones.
-    ``told`` is called with each row and the rows of its regions as soon as they are known.
+    With ``page`` also ``report.html``, which shows all of it. With ``drift_window`` each row says
+    whether the last so many images look like the good ones. ``told`` is called with each row and
+    the rows of its regions as soon as they are known.
     """
 
     def __init__(
@@ -104,10 +64,12 @@ class Recorder:
         results: Results | Passing,
         *,
         heatmaps: Heatmaps = "defects",
+        page: bool = True,
         drift_window: int | None = None,
         told: Told | None = None,
     ) -> None:
-        self.results, self._folder, self._heatmaps, self._told = results, folder, heatmaps, told
+        self.results, self._folder, self._told = results, folder, told
+        self._heatmaps, self._page = heatmaps, page
         self._card, self._model_id = inspector.card, inspector.model_id
         self._drift = _Drift(inspector.card, drift_window)
         self._drift.restore(results.remembered)
@@ -147,20 +109,29 @@ class Recorder:
             shifts=self._drift.shifts(),
             unlisted=[str(error) for error in unlisted],
         )
-        if self.results.out:
+        if isinstance(self.results, Results):
             write_json(self.results.out / "summary.json", summary.as_dict(self._model_id))
+            if self._page:
+                from anomaly_vae.reporting.page import write_page  # noqa: PLC0415
+
+                write_page(self.results, summary, self._card, self._model_id)
         return summary
 
     def _draw(self, finding: Finding) -> None:
-        wanted = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
-        if self.results.out and wanted and finding.verdict != "error":
-            target = heatmap_path(self.results.out, finding.path)
-            # A file that vanished in the meantime has its row; only the picture is missing.
+        """Write the picture of an image, and keep a smaller one for the page."""
+        if isinstance(self.results, Passing) or finding.image is None:
+            return
+        photo, limit = None, self._card.threshold.anomaly_map
+        drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
+        if drawn or (self._page and finding.verdict != "pass"):
+            # A file that vanished in the meantime has its row; only its picture is missing.
             with suppress(ImageReadError):
-                save_heatmap(
-                    finding, self._folder, target,
-                    settings=self._card.images, threshold=self._card.threshold.anomaly_map,
-                )  # fmt: skip
+                photo = shown_photo(self._folder / finding.path, self._card.images)
+        if drawn and photo:
+            target = heatmap_path(self.results.out, finding.path)
+            save_picture(draw_heatmap(finding, photo, limit), target)
+        if self._page:
+            self.results.gallery.add(finding, photo, limit)
 
 
 def identity(inspector: Inspector, source: Source) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Pictures of single findings: the photograph, and the same with its anomaly map and boxes.
+"""Pictures of single findings: the photograph, and the same with its anomaly map and outlines.
 
 Letters: h x w map, H x W pixels of the picture.
 """
@@ -6,95 +6,151 @@ Letters: h x w map, H x W pixels of the picture.
 from pathlib import Path
 
 import numpy as np
+import scipy  # loads its parts when they are used
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import OutputError
-from anomaly_vae.images import decode_image
+from anomaly_vae.images import LoadedImage, decode_image
 from anomaly_vae.inspection import Finding
-from anomaly_vae.regions import enlarged
 
 # Nine stations of "inferno" (Smith and van der Walt, 2015, CC0): perceptually uniform, readable
 # in grey and for the colour-blind.
-_INFERNO = np.array(
+INFERNO = np.array(
     [
         (0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85),
         (227, 89, 51), (249, 140, 10), (249, 201, 50), (252, 255, 164),
     ],
     dtype=np.float32,
 )  # fmt: skip
-_LARGEST = 640
-_BOX = (64, 224, 255)
+# Of the colour scale: transparent up to half the threshold, then rising to 0.75.
+CLEAR, FADE, MOST_OPAQUE = 0.25, 0.35, 0.75
+OUTLINE = (64, 224, 255)
+LARGEST = 640
+"""Longer side of a shown photograph, in pixels."""
+LEGEND = 30
+"""Height of the colour scale below the pictures, in pixels."""
+_GAP = 8
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def save_heatmap(
-    finding: Finding, folder: Path, target: Path, *, settings: ImageSettings, threshold: float
-) -> None:
-    """Write the picture of a finding: left the photograph, right the anomaly map laid over it.
+def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
+    """Decode a photograph for people to look at, ``LARGEST`` pixels at most.
+
+    Raises:
+        ImageReadError: it cannot be read (any more).
+    """
+    photo = decode_image(path, settings, smallest=2 * LARGEST)
+    shrink = min(1.0, LARGEST / max(photo.size))
+    size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
+    return photo.resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_heatmap(finding: Finding, photo: Image.Image, threshold: float) -> Image.Image:
+    """Draw left the photograph, right the anomaly map laid over it, below the colour scale.
 
     The scale is fixed: the same colour means the same value in every picture of a model. Values
     at ``threshold`` lie in the middle; what is normal stays transparent.
+    """
+    values = relative_map(finding, photo.size, threshold)
+    overlay = _overlay(photo, values)
+    _outline(overlay, finding, values)
+    width, height = photo.size
+    pair = Image.new("RGB", (2 * width + _GAP, height + LEGEND), _WHITE)
+    pair.paste(photo, (0, 0))
+    pair.paste(overlay, (width + _GAP, 0))
+    _draw_legend(pair, width + _GAP, height, width, threshold)
+    return pair
+
+
+def save_picture(picture: Image.Image, target: Path) -> None:
+    """Write a picture, and the folders it lies in.
 
     Raises:
-        OutputError: the picture cannot be written.
+        OutputError: it cannot be written.
     """
-    if finding.image is None or finding.anomaly_map is None:
-        raise ValueError(f"{finding.path} was not inspected")
-    photo = decode_image(folder / finding.path, settings)
-    shrink = min(1.0, _LARGEST / max(photo.size))
-    size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
-    photo = photo.resize(size, Image.Resampling.LANCZOS)
-    overlay = _overlay(photo, _map_on_photo(finding, size), threshold)
-    _draw_boxes(overlay, finding, shrink)
-    pair = Image.new("RGB", (2 * size[0] + 8, size[1]), (255, 255, 255))
-    pair.paste(photo, (0, 0))
-    pair.paste(overlay, (size[0] + 8, 0))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        pair.save(target, quality=88)
+        picture.save(target, quality=88)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
 def colored(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give colours, float [..., 3] from 0 to 255, of values from 0 to 1."""
-    position = np.clip(values, 0, 1) * (len(_INFERNO) - 1)
-    below = np.minimum(position.astype(int), len(_INFERNO) - 2)
+    position = np.clip(values, 0, 1) * (len(INFERNO) - 1)
+    below = np.minimum(position.astype(int), len(INFERNO) - 2)
     weight = (position - below)[..., None]
-    colors: NDArray[np.float32] = _INFERNO[below] * (1 - weight) + _INFERNO[below + 1] * weight
+    colors: NDArray[np.float32] = INFERNO[below] * (1 - weight) + INFERNO[below + 1] * weight
     return colors
 
 
-def _map_on_photo(finding: Finding, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Cut the photograph out of the square and bring its map to ``size`` (width, height)."""
+def relative_map(finding: Finding, size: tuple[int, int], threshold: float) -> NDArray[np.float32]:
+    """Give the map as it lies on a photograph of ``size`` (width, height); 0.5 is the threshold."""
     image, anomaly_map = finding.image, finding.anomaly_map
-    assert image is not None and anomaly_map is not None  # noqa: S101 - checked by the caller
-    place, side = image.placement, image.pixels.shape[0]
-    box = (
+    if image is None or anomaly_map is None:
+        raise ValueError(f"{finding.path} was not inspected")
+    # A map lies on the square as its cells do, whatever their number.
+    cells = anomaly_map.shape[1] / image.pixels.shape[1]
+    left, top, right, bottom = (cells * edge for edge in photo_box(image))
+    # Enlarged in one step where it is shown large, so that cell centres keep their places.
+    values: NDArray[np.float32] = np.asarray(
+        Image.fromarray(anomaly_map).resize(
+            size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+        )
+    )
+    if threshold <= 0:
+        return (values > threshold).astype(np.float32)
+    return values / np.float32(2 * threshold)
+
+
+def photo_box(image: LoadedImage) -> tuple[float, float, float, float]:
+    """Give left, upper, right and lower edge of the photograph in its square."""
+    place = image.placement
+    return (
         place.offset_x,
         place.offset_y,
         place.offset_x + image.width * place.scale_x,
         place.offset_y + image.height * place.scale_y,
     )
-    square = Image.fromarray(enlarged(anomaly_map, side))
-    return np.asarray(square.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
-def _overlay(photo: Image.Image, values: NDArray[np.float32], threshold: float) -> Image.Image:
-    relative = (
-        values / (2 * threshold) if threshold > 0 else (values > threshold).astype(np.float32)
-    )
-    # Transparent up to half the threshold, then rising to 0.75.
-    opacity = np.clip((relative - 0.25) / 0.35, 0, 1)[..., None] * 0.75
+def _overlay(photo: Image.Image, relative: NDArray[np.float32]) -> Image.Image:
+    opacity = np.clip((relative - CLEAR) / FADE, 0, 1)[..., None] * MOST_OPAQUE
     mixed = np.asarray(photo) * (1 - opacity) + colored(relative) * opacity
     return Image.fromarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
 
 
-def _draw_boxes(picture: Image.Image, finding: Finding, shrink: float) -> None:
+def _outline(picture: Image.Image, finding: Finding, relative: NDArray[np.float32]) -> None:
+    """Draw the outlines of what exceeds the threshold, or a box where nothing quite does."""
+    above = relative > 0.5
+    if not above.any():
+        _draw_boxes(picture, finding)
+    elif finding.regions:
+        edge = scipy.ndimage.binary_dilation(above, iterations=2) & ~above
+        picture.paste(OUTLINE, (0, 0), Image.fromarray(edge))
+
+
+def _draw_boxes(picture: Image.Image, finding: Finding) -> None:
     draw = ImageDraw.Draw(picture)
+    shrink = picture.width / finding.image.width if finding.image else 1.0
     for region in finding.regions:
         left, top = region.x * shrink - 2, region.y * shrink - 2
         right = (region.x + region.width) * shrink + 2
         bottom = (region.y + region.height) * shrink + 2
-        draw.rectangle((left, top, right, bottom), outline=_BOX, width=2)
+        draw.rectangle((left, top, right, bottom), outline=OUTLINE, width=2)
+
+
+def _draw_legend(picture: Image.Image, left: int, top: int, width: int, threshold: float) -> None:
+    """Draw the colour scale, as it looks on grey, from 0 to twice the threshold."""
+    scale = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (10, width))
+    grey = Image.new("RGB", (width, 10), (128, 128, 128))
+    picture.paste(_overlay(grey, scale), (left, top + 4))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    draw.line((left + width // 2, top + 2, left + width // 2, top + 15), fill=_BLACK)
+    if width >= 160:
+        words = (("0", "la", 0), (f"threshold {threshold:.3g}", "ma", width // 2),
+                 (f"{2 * threshold:.3g}", "ra", width - 1))  # fmt: skip
+        for text, anchor, place in words:
+            draw.text((left + place, top + 16), text, fill=_BLACK, font=font, anchor=anchor)

@@ -17,12 +17,15 @@ from typing import Any
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.reading import Stamp
+from anomaly_vae.reporting.gallery import Gallery, Picture
+from anomaly_vae.reporting.rows import spelled
 
 FILE = Path(".state", "journal.sqlite")
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS done (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER)"
     " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS pictures (path TEXT PRIMARY KEY, score REAL, photo BLOB, map BLOB)",
 )
 # What stands for a file that could not be looked at: any file there later is another one.
 _NO_FILE = Stamp(-1, -1)
@@ -65,12 +68,30 @@ class Journal:
         """Whether the file at ``path`` was inspected, and has not changed since."""
         return self._known(path) == (now or _NO_FILE)
 
-    def commit(self, done: dict[str, Stamp | None], **facts: Any) -> None:
-        """Note files as done, and facts (JSON values), all at once and for good."""
+    def commit(
+        self, done: dict[str, Stamp | None], gallery: Gallery | None = None, **facts: Any
+    ) -> None:
+        """Note files as done, new pictures and facts (JSON values), all at once and for good."""
         files = [(os.fsencode(path), *(each or _NO_FILE)) for path, each in done.items()]
+        new, dropped = gallery.changes() if gallery else ([], set())
         with self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", files)
+            self._database.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", new)
+            self._remove_pictures(dropped)
             self._note(facts)
+
+    def gallery(self) -> Gallery:
+        """Give the pictures that were committed, to go on with."""
+        with self._spoken():
+            return Gallery(self._database.execute("SELECT score, path FROM pictures"))
+
+    def picture(self, path: str) -> Picture | None:
+        """Give the picture of an image, as its path is spelled in the tables."""
+        with self._spoken():
+            row = self._database.execute(
+                "SELECT * FROM pictures WHERE path = ?", (path,)
+            ).fetchone()
+        return Picture(*row) if row else None
 
     def changed(self, now: Callable[[str], Stamp | None]) -> Iterator[str]:
         """Yield the paths that are done and whose files have changed since, but not vanished."""
@@ -86,13 +107,18 @@ class Journal:
         files = [(os.fsencode(path),) for path in paths]
         with self._transaction():
             self._database.executemany("DELETE FROM done WHERE path = ?", files)
+            self._remove_pictures({spelled(path) for path in paths})
             self._note(facts)
 
     def clear(self) -> None:
         """Forget everything."""
         with self._transaction():
             self._database.execute("DELETE FROM done")
+            self._database.execute("DELETE FROM pictures")
             self._database.execute("DELETE FROM facts")
+
+    def _remove_pictures(self, paths: set[str]) -> None:
+        self._database.executemany("DELETE FROM pictures WHERE path = ?", [(p,) for p in paths])
 
     def _note(self, facts: dict[str, Any]) -> None:
         values = [(name, json.dumps(value)) for name, value in facts.items()]

@@ -84,9 +84,9 @@ class ParquetReport(Report):
         ]
 
     @classmethod
-    def rows(cls, folder: Path) -> Iterator[dict[str, Any]]:
+    def rows(cls, folder: Path, table: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Report``."""
-        for part in _parts(folder / cls.NAMES[0]):
+        for part in _parts(folder / cls.NAMES[table]):
             yield from part.to_pylist()
 
     @classmethod

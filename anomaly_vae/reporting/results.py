@@ -5,7 +5,7 @@ Every row is on the disk ``PAUSE`` seconds of its table after it was found; see 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from anomaly_vae.errors import OutputError
 from anomaly_vae.inspection import Finding
 from anomaly_vae.outputs import prepare_folder, refuse_used
 from anomaly_vae.reading import Stamp, stamp
+from anomaly_vae.reporting.gallery import Picture
 from anomaly_vae.reporting.journal import FILE as JOURNAL
 from anomaly_vae.reporting.journal import Journal
 from anomaly_vae.reporting.rows import Cell, Report, spelled
@@ -72,7 +73,7 @@ class Passing:
         """Nothing ever is."""
         return False
 
-    def add(self, finding: Finding, _image: Iterable[Cell], _regions: Iterable[list[Cell]]) -> None:
+    def add(self, finding: Finding, *_: object) -> None:
         """Count a file."""
         self.tally.add_finding(finding)
 
@@ -109,7 +110,7 @@ class Results:
             refuse_used(out)
         if resume and not (out / JOURNAL).is_file():
             _refuse_foreign(out)
-        self.out, self._folder, self._kind, self._renew = out, folder, report, renew
+        self.out, self.folder, self._kind, self._renew = out, folder, report, renew
         self._identity = {"version": str(_VERSION), "format": report.FORMAT, **identity}
         self.tally, self.skipped, self.renewed = Tally(), 0, 0
         self.memory: Callable[[], Any] = lambda: self.remembered
@@ -124,6 +125,7 @@ class Results:
             facts = self._journal.facts
             self.remembered = facts.get("memory")
             self._report = self._continued(facts) if facts else report(out)
+            self.gallery = self._journal.gallery()
             self.commit()
         except BaseException:
             self._journal.close()
@@ -170,11 +172,22 @@ class Results:
     def commit(self) -> None:
         """Bring everything to the disk, for good."""
         tables = self._report.commit()
-        self._journal.commit(
-            self._pending, identity=self._identity, tables=tables, memory=self.memory()
-        )
+        facts = {"identity": self._identity, "tables": tables, "memory": self.memory()}
+        self._journal.commit(self._pending, self.gallery, **facts)
         self._pending = {}
         self._committed = time.monotonic()
+
+    def images(self) -> Iterator[dict[str, Any]]:
+        """Read the rows of all images back, as they were committed."""
+        return self._kind.rows(self.out)
+
+    def regions(self) -> Iterator[dict[str, Any]]:
+        """Read the rows of all regions back."""
+        return self._kind.rows(self.out, 1)
+
+    def picture(self, path: str) -> Picture | None:
+        """Give the picture of an image, as its path is spelled in the tables."""
+        return self._journal.picture(path)
 
     def _continued(self, facts: dict[str, Any]) -> Report:
         """Go on with what the journal knows; rows of files that have changed are taken out."""
@@ -182,7 +195,7 @@ class Results:
         if facts.get("replacing"):
             self._replace()
         report = self._kind(self.out, facts["tables"])
-        now = self._journal.changed(lambda path: stamp(self._folder / path))
+        now = self._journal.changed(lambda path: stamp(self.folder / path))
         changed = set(now) if self._renew else set()
         if changed:
             report.close()

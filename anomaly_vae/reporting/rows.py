@@ -144,8 +144,8 @@ class Report(ABC):
 
     @classmethod
     @abstractmethod
-    def rows(cls, folder: Path) -> Iterator[dict[str, Any]]:
-        """Read the rows of the images back, their numbers as numbers."""
+    def rows(cls, folder: Path, table: int = 0) -> Iterator[dict[str, Any]]:
+        """Read the rows of the images (or with 1 the regions) back, their numbers as numbers."""
 
     @classmethod
     @abstractmethod

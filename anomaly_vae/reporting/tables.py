@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.reporting.rows import IMAGE_COLUMNS, Cell, Report
+from anomaly_vae.reporting.rows import Cell, Report
 
 _CHUNK = 2**20
 _Known = dict[str, int]
@@ -124,13 +124,13 @@ class CsvReport(Report):
             raise
 
     @classmethod
-    def rows(cls, folder: Path) -> Iterator[dict[str, Any]]:
+    def rows(cls, folder: Path, table: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Report``."""
-        with (folder / cls.NAMES[0]).open(encoding="utf-8", newline="") as file:
+        with (folder / cls.NAMES[table]).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield {
                     name: (kind(row[name]) if row[name] or kind is str else None)
-                    for name, kind in IMAGE_COLUMNS.items()
+                    for name, kind in cls.COLUMNS[table].items()
                 }
 
     @classmethod

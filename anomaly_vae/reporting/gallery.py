@@ -1,0 +1,101 @@
+"""The pictures on the page: those of all images of a small folder, of the worst of a large one."""
+
+import heapq
+import io
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from anomaly_vae.images import LoadedImage
+from anomaly_vae.inspection import Finding
+from anomaly_vae.reporting.heatmaps import CLEAR, photo_box, relative_map
+from anomaly_vae.reporting.rows import spelled
+
+MOST = 10_000
+"""Images on a page."""
+_MOST_LARGE = 1_000
+_SMALL, _MAP = 224, 96  # pixels of the longer side
+
+
+class Picture(NamedTuple):
+    """How the page shows an image."""
+
+    path: str
+    """As it is spelled in the tables."""
+    score: float
+    photo: bytes
+    """JPEG."""
+    anomaly_map: bytes
+    """Grey PNG over the whole photograph, 0 to 255 for 0 to twice the threshold; or nothing."""
+
+
+class Gallery:
+    """The pictures with the highest scores, ``MOST`` of them, and what has changed since a commit.
+
+    ``known`` are score and path of those that are kept already.
+    """
+
+    def __init__(self, known: Iterable[tuple[float, str]] = ()) -> None:
+        self._kept = list(known)
+        heapq.heapify(self._kept)
+        self._new: dict[str, Picture] = {}
+        self._dropped: set[str] = set()
+        self._large = 0
+
+    def takes(self, score: float) -> bool:
+        """Whether there is room for a picture with this score."""
+        return len(self._kept) < MOST or score > self._kept[0][0]
+
+    def add(self, finding: Finding, photo: Image.Image | None, threshold: float) -> None:
+        """Take the picture of an image in; ``photo`` is larger than what the model saw of it."""
+        if finding.image is None or not self.takes(finding.score):
+            return
+        large = photo is not None and self._large < _MOST_LARGE
+        self._large += large
+        shown = photo if photo and large else _seen(finding.image)
+        path = spelled(finding.path)
+        self._new[path] = Picture(
+            path, finding.score, _jpeg(shown), _map_png(finding, shown.size, threshold)
+        )
+        heapq.heappush(self._kept, (finding.score, path))
+        if len(self._kept) > MOST:
+            _, dropped = heapq.heappop(self._kept)
+            if self._new.pop(dropped, None) is None:
+                self._dropped.add(dropped)
+
+    def changes(self) -> tuple[list[Picture], set[str]]:
+        """Give the new pictures and the paths of those that had to go; they are forgotten here."""
+        new, dropped = list(self._new.values()), self._dropped
+        self._new, self._dropped = {}, set()
+        return new, dropped
+
+
+def _seen(image: LoadedImage) -> Image.Image:
+    """Give the photograph as the model sees it, in its own proportions, small."""
+    square = Image.fromarray(image.pixels)
+    size = _within((image.width, image.height), min(_SMALL, square.width))
+    return square.resize(size, Image.Resampling.BILINEAR, box=photo_box(image))
+
+
+def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Shrink (width, height) to a longer side of ``side``."""
+    shrink = min(1.0, side / max(size))
+    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=78)
+    return file.getvalue()
+
+
+def _map_png(finding: Finding, size: tuple[int, int], threshold: float) -> bytes:
+    relative = np.clip(relative_map(finding, _within(size, _MAP), threshold), 0, 1)
+    relative[relative < CLEAR] = 0  # is not shown, and takes no room
+    if not relative.any():
+        return b""
+    file = io.BytesIO()
+    Image.fromarray((relative * 255 + 0.5).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,162 @@
+"""``report.html``: what was found, why, and what the threshold does, in one file for people.
+
+The file needs no network and no other file. What it shows stands in it as JSON, and as pictures
+that are decoded when they come into view; ``page.js`` makes the rest of it. Nothing but the script
+and the style that were written here can run in it: its content-security policy names their
+digests, and every text from outside is escaped.
+"""
+
+import base64
+import hashlib
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy  # loads its parts when they are used
+from jinja2 import Environment, FileSystemLoader
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from anomaly_vae.metadata import ModelCard
+from anomaly_vae.outputs import write_chunks
+from anomaly_vae.reporting.gallery import MOST
+from anomaly_vae.reporting.heatmaps import CLEAR, FADE, INFERNO, MOST_OPAQUE, OUTLINE
+from anomaly_vae.reporting.results import Results
+from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.summary import Summary
+
+HERE = Path(__file__).parent
+_CONFIDENCE = 0.95
+_CHUNK = 40  # pictures that the browser takes out of the file at once
+_MOST_REGIONS = 100  # of one image
+_IMAGE = (
+    *("path", "verdict", "score", "reconstruction_error", "kl", "p_value", "width", "height"),
+    *("quality", "error"),
+)
+_REGION = ("x", "y", "width", "height", "area", "peak")
+
+Row = dict[str, Any]
+
+
+def write_page(results: Results, summary: Summary, card: ModelCard, model_id: str) -> None:
+    """Write ``report.html`` beside the tables, from what they hold.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    shown = _worst(results.images(), card.threshold.score)
+    regions = _regions_of({row["path"] for row in shown}, results.regions())
+    left = summary.tally.verdicts - Counter(row["verdict"] for row in shown)
+    data = {
+        "key": f"{model_id} {results.folder}",
+        "images": [[row[name] for name in _IMAGE] for row in shown],
+        "regions": [regions.get(row["path"], []) for row in shown],
+        "others": dict(left),
+        "limit": _limit(card),
+        "heat": {
+            "stations": INFERNO.tolist(), "outline": OUTLINE,
+            "clear": CLEAR, "fade": FADE, "opaque": MOST_OPAQUE,
+        },
+        "chunk": _CHUNK,
+    }  # fmt: skip
+    texts = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css")}
+    pieces = _template("page.html").generate(
+        source=spelled(str(results.folder)),
+        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        summary=summary,
+        card=card,
+        model_id=model_id,
+        shown=len(shown),
+        data=htmlsafe_json_dumps(data),
+        pictures=_encoded(results, [row["path"] for row in shown]),
+        script=Markup(texts["page.js"]),  # noqa: S704 - ours
+        style=Markup(texts["page.css"]),  # noqa: S704 - ours
+        policy=policy(texts["page.js"], texts["page.css"]),
+    )
+    write_chunks(results.out / "report.html", (piece.encode() for piece in pieces))
+
+
+def policy(script: str, style: str) -> str:
+    """Give a content-security policy that lets run these two texts and nothing else."""
+    digests = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (script, style)
+    )
+    return (
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    ).format(*digests)
+
+
+def _template(name: str) -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.3g} %"
+    return environment.get_template(name)
+
+
+def _worst(rows: Iterable[Row], threshold: float) -> list[Row]:
+    """Give the images with the highest scores, ``MOST`` of them; unreadable ones amid them."""
+
+    def rank(row: Row) -> float:
+        return threshold if row["score"] is None else float(row["score"])
+
+    return heapq.nlargest(MOST, rows, key=rank)
+
+
+def _regions_of(paths: set[str], rows: Iterable[Row]) -> dict[str, list[list[float]]]:
+    found: dict[str, list[list[float]]] = defaultdict(list)
+    for row in rows:
+        if row["path"] in paths and len(found[row["path"]]) < _MOST_REGIONS:
+            found[row["path"]].append([row[name] for name in _REGION])
+    return found
+
+
+def _limit(card: ModelCard) -> dict[str, Any]:
+    """Say what is known of the threshold, and of the images that it was set on."""
+    limit, good = card.threshold, card.good
+    return {
+        "score": limit.score,
+        "review": limit.review,
+        "map": limit.anomaly_map,
+        "kl_weight": card.kl_weight,
+        "scale": card.scale,
+        "good": good.scores if good else [],
+        "reconstruction_error": good.reconstruction_error if good else [],
+        "kl": good.kl if good else [],
+        "defective": card.defective_scores,
+        "good_rates": _rates(len(good.scores) if good else 0),
+        "defective_rates": _rates(len(card.defective_scores)),
+    }
+
+
+def _rates(of: int) -> list[list[float]]:
+    """Give the interval of each share 0 / ``of``, 1 / ``of``, … after Clopper and Pearson (1934).
+
+    From their beta quantiles directly: what ``intervals`` uses takes seconds to load.
+    """
+    counts, tail = np.arange(of + 1), (1 - _CONFIDENCE) / 2
+    low = scipy.special.betaincinv(np.maximum(counts, 1), of - counts + 1, tail)
+    high = scipy.special.betaincinv(counts + 1, np.maximum(of - counts, 1), 1 - tail)
+    limits = np.c_[np.where(counts > 0, low, 0.0), np.where(counts < of, high, 1.0)]
+    return [[float(f"{value:.4g}") for value in each] for each in limits]
+
+
+def _encoded(results: Results, paths: Sequence[str]) -> Iterator[Markup]:
+    """Give the pictures of images in their order, by chunks: a line of photograph and map each."""
+    left = iter(paths)
+    while chunk := list(islice(left, _CHUNK)):
+        yield Markup("\n".join(_line(results, path) for path in chunk))  # noqa: S704 - base64
+
+
+def _line(results: Results, path: str) -> str:
+    picture = results.picture(path)
+    if picture is None:
+        return ""
+    return " ".join(base64.b64encode(d).decode() for d in (picture.photo, picture.anomaly_map))
