@@ -106,6 +106,7 @@ function mark(image, as) {
   showMarks();
   showRates();
   drawGallery(true);
+  focus();
   if ($("viewer").open) view(image);
 }
 
@@ -367,6 +368,7 @@ function card(image) {
   const frame = make("span", { class: "frame" });
   const found = pictures(image);
   frame.append(found ? make("img", { src: found.photo, alt: "", decoding: "async" }) : make("span", { class: "none" }, "no picture"));
+  if (found && image.regions.length) frame.append(boxes(image, "xMidYMid meet"));
   const caption = make("span", { class: "caption" },
     make("span", {}, make("b", {}, `${SIGN[image.now]} ${image.now}`), make("b", {}, number(image.score))),
     make("small", { title: image.path }, make("bdi", {}, image.path)));
@@ -380,6 +382,11 @@ function select(image) {
   cards.get(state.current)?.classList.remove("current");
   state.current = image.index;
   cards.get(image.index)?.classList.add("current");
+}
+
+/** Give the keyboard to the card of the current image, where it is in view. */
+function focus() {
+  if (!$("viewer").open) cards.get(state.current)?.focus({ preventScroll: true });
 }
 
 function reveal(image) {
@@ -397,10 +404,14 @@ function step(by) {
   const image = shown[place < 0 ? 0 : clamp(place + by, 0, shown.length - 1)];
   select(image);
   reveal(image);
+  drawGallery();
+  focus();
   return image;
 }
 
 // ---------------------------------------------------------------- one image, large
+
+const ink = $("map").getContext("2d", { willReadFrequently: true });
 
 function view(image) {
   const viewer = $("viewer");
@@ -423,9 +434,10 @@ function view(image) {
   if (!viewer.open) viewer.showModal();
   fitStage(image);
   if (found) $("photo").src = found.photo; else $("photo").removeAttribute("src");
-  $("map").getContext("2d").clearRect(0, 0, $("map").width, $("map").height);
+  ink.clearRect(0, 0, ink.canvas.width, ink.canvas.height);
   if (found?.map) overlay(found.map, image);
-  drawBoxes(image);
+  $("boxes").replaceChildren(...(image.regions.length ? [boxes(image, "none")] : []));
+  showLayers();
 }
 
 function why(image) {
@@ -500,19 +512,18 @@ function heat(value, pixels, at) {
 }
 
 function overlay(source, image) {
-  const canvas = $("map");
+  const { canvas } = ink;
   const picture = new Image();
   picture.onload = () => {
     if (images[state.current] !== image) return;
     const { clientWidth, clientHeight } = $("stage");
     canvas.width = Math.max(1, clientWidth);
     canvas.height = Math.max(1, clientHeight);
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingQuality = "high";
-    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    const area = context.getImageData(0, 0, canvas.width, canvas.height);
+    ink.imageSmoothingQuality = "high";
+    ink.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    const area = ink.getImageData(0, 0, canvas.width, canvas.height);
     color(area);
-    context.putImageData(area, 0, 0);
+    ink.putImageData(area, 0, 0);
   };
   picture.src = source;
 }
@@ -532,12 +543,10 @@ function color({ data: pixels, width }) {
   }
 }
 
-function drawBoxes(image) {
-  const svg = $("boxes");
-  svg.setAttribute("viewBox", `0 0 ${image.width || 1} ${image.height || 1}`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.replaceChildren(...image.regions.map(([x, y, width, height]) => make("rect", { x, y, width, height })));
-  showLayers();
+/** The regions of an image as boxes, over its whole picture. */
+function boxes(image, fit) {
+  const rects = image.regions.map(([x, y, width, height]) => make("rect", { x, y, width, height }));
+  return make("svg", { class: "boxes", viewBox: `0 0 ${image.width} ${image.height}`, preserveAspectRatio: fit }, ...rects);
 }
 
 function showLayers() {
@@ -572,7 +581,7 @@ function onKey(event) {
   const { columns } = layout();
   const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
   const image = images[state.current];
-  if (event.key in moves && !event.target.matches("input")) {
+  if (event.key in moves && !event.target.matches("[type=range]")) {
     const next = step(open ? Math.sign(moves[event.key]) : moves[event.key]);
     if (open && next) view(next);
   } else if (event.key === "Enter" && image && !event.target.matches("button:not(.card), summary")) view(image);
