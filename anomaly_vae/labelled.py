@@ -113,7 +113,7 @@ def seen_before(run: Path, images: LabelledFolder, *, calibrated: bool) -> list[
     table = run / "normals.csv"
     if not table.is_file():
         return []
-    known = pd.read_csv(table, usecols=["part", "sha256"])
+    known = pd.read_csv(table, usecols=["part", "sha256"], encoding_errors="backslashreplace")
     if not calibrated:
         known = known[known["part"] != CALIBRATION]
     digests = set(known["sha256"])

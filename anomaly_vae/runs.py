@@ -3,10 +3,13 @@
 import json
 import math
 import os
+import platform
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 
 from anomaly_vae import __version__
 from anomaly_vae.config import Config, config_to_yaml, load_config
-from anomaly_vae.dataset import CALIBRATION, STOPPING, TRAINING, read_images, split_parts
+from anomaly_vae.dataset import CALIBRATION, PARTS, STOPPING, TRAINING, read_images, split_parts
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, TrainingError
 from anomaly_vae.export import Parity, export_model, replace_card
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
@@ -37,6 +40,9 @@ from anomaly_vae.outputs import (
 )
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
+from anomaly_vae.reporting.card import contact_sheet, write_card
+from anomaly_vae.reporting.heatmaps import save_picture
+from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.scoring import (
     Detector,
     build_detector,
@@ -56,6 +62,9 @@ RESULTS = (
     "calibration.json",
     "roc.png",
     "scores.png",
+    "training.json",
+    "thumbnails.jpg",
+    "card.html",
     "model.onnx",
     STATE,
 )
@@ -96,7 +105,7 @@ class TrainingSession:
         resume: bool = False,
         track: Track = untracked,
     ) -> None:
-        self.out, self.config, self._track = out, config, track
+        self.out, self.config, self._track, self._weights = out, config, track, weights
         self.device = select_device(device)
         if not (overwrite or resume):
             refuse_used(out)
@@ -182,6 +191,8 @@ class TrainingSession:
         self._write_normals(findings)
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._draw(card.threshold, calibration)
+        self._write_record()
+        write_card(self.out, card, Inspector(self.out / "model.onnx", device="cpu").model_id)
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
         # Windows does not remove files that are open: the items may lie on disk.
         self.trainer.training.stored = self.trainer.stopping.stored = np.empty(0)
@@ -284,6 +295,26 @@ class TrainingSession:
         }
         table = pd.DataFrame(columns)
         write_text(self.out / "normals.csv", table.to_csv(index=False, float_format="%.9g"))
+
+    def _write_record(self) -> None:
+        """Write down what the training was given, for its card."""
+        command = ["anomaly-vae", "train", str(self.images.folder), "--out", str(self.out),
+                   "--config", str(self.out / "config.yaml"),
+                   "--device", self.device.type]  # fmt: skip
+        command += ["--weights", str(self._weights)] if self._weights else []
+        unreadable = [spelled(f"{path}: {reason}") for path, reason in self.images.unreadable]
+        record = {
+            "folder": spelled(str(self.images.folder)),
+            "parts": {part: int((self.parts == part).sum()) for part in PARTS},
+            "unreadable": unreadable,
+            "command": spelled(shlex.join(command)),
+            "collapsed": self.trainer.collapsed,
+            "versions": {name: version(name) for name in ("anomaly-vae", "torch", "torchvision")}
+            | {"python": f"{platform.python_version()} on {platform.platform()}"},
+        }
+        write_json(self.out / "training.json", record)
+        training = self.images.pixels[self.parts == TRAINING]
+        save_picture(contact_sheet(training), self.out / "thumbnails.jpg")
 
     def _draw(self, limit: Threshold, calibration: Sequence[Finding]) -> None:
         history = [asdict(record) for record in self.trainer.history]

@@ -26,6 +26,7 @@ from anomaly_vae.metadata import Threshold
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
+from anomaly_vae.reporting.card import write_card
 from anomaly_vae.weighting import WeightChoice, fit_kl_weight
 
 
@@ -124,6 +125,9 @@ def calibrate_run(
     replace_card(model, card)
     write_json(run / "calibration.json", result.as_dict())
     figures.save_scores(classes, threshold.score, run / "scores.png", title="Calibration images")
+    if defective is None:  # of another calibration
+        (run / "roc.png").unlink(missing_ok=True)
+    write_card(run, card, Inspector(model).model_id)
     return result
 
 

@@ -1,13 +1,19 @@
 """What the program says: results on stdout, warnings, errors and progress on stderr."""
 
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from anomaly_vae.progress import Total
+
+_STYLE = re.compile("\x1b\\[[0-9;]*m")
 
 
 class Talk:
@@ -92,14 +98,16 @@ class Talk:
 
     def _record(self, text: str) -> None:
         if self._log:
-            self._log.write(text + "\n")
+            self._log.write(_STYLE.sub("", text) + "\n")
             self._log.flush()
 
 
 def _print(text: str, stream: IO[str]) -> None:
     """Print on any console: what its code page lacks is shown as an escape."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    # Colours only on a terminal; see no-color.org.
+    typer.echo(shown, file=stream, color=False if os.environ.get("NO_COLOR") else None)
 
 
 talk = Talk()

@@ -43,6 +43,9 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+_COLORS = {"pass": "blue", "review": "yellow", "fail": "red", "error": "magenta"}
+_LONGEST = 58  # characters of a path, of 80 columns
+
 Model = Annotated[Path, typer.Argument(help="model.onnx of a run.")]
 OnDevice = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per run of the model.")]
@@ -153,7 +156,7 @@ def say_inspection(summary: "Summary", out: Path | None) -> None:
     """Say how many images passed and failed, the worst, and where the report is."""
     tally = summary.tally
     counts = ", ".join(
-        f"{tally.verdicts[name]} {name}"
+        _styled(name, f"{tally.verdicts[name]} {name}", bool(tally.verdicts[name]))
         for name in ("pass", "review", "fail", "error")
         if name != "review" or tally.verdicts[name]
     )
@@ -163,8 +166,10 @@ def say_inspection(summary: "Summary", out: Path | None) -> None:
             f"{summary.renewed} have changed since then and were inspected again"
         )
     talk.say(f"{summary.images} images: {counts} ({summary.images_per_second:.1f} images/s)")
+    if tally.worst:
+        talk.say("\n     score  verdict  image")
     for score, verdict, path in tally.worst:
-        talk.say(f"  {score:9.3f}  {verdict:6s}  {path}")
+        talk.say(f"{score:10.3f}  {_styled(verdict, f'{verdict:7s}')}  {_shortened(path)}")
     for trouble in summary.unlisted:
         talk.warn(f"{trouble}: its images were not inspected; mend it and give --resume")
     if tally.quality:
@@ -174,4 +179,17 @@ def say_inspection(summary: "Summary", out: Path | None) -> None:
         )
     warn_shifts(summary.shifts, "these images")
     if out:
-        talk.say(f"report: {out}")
+        talk.say(f"\nreport: {out}")
+        page = out / "report.html"
+        if page.is_file():
+            talk.say(f"  to look through: {page}")
+
+
+def _styled(verdict: str, text: str, strong: bool = True) -> str:
+    """Colour a text by a verdict."""
+    return typer.style(text, fg=_COLORS[verdict], bold=True) if strong else text
+
+
+def _shortened(path: str) -> str:
+    """Cut the beginning of a path off that is too long for a line."""
+    return path if len(path) <= _LONGEST else f"…{path[1 - _LONGEST :]}"

@@ -22,7 +22,8 @@ ORDER = [
     *("agreement", "precision", "export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
-    *("reporting.summary", "reporting.page", "reporting.figures", "sources"),
+    *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
+    *("reporting.card", "sources"),
     *("reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents"),
     *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
@@ -30,7 +31,14 @@ ORDER = [
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
-    *("reporting.summary", "reporting.page", "reporting.folder", "benchmark", "watching"),
+    *(
+        "reporting.summary",
+        "reporting.html",
+        "reporting.page",
+        "reporting.folder",
+        "benchmark",
+        "watching",
+    ),
 }
 SHARED = {
     *("errors", "config", "progress", "outputs", "quality", "images", "reading"),

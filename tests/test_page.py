@@ -30,7 +30,8 @@ from anomaly_vae.regions import find_regions
 from anomaly_vae.reporting import gallery, page
 from anomaly_vae.reporting.folder import Recorder
 from anomaly_vae.reporting.gallery import Gallery
-from anomaly_vae.reporting.page import _rates, policy
+from anomaly_vae.reporting.html import policy
+from anomaly_vae.reporting.page import _rates
 from anomaly_vae.reporting.results import Results
 
 if TYPE_CHECKING:

@@ -1,24 +1,19 @@
 """``report.html``: what was found, why, and what the threshold does, in one file for people.
 
-The file needs no network and no other file. What it shows stands in it as JSON, and as pictures
-that are decoded when they come into view; ``page.js`` makes the rest of it. Nothing but the script
-and the style that were written here can run in it: its content-security policy names their
-digests, and every text from outside is escaped.
+What it shows stands in it as JSON, and as pictures that are decoded when they come into view;
+``page.js`` makes the rest of it.
 """
 
 import base64
-import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy  # loads its parts when they are used
-from jinja2 import Environment, FileSystemLoader
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
@@ -26,11 +21,11 @@ from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import write_chunks
 from anomaly_vae.reporting.gallery import MOST
 from anomaly_vae.reporting.heatmaps import CLEAR, FADE, INFERNO, MOST_OPAQUE, OUTLINE
+from anomaly_vae.reporting.html import render
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.reporting.summary import Summary
 
-HERE = Path(__file__).parent
 _CONFIDENCE = 0.95
 _CHUNK = 40  # pictures that the browser takes out of the file at once
 _MOST_REGIONS = 100  # of one image
@@ -64,8 +59,9 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         },
         "chunk": _CHUNK,
     }  # fmt: skip
-    texts = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css")}
-    pieces = _template("page.html").generate(
+    pieces = render(
+        "page.html",
+        "page.js",
         source=spelled(str(results.folder)),
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         summary=summary,
@@ -74,31 +70,8 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         shown=len(shown),
         data=htmlsafe_json_dumps(data),
         pictures=_encoded(results, [row["path"] for row in shown]),
-        script=Markup(texts["page.js"]),  # noqa: S704 - ours
-        style=Markup(texts["page.css"]),  # noqa: S704 - ours
-        policy=policy(texts["page.js"], texts["page.css"]),
     )
-    write_chunks(results.out / "report.html", (piece.encode() for piece in pieces))
-
-
-def policy(script: str, style: str) -> str:
-    """Give a content-security policy that lets run these two texts and nothing else."""
-    digests = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for text in (script, style)
-    )
-    return (
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    ).format(*digests)
-
-
-def _template(name: str) -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.3g} %"
-    return environment.get_template(name)
+    write_chunks(results.out / "report.html", pieces)
 
 
 def _worst(rows: Iterable[Row], threshold: float) -> list[Row]:

@@ -1,0 +1,81 @@
+"""``card.html``: what a model was made of, how, and what it promises; for people and auditors.
+
+It is made of what lies in the run folder, so that ``calibrate`` can write it anew.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from anomaly_vae.metadata import ModelCard
+from anomaly_vae.outputs import write_chunks
+from anomaly_vae.reporting.html import as_source, render
+from anomaly_vae.reporting.rows import spelled
+
+PICTURES = {
+    "thumbnails.jpg": "Some of the good images, as the model sees them",
+    "training.png": "Training",
+    "reconstructions.png": "Held-out good images, what the model makes of them, anomaly maps",
+    "scores.png": "Scores of the images that the threshold was set on",
+    "roc.png": "ROC curve",
+}
+_SUSPICIOUS = 10
+_THUMBNAIL, _COLUMNS, _ROWS = 96, 12, 2
+
+
+def write_card(run: Path, card: ModelCard, model_id: str) -> None:
+    """Write ``card.html`` into a run folder; what is missing there is left out.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    pictures = {
+        name: (title, as_source((run / name).read_bytes(), "png" if name[-3:] == "png" else "jpeg"))
+        for name, title in PICTURES.items()
+        if (run / name).is_file()
+    }
+    pieces = render(
+        "card.html",
+        title=spelled(run.resolve().name),
+        card=card,
+        model_id=model_id,
+        pictures=pictures,
+        calibration=_json(run / "calibration.json"),
+        training=_json(run / "training.json"),
+        suspicious=_suspicious(run / "normals.csv"),
+        config=_text(run / "config.yaml"),
+    )
+    write_chunks(run / "card.html", pieces)
+
+
+def contact_sheet(pixels: Sequence[Any]) -> Image.Image:
+    """Put images, uint8 [S, S, 3] each, side by side: evenly chosen ones, if there are many."""
+    most = _COLUMNS * _ROWS
+    count = min(len(pixels), most)
+    chosen = [pixels[i * len(pixels) // count] for i in range(count)]
+    rows = -(-len(chosen) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * _THUMBNAIL, rows * _THUMBNAIL), (255, 255, 255))
+    for i, each in enumerate(chosen):
+        small = Image.fromarray(each).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
+        sheet.paste(small, (i % _COLUMNS * _THUMBNAIL, i // _COLUMNS * _THUMBNAIL))
+    return sheet
+
+
+def _suspicious(table: Path) -> list[dict[Any, Any]]:
+    """Give the good images with the highest scores."""
+    if not table.is_file():
+        return []
+    rows = pd.read_csv(table, usecols=["path", "part", "score"], encoding_errors="backslashreplace")
+    return rows.nlargest(_SUSPICIOUS, "score").to_dict("records")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(_text(path) or "{}")  # type: ignore[no-any-return]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
