@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-page clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -33,6 +33,10 @@ report-speed: .venv/ready
 # DATA: as above, RUNS: run folders called NAME_anything, for the data set NAME.
 report-precision: .venv/ready
 	$(BIN)/python reports/precision.py $(DATA) $(RUNS)
+
+# DATA: as above, RUN_PIXELS: a run of pixels on bottle. Needs Chromium.
+report-page: .venv/ready
+	$(BIN)/python reports/page.py $(DATA) $(RUN_PIXELS)
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml

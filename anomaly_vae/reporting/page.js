@@ -34,7 +34,7 @@ function number(value, digits = 4) {
   return String(Number(value.toPrecision(digits)));
 }
 
-const percent = (share) => `${number(100 * share, 3)} %`;
+const percent = (share) => `${number(100 * share, share < 0.01 ? 1 : 3)} %`;
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** How many of ascending `values` are above `limit`. */
