@@ -19,7 +19,7 @@ from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reading import stamp
 from anomaly_vae.reporting.heatmaps import save_heatmap
 from anomaly_vae.reporting.results import Passing, Results, Tally
-from anomaly_vae.reporting.rows import Cell, image_row, region_rows, spelled
+from anomaly_vae.reporting.rows import SCHEMA_VERSION, Cell, image_row, region_rows, spelled
 from anomaly_vae.sources import Source
 
 Heatmaps = Literal["none", "defects", "all"]
@@ -56,6 +56,7 @@ class Summary:
         """Give everything as plain values."""
         worst = [{"path": path, "score": score} for score, _, path in self.tally.worst]
         return {
+            "schema_version": SCHEMA_VERSION,
             "model_id": model_id,
             "images": self.images,
             "verdicts": dict(self.tally.verdicts),
@@ -93,7 +94,8 @@ def inspect_images(
 class Recorder:
     """Writes what was found about each image: its rows, its picture, and a summary at the end.
 
-    With ``drift_window`` each row says whether the last so many images look like the good ones.
+    With ``drift_window`` each row says whether the last so many images look like the good ones,
+    with ``mm_per_pixel`` the rows of regions have their sizes in millimetres, too.
     ``told`` is called with each row and the rows of its regions as soon as they are known.
     """
 
@@ -105,10 +107,12 @@ class Recorder:
         *,
         heatmaps: Heatmaps = "defects",
         drift_window: int | None = None,
+        mm_per_pixel: float | None = None,
         told: Told | None = None,
     ) -> None:
         self.results, self._folder, self._heatmaps, self._told = results, folder, heatmaps, told
         self._card, self._model_id = inspector.card, inspector.model_id
+        self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
         self._drift = _Drift(inspector.card, drift_window)
         self._drift.restore(results.remembered)
         results.memory = self._drift.state
@@ -127,7 +131,7 @@ class Recorder:
             threshold=self._card.threshold,
             drift=self._drift.add(finding),
         )
-        regions = list(region_rows(finding))
+        regions = list(region_rows(finding, self._sizes["mm_per_pixel"]))
         self.results.add(finding, row, regions)
         if self._told:
             self._told(row, regions)
@@ -148,7 +152,8 @@ class Recorder:
             unlisted=[str(error) for error in unlisted],
         )
         if self.results.out:
-            write_json(self.results.out / "summary.json", summary.as_dict(self._model_id))
+            found = summary.as_dict(self._model_id)
+            write_json(self.results.out / "summary.json", found | self._sizes)
         return summary
 
     def _draw(self, finding: Finding) -> None:
@@ -163,9 +168,16 @@ class Recorder:
                 )  # fmt: skip
 
 
-def identity(inspector: Inspector, source: Source) -> dict[str, str]:
-    """Say what may not change when an inspection is gone on with."""
-    return {"model": inspector.model_id, "source": source.name}
+def identity(
+    inspector: Inspector, source: str, mm_per_pixel: float | None = None
+) -> dict[str, str]:
+    """Say what may not change when an inspection is gone on with; ``source`` names the images."""
+    return {
+        "model": inspector.model_id,
+        "source": source,
+        "min_area": str(inspector.min_area),
+        "mm_per_pixel": str(mm_per_pixel),
+    }
 
 
 class _Drift:
