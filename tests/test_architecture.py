@@ -20,7 +20,7 @@ ORDER = [
     *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "inspection"),
-    *("reporting.rows", "reporting.tables", "reporting.parquet"),
+    *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
     *("reporting.journal", "reporting.results", "sources"),
     *("reporting.heatmaps", "reporting.figures", "reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents"),
@@ -28,6 +28,7 @@ ORDER = [
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
+    *("reporting.workbook",),
     *("reporting.journal", "reporting.results", "reporting.heatmaps", "reporting.folder"),
     *("benchmark", "watching"),
 }
