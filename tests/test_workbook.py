@@ -1,5 +1,6 @@
 """The workbook of a report: all rows, text as text, numbers as numbers."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,35 @@ def test_a_workbook_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: 
     with pytest.raises(OutputError, match=r"report\.xlsx: cannot be written"):
         write_workbook(tmp_path)
     assert {each.name for each in tmp_path.iterdir()} == {*CsvReport.NAMES, "report.xlsx"}
+
+
+LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from anomaly_vae.errors import OutputError
+from anomaly_vae.reporting.workbook import write_workbook
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+try:
+    write_workbook(Path(sys.argv[2]))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of a file")
+@pytest.mark.parametrize("room", [1_000, 20_000, 50_000])  # the larger sheet needs 50,150
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, room: int) -> None:
+    book(tmp_path, *(f"{number}.png" for number in range(100)))
+    before = (tmp_path / "report.xlsx").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_ROOM, str(room), str(tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0].endswith("report.xlsx: cannot be written: File too large")
+    assert (tmp_path / "report.xlsx").read_bytes() == before
+    assert not (tmp_path / "report.xlsx.new").exists()
 
 
 def test_an_inspection_makes_one_beside_its_tables(

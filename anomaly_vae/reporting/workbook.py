@@ -4,15 +4,18 @@ It is written row by row: memory does not grow with it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
+from openpyxl.writer.excel import ExcelWriter
 
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.tables import CsvReport, read_rows
@@ -34,12 +37,29 @@ def write_workbook(folder: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with replacing(folder / FILE) as file:
-        book = Workbook(write_only=True)
+    with replacing(folder / FILE) as file, _book_in(file) as book:
         for name, columns in zip(CsvReport.NAMES, CsvReport.COLUMNS, strict=True):
             rows = (list(row.values()) for row in read_rows(folder / name, columns))
             _add_table(book, Path(name).stem, columns, rows)
-        book.save(file)
+
+
+@contextmanager
+def _book_in(file: IO[bytes]) -> Iterator[Workbook]:
+    """Give a workbook that is saved at the end.
+
+    ``Workbook.save`` would leave open what a full disk has cut off, and that complains when it is
+    collected.
+    """
+    book = Workbook(write_only=True)
+    try:
+        yield book
+        with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+            ExcelWriter(book, archive).write_data()
+    except OSError:
+        for sheet in book:
+            with suppress(Exception):  # whatever a sheet says that is closed or torn
+                sheet.close()
+        raise
 
 
 def _add_table(
