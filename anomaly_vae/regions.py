@@ -139,10 +139,12 @@ def _elongation(xs: NDArray[np.intp], ys: NDArray[np.intp], place: Placement) ->
 
     A pixel is no point: its own second moment, 1/12, keeps the minor axis of a line above zero.
     """
-    (xx, xy), (_, yy) = np.cov(xs, ys, bias=True) + np.eye(2) / 12
+    dx, dy = xs - xs.mean(), ys - ys.mean()
+    xx, yy, xy = (float(one @ other) / len(xs) for one, other in ((dx, dx), (dy, dy), (dx, dy)))
+    xx, yy = xx + 1 / 12, yy + 1 / 12
     across, down = 1 / place.scale_x, 1 / place.scale_y  # pixels of the photograph per pixel
     # Of moments that are scaled unlike, this difference would have no digits left.
     major_times_minor = math.sqrt(xx * yy - xy * xy) * across * down
     xx, xy, yy = xx * across**2, xy * across * down, yy * down**2
     major_squared = (xx + yy) / 2 + math.hypot((xx - yy) / 2, xy)
-    return max(1.0, float(major_squared / major_times_minor))
+    return max(1.0, major_squared / major_times_minor)
