@@ -89,6 +89,9 @@ class _Read(NamedTuple):
 class Inspector:
     """A model, ready to inspect images on one device.
 
+    Defect regions below ``min_area`` (square pixels of the photograph) are left out, which changes
+    no verdict: see ``find_regions``.
+
     Raises:
         ModelFileError: the file is not a model of this program, or is damaged.
         DeviceError: the device asked for cannot run it.
@@ -101,6 +104,7 @@ class Inspector:
         device: Device = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
+        min_area: float = 0.0,
     ) -> None:
         data = _read(model)
         self.model_id = hashlib.sha256(data).hexdigest()[:12]
@@ -110,6 +114,7 @@ class Inspector:
         on_cpu = self.provider == "CPUExecutionProvider"
         self.batch_size = batch_size or (_BATCH_SIZE_CPU if on_cpu else _BATCH_SIZE_GPU)
         self.workers = workers or max(1, min(8, os.cpu_count() or 1))
+        self.min_area = min_area
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Score images, uint8 [N, S, S, 3] RGB."""
@@ -174,11 +179,13 @@ class Inspector:
         """Say what the model's outputs for one image mean."""
         score, error, kl = (float(value) for value in row[:3])
         anomaly_map, limit, good = row[3], self.card.threshold, self.card.good
-        if not math.isfinite(score):
-            return Finding(path, "error", error="the model gave a score that is not a number")
+        if not all(np.isfinite(each).all() for each in row):
+            return Finding(path, "error", error="the model gave a value that is not a number")
         quality = good.objections(image) if good else ""
         verdict = limit.verdict(score)
-        regions = find_regions(anomaly_map, image, limit.anomaly_map) if verdict != "pass" else ()
+        regions: list[Region] = []
+        if verdict != "pass":
+            regions = find_regions(anomaly_map, image, limit.anomaly_map, self.min_area)
         return Finding(
             path,
             # A defect may look like a bad photograph: it is not let pass, and keeps its score.

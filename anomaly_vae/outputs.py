@@ -5,9 +5,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anomaly_vae.errors import OutputError
 
@@ -78,28 +78,32 @@ def prepare_file(path: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``; see ``write_chunks``."""
-    write_chunks(path, [data])
-
-
-def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write ``chunks`` to ``path``, which is replaced only when all of them are on disk.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that takes the place of ``path`` when all of it is on disk, and not before.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: it cannot be written.
     """
     unfinished = path.with_name(path.name + ".new")
     try:
         with unfinished.open("wb") as file:
-            file.writelines(chunks)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``; see ``replacing``."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:

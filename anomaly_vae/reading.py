@@ -30,7 +30,7 @@ def stamp(path: Path) -> Stamp | None:
     """Give the stamp of a file; None if it cannot be looked at."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter where a list names what no file can be called
         return None
     return Stamp(status.st_size, status.st_mtime_ns)
 

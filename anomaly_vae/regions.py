@@ -10,7 +10,7 @@ import numpy as np
 import scipy  # loads its parts when they are used
 from numpy.typing import NDArray
 
-from anomaly_vae.images import LoadedImage
+from anomaly_vae.images import LoadedImage, Placement
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
 
@@ -33,16 +33,24 @@ class Region:
     """Highest value of the anomaly map in the region."""
     mean: float
     """Mean value of the anomaly map in the region."""
+    elongation: float
+    """Major by minor axis of the ellipse with the same second moments; 1 for a disc or a square."""
+
+    @property
+    def equivalent_diameter(self) -> float:
+        """Diameter of the circle of the same area."""
+        return 2 * math.sqrt(self.area / math.pi)
 
 
 def find_regions(
-    anomaly_map: NDArray[np.float32], image: LoadedImage, threshold: float
+    anomaly_map: NDArray[np.float32], image: LoadedImage, threshold: float, min_area: float = 0
 ) -> list[Region]:
     """Find the connected regions of the map above ``threshold``, the highest peak first.
 
     The map [h, w] is enlarged to the square [S, S] first, so that boxes are not bound to the grid
-    of the map. There is always at least one region: where nothing exceeds the threshold, the
-    surroundings of the peak.
+    of the map. Regions below ``min_area``, in square pixels of the photograph, are left out. There
+    is always at least one region: where nothing exceeds the threshold, the surroundings of the
+    peak; where all regions are too small, the one with the highest peak.
     """
     square = enlarged(anomaly_map, image.pixels.shape[0])
     inside = _inside(image, square.shape[0])
@@ -59,7 +67,8 @@ def find_regions(
         _measure(square[box], labels[box] == label, box, image)
         for label, box in enumerate(boxes, start=1)
     ]
-    return sorted(regions, key=lambda region: -region.peak)
+    regions.sort(key=lambda region: -region.peak)
+    return [region for region in regions if region.area >= min_area] or regions[:1]
 
 
 def enlarged(anomaly_map: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -120,5 +129,22 @@ def _measure(
         centroid_x=(float(xs.mean()) + 0.5 - place.offset_x) / place.scale_x,
         centroid_y=(float(ys.mean()) + 0.5 - place.offset_y) / place.scale_y,
         peak=float(values.max()),
-        mean=float(values.mean()),
+        mean=float(values.mean(dtype=np.float64)),
+        elongation=_elongation(xs, ys, place),
     )
+
+
+def _elongation(xs: NDArray[np.intp], ys: NDArray[np.intp], place: Placement) -> float:
+    """Divide the axes of the ellipse that has the second moments of these pixels of the square.
+
+    A pixel is no point: its own second moment, 1/12, keeps the minor axis of a line above zero.
+    """
+    dx, dy = xs - xs.mean(), ys - ys.mean()
+    xx, yy, xy = (float(one @ other) / len(xs) for one, other in ((dx, dx), (dy, dy), (dx, dy)))
+    xx, yy = xx + 1 / 12, yy + 1 / 12
+    across, down = 1 / place.scale_x, 1 / place.scale_y  # pixels of the photograph per pixel
+    # Of moments that are scaled unlike, this difference would have no digits left.
+    major_times_minor = math.sqrt(xx * yy - xy * xy) * across * down
+    xx, xy, yy = xx * across**2, xy * across * down, yy * down**2
+    major_squared = (xx + yy) / 2 + math.hypot((xx - yy) / 2, xy)
+    return max(1.0, major_squared / major_times_minor)

@@ -15,6 +15,7 @@ _EXTRAS = {
     **dict.fromkeys(
         ("torch", "torchvision", "sklearn", "onnx", "safetensors", "matplotlib"), "train"
     ),
+    "openpyxl": "xlsx",
     "pyarrow": "parquet",
     "watchdog": "watch",
 }

@@ -9,7 +9,15 @@ import typer
 
 from .app import app
 from .console import talk
-from .inspecting import Device, Heatmaps, Model, OnDevice, say_inspection
+from .inspecting import (
+    Device,
+    Heatmaps,
+    MinArea,
+    MmPerPixel,
+    Model,
+    OnDevice,
+    say_inspection,
+)
 
 if TYPE_CHECKING:
     from anomaly_vae.inspection import Finding
@@ -24,6 +32,8 @@ def watch(
     heatmaps: Annotated[
         Heatmaps, typer.Option(help="Which images get a picture.")
     ] = Heatmaps.DEFECTS,
+    min_area: MinArea = 0.0,
+    mm_per_pixel: MmPerPixel = None,
     move_to: Annotated[
         Path | None, typer.Option(help="Move each photograph there, below pass, fail, ...")
     ] = None,
@@ -38,20 +48,22 @@ def watch(
     from anomaly_vae.errors import OutputError
     from anomaly_vae.inspection import Inspector
     from anomaly_vae.reading import stamp
-    from anomaly_vae.reporting.folder import Recorder
+    from anomaly_vae.reporting.folder import Recorder, identity
     from anomaly_vae.reporting.results import Results
     from anomaly_vae.watching import Arrivals
 
     if move_to and folder.resolve() in (move_to.resolve(), *move_to.resolve().parents):
         raise OutputError(f"--move-to {move_to}: lies in the watched folder; choose another")
-    inspector = Inspector(model, device=device.value)
-    identity = {"model": inspector.model_id, "source": f"watching {folder.resolve()}"}
+    inspector = Inspector(model, device=device.value, min_area=min_area)
+    same = identity(inspector, f"watching {folder.resolve()}", mm_per_pixel)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with (
         Arrivals(folder, skip=out, polling=polling) as arrivals,
-        Results(out, folder, identity, resume=True, renew=False) as results,
+        Results(out, folder, same, resume=True, renew=False) as results,
     ):
-        recorder = Recorder(inspector, folder, results, heatmaps=heatmaps.value)
+        recorder = Recorder(
+            inspector, folder, results, heatmaps=heatmaps.value, mm_per_pixel=mm_per_pixel
+        )
         talk.say(f"watching {folder}, until Ctrl-C")
         try:
             for paths in arrivals.batches(idle):

@@ -20,25 +20,18 @@ ORDER = [
     *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "inspection"),
-    *("reporting.rows", "reporting.tables", "reporting.parquet"),
+    *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
-    *("reporting.card", "sources"),
-    *("reporting.folder", "benchmark", "watching"),
+    *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents"),
     *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
-    *(
-        "reporting.summary",
-        "reporting.html",
-        "reporting.page",
-        "reporting.folder",
-        "benchmark",
-        "watching",
-    ),
+    *("reporting.summary", "reporting.html", "reporting.page", "reporting.folder"),
+    *("reporting.workbook", "benchmark", "watching"),
 }
 SHARED = {
     *("errors", "config", "progress", "outputs", "quality", "images", "reading"),

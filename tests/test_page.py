@@ -91,7 +91,7 @@ def report(
     photos: Path, out: Path, found: dict[str, float | str], review: float | None = REVIEW
 ) -> Path:
     """Write the results of images, by path: a score, or why it could not be read."""
-    inspector: Any = SimpleNamespace(card=card(photos, review), model_id="abc123")
+    inspector: Any = SimpleNamespace(card=card(photos, review), model_id="abc123", min_area=0.0)
     with Results(out, photos, {}) as results:
         recorder = Recorder(inspector, photos, results, heatmaps="none")
         for path, value in found.items():
@@ -208,7 +208,7 @@ def test_pictures_outlive_an_interruption_and_go_with_their_rows(
 
 
 def test_no_page_is_written_where_none_is_wanted(tmp_path: Path, photos: Path) -> None:
-    inspector: Any = SimpleNamespace(card=card(photos), model_id="abc123")
+    inspector: Any = SimpleNamespace(card=card(photos), model_id="abc123", min_area=0.0)
     with Results(tmp_path / "out", photos, {}) as results:
         recorder = Recorder(inspector, photos, results, heatmaps="none", page=False)
         recorder.record(finding(photos, "b.png", 1.0))

@@ -80,11 +80,28 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"anomaly-vae {name}" in README, name
 
 
-def test_every_column_is_explained() -> None:
-    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS
+def explained(start: str) -> list[str]:
+    """Columns in the table that follows a line which begins so, each with a unit and a meaning."""
+    after = README.split(f"\n{start}", 1)[1]
+    table = re.search(
+        r"^\| column \| unit \| meaning \|\n\|[-|]+\n((?:\|.*\n)+)", after, re.MULTILINE
+    )
+    assert table
+    names: list[str] = []
+    for line in table[1].splitlines():
+        columns, unit, meaning = (cell.strip() for cell in line.strip("|").split("|"))
+        assert unit
+        assert meaning
+        names += re.findall(r"`(\w+)`", columns)
+    return names
 
-    for column in (*IMAGE_COLUMNS, *REGION_COLUMNS):
-        assert f"`{column}`" in README, column
+
+def test_the_tables_of_the_readme_are_the_schema() -> None:
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, SCHEMA_VERSION
+
+    assert explained("`images.csv`: ") == list(IMAGE_COLUMNS)
+    assert explained("`defects.csv`: ") == list(REGION_COLUMNS)
+    assert f"This is schema version {SCHEMA_VERSION};" in README
 
 
 def test_every_setting_has_a_sentence() -> None:

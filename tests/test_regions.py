@@ -110,6 +110,97 @@ def test_the_mean_is_that_of_the_region_alone() -> None:
     assert (region.peak, region.mean) == (4, 3)
 
 
+# --- what shape it has
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "elongation"),
+    [
+        (slice(8, 16), slice(20, 30), 5.0),  # 20 x 4 pixels of the photograph
+        (slice(8, 16), slice(20, 22), 1.0),  # 4 x 4
+        (slice(8, 9), slice(20, 21), 4.0),  # 2 x 1/2: one pixel of the square
+        (slice(0, 64), slice(20, 21), 16.0),  # 2 x 32, upright
+    ],
+)
+def test_the_elongation_of_a_rectangle_is_that_of_its_sides(
+    rows: slice, columns: slice, elongation: float
+) -> None:
+    (region,) = find_regions(painted((rows, columns, 5)), photo(128, 32), 1)
+    assert region.elongation == pytest.approx(elongation)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (512, 128)])
+@pytest.mark.parametrize(("long", "short"), [(30, 30), (40, 10), (50, 25)])
+@pytest.mark.parametrize("angle", [0, 30, 90, 135])
+def test_an_ellipse_has_the_elongation_of_its_axes_at_any_angle(
+    size: tuple[int, int], long: int, short: int, angle: int
+) -> None:
+    image, side, turn = photo(*size, side=256), 256, np.radians(angle)
+    place = image.placement
+    centres = np.arange(side) + 0.5
+    x, y = centres / place.scale_x - size[0] / 2, centres[:, None] / place.scale_y - size[1] / 2
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    ellipse = (along / long) ** 2 + (across / short) ** 2 <= 1
+    (region,) = find_regions(ellipse.astype(np.float32), image, 0.5)
+    assert region.elongation == pytest.approx(long / short, rel=0.03)
+    assert region.area == pytest.approx(np.pi * long * short, rel=0.03)
+    assert region.equivalent_diameter == pytest.approx(2 * np.sqrt(long * short), rel=0.015)
+
+
+@settings(deadline=None, max_examples=40, derandomize=True, database=None)
+@given(width=st.integers(2, 300), height=st.integers(2, 300), seed=st.integers(0, 50))
+def test_the_elongation_is_that_of_points_spread_over_the_region(
+    width: int, height: int, seed: int
+) -> None:
+    image, fine = photo(width, height), 30
+    noise = np.random.default_rng(seed).normal(size=(SIDE, SIDE))
+    smooth = ndimage.gaussian_filter(noise, 2).astype(np.float32)
+    limit = float(smooth.max() * 0.8)
+    region = find_regions(smooth, image, limit)[0]
+    labels, _ = ndimage.label(smooth > limit, np.ones((3, 3)))
+    member = labels == labels.flat[np.argmax(smooth)]
+    ys, xs = (np.nonzero(np.kron(member, np.ones((fine, fine)))) + np.full((2, 1), 0.5)) / fine
+    minor, major = np.linalg.eigvalsh(
+        np.cov(xs / image.placement.scale_x, ys / image.placement.scale_y)
+    )
+    assert region.elongation == pytest.approx(np.sqrt(major / minor), rel=2e-3)
+
+
+def test_the_elongation_of_a_very_long_photograph_is_a_number() -> None:
+    everywhere = painted((slice(None), slice(None), 5))
+    (region,) = find_regions(everywhere, photo(10_000_000, 1), 1)
+    assert region.elongation == pytest.approx(10_000_000)
+
+
+# --- which regions are left out
+
+THREE = painted(
+    (slice(4, 6), slice(4, 6), 9),  # 4 pixels
+    (slice(20, 23), slice(4, 7), 2),  # 9
+    (slice(40, 44), slice(4, 8), 5),  # 16
+)
+
+
+@pytest.mark.parametrize(
+    ("min_area", "peaks"),
+    [(0, [9, 5, 2]), (4, [9, 5, 2]), (4.5, [5, 2]), (16, [5]), (16.5, [9]), (1e9, [9])],
+)
+def test_small_regions_are_left_out_but_never_all(min_area: float, peaks: list[float]) -> None:
+    regions = find_regions(THREE, photo(64, 64), 1, min_area)
+    assert [region.peak for region in regions] == peaks
+
+
+def test_what_is_small_is_measured_in_the_photograph() -> None:
+    # Twice as wide and twice as high: four times the area.
+    regions = find_regions(THREE, photo(128, 128), 1, 17)
+    assert [region.area for region in regions] == [64, 36]
+
+
+def test_the_surroundings_of_the_peak_are_kept_however_small() -> None:
+    (region,) = find_regions(THREE, photo(64, 64), 100, 5)
+    assert region.peak == 9
+
+
 # --- what is one region
 
 

@@ -14,7 +14,7 @@ from anomaly_vae.reading import Stamp, stamp
 from anomaly_vae.reporting.journal import FILE, Journal
 from anomaly_vae.reporting.parquet import ParquetReport
 from anomaly_vae.reporting.results import Results
-from anomaly_vae.reporting.rows import Report, image_row, region_rows
+from anomaly_vae.reporting.rows import SCHEMA_VERSION, Report, image_row, region_rows
 from anomaly_vae.reporting.tables import CsvReport
 
 LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
@@ -217,6 +217,33 @@ def test_tables_that_were_about_to_be_replaced_are(
     with Results(out, photos, identity(photos), report=kind, resume=True) as results:
         assert results.tally.verdicts == {"pass": 1}
     assert paths(out, kind) == ["b.png"]
+
+
+def test_tables_of_an_older_schema_are_not_gone_on_with(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("anomaly_vae.reporting.results.SCHEMA_VERSION", 1)
+        with Results(out, photos, identity(photos)):
+            pass
+    with pytest.raises(OutputError, match=rf"another version \(1, now {SCHEMA_VERSION}\)"):
+        Results(out, photos, identity(photos), resume=True)
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_a_workbook_does_not_outlive_the_tables_it_was_made_of(
+    tmp_path: Path, photos: Path, how: str
+) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos)) as results:
+        add(results, found(photos, "a.png"))
+    (out / "report.xlsx").touch()
+    with pytest.raises(OutputError):
+        Results(out, photos, {**identity(photos), "model": "other"}, resume=True)
+    assert (out / "report.xlsx").exists()
+    with Results(out, photos, identity(photos), **{how: True}):  # type: ignore[arg-type]
+        assert not (out / "report.xlsx").exists()
 
 
 @pytest.mark.parametrize("name", ["model", "source"])

@@ -171,8 +171,15 @@ def test_new_and_changed_photographs_are_inspected_and_no_row_is_double(
     assert images.score[first.name] == images.score[second.name] == images.score["new.png"]
 
 
-@pytest.mark.parametrize("what", ["model", "photographs", "format"])
-def test_another_model_source_or_format_is_refused(
+CHANGES = {
+    "format": ("--format", "parquet"),
+    "min area": ("--min-area", 9),
+    "mm per pixel": ("--mm-per-pixel", 0.1),
+}
+
+
+@pytest.mark.parametrize("what", ["model", "source", *CHANGES])
+def test_another_model_source_format_or_size_is_refused(
     run: Path, parts: Path, tmp_path: Path, command: Command, what: str
 ) -> None:
     photos, out = small(parts, tmp_path), tmp_path / "out"
@@ -183,11 +190,11 @@ def test_another_model_source_or_format_is_refused(
         command("calibrate", other, "--good", photos, "--criterion", "false-alarm-rate")
     outcome = command(
         *("inspect", other / "model.onnx", "--out", out, "--resume"),
-        parts / "test" / "good" if what == "photographs" else photos,
-        *(["--format", "parquet"] if what == "format" else []),
+        parts / "test" / "good" if what == "source" else photos,
+        *CHANGES.get(what, ()),
     )
     assert outcome.code == 2
-    assert "was begun with another" in outcome.err
+    assert f"was begun with another {what} (" in outcome.err
     assert (out / "images.csv").read_bytes() == before
 
 
@@ -213,6 +220,31 @@ def test_paths_on_standard_input_and_lines_of_json_on_standard_output(
     )
     for each, regions in zip(found[:3], images.regions, strict=False):
         assert len(each["defects"]) == int(regions)
+
+
+def test_sizes_are_as_they_were_asked_for_in_every_format(
+    run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    sizes = ("--min-area", 30, "--mm-per-pixel", 0.5)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    inspect(command, run, parts / "test", "--out", whole)
+    said = inspect(command, run, parts / "test", "--out", out, "--jsonl", *sizes).out
+    before, after = table(whole / "defects.csv"), table(out / "defects.csv")
+    assert set(before.area_mm2) == set(before.equivalent_diameter_mm) == {""}
+    large = before[before.area >= 30]
+    alone = before[~before.path.isin(large.path)].groupby("path").head(1)  # the highest peak
+    assert len(large) < len(before)
+    expected = pd.concat([large, alone]).sort_values(["path", "region"])
+    assert list(after.area) == list(expected.area)
+    assert after.area_mm2.tolist() == pytest.approx((after.area / 4).tolist(), rel=1e-8)
+    assert after.equivalent_diameter_mm.tolist() == pytest.approx(
+        (after.equivalent_diameter / 2).tolist(), rel=1e-8
+    )
+    assert list(table(out / "images.csv").verdict) == list(table(whole / "images.csv").verdict)
+    lines = [region for line in said.splitlines() for region in json.loads(line)["defects"]]
+    assert [each["elongation"] for each in lines] == pytest.approx(after.elongation.tolist())
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["schema_version"], summary["min_area"], summary["mm_per_pixel"]) == (2, 30, 0.5)
 
 
 def test_lines_of_json_need_no_folder_of_results(run: Path, parts: Path, command: Command) -> None:

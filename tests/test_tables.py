@@ -18,20 +18,29 @@ from anomaly_vae.inspection import Finding
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.quality import image_statistics
 from anomaly_vae.regions import Region
-from anomaly_vae.reporting.rows import image_row, region_rows, spelled
+from anomaly_vae.reporting.rows import (
+    IMAGE_COLUMNS,
+    REGION_COLUMNS,
+    image_row,
+    region_rows,
+    spelled,
+)
 from anomaly_vae.reporting.tables import CsvReport, number
 
 IMAGE_HEADER = (
     "path,status,verdict,score,threshold,reconstruction_error,kl,regions,defect_area,width,height,"
     "model_id,error,p_value,review_threshold,quality,drift"
 )
-REGION_HEADER = "path,region,x,y,width,height,area,centroid_x,centroid_y,peak,mean"
+REGION_HEADER = (
+    "path,region,x,y,width,height,area,centroid_x,centroid_y,peak,mean,"
+    "equivalent_diameter,elongation,area_mm2,equivalent_diameter_mm"
+)
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 PHOTO = LoadedImage(PIXELS, 640, 480, Placement(1, 1, 0, 0), image_statistics(PIXELS))
 LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
-SMALL = Region(1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125)
-LARGE = Region(5, 6, 70, 80, 5600.0, 40.0, 46.0, 8.0, 5.0)
+SMALL = Region(1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125, 1.5)
+LARGE = Region(5, 6, 70, 80, 5600.0, 40.0, 46.0, 8.0, 5.0, 1.0)
 
 
 def passed(path: str, score: float = 0.5) -> Finding:
@@ -82,9 +91,22 @@ def test_a_fail_has_a_row_for_each_region(tmp_path: Path) -> None:
     row = rows(tmp_path / "images.csv")[1]
     assert (row["verdict"], row["regions"], row["defect_area"]) == ("fail", "2", "5610.5")
     assert (tmp_path / "defects.csv").read_text(encoding="utf-8").splitlines()[1:] == [
-        "b.png,1,1,2,3,4,10.5,2.25,3.75,9,6.125",
-        "b.png,2,5,6,70,80,5600,40,46,8,5",
+        # The diameters are 2 sqrt(area / pi).
+        "b.png,1,1,2,3,4,10.5,2.25,3.75,9,6.125,3.6563664,1.5,,",
+        "b.png,2,5,6,70,80,5600,40,46,8,5,84.4401649,1,,",
     ]
+
+
+def test_sizes_are_in_millimetres_too_if_it_is_known_how_long_a_pixel_is() -> None:
+    first, second = region_rows(failed("b.png"), 0.5)
+    assert first[-2:] == [2.625, pytest.approx(1.8281832)]
+    assert second[-2:] == [1400, pytest.approx(42.2200825)]
+
+
+def test_what_others_build_upon_has_not_moved() -> None:
+    # Schema version 1; what came later stands behind it.
+    assert list(IMAGE_COLUMNS)[:17] == IMAGE_HEADER.split(",")[:17]
+    assert list(REGION_COLUMNS)[:11] == REGION_HEADER.split(",")[:11]
 
 
 def test_what_is_not_asked_every_time_has_its_columns(tmp_path: Path) -> None:

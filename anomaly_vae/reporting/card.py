@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from anomaly_vae.metadata import ModelCard
-from anomaly_vae.outputs import write_chunks
+from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled
 
@@ -49,7 +49,8 @@ def write_card(run: Path, card: ModelCard, model_id: str) -> None:
         suspicious=_suspicious(run / "normals.csv"),
         config=_text(run / "config.yaml"),
     )
-    write_chunks(run / "card.html", pieces)
+    with replacing(run / "card.html") as file:
+        file.writelines(pieces)
 
 
 def contact_sheet(pixels: Sequence[Any]) -> Image.Image:

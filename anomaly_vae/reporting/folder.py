@@ -53,8 +53,9 @@ class Recorder:
     """Writes what was found about each image: its rows and its pictures; at the end a summary.
 
     With ``page`` also ``report.html``, which shows all of it. With ``drift_window`` each row says
-    whether the last so many images look like the good ones. ``told`` is called with each row and
-    the rows of its regions as soon as they are known.
+    whether the last so many images look like the good ones, with ``mm_per_pixel`` the rows of
+    regions have their sizes in millimetres, too. ``told`` is called with each row and the rows of
+    its regions as soon as they are known.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Recorder:
         heatmaps: Heatmaps = "defects",
         page: bool = True,
         drift_window: int | None = None,
+        mm_per_pixel: float | None = None,
         told: Told | None = None,
     ) -> None:
         self.results, self._folder, self._told = results, folder, told
         self._heatmaps, self._page = heatmaps, page
         self._card, self._model_id = inspector.card, inspector.model_id
+        self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
         self._drift = _Drift(inspector.card, drift_window)
         self._drift.restore(results.remembered)
         results.memory = self._drift.state
@@ -89,7 +92,7 @@ class Recorder:
             threshold=self._card.threshold,
             drift=self._drift.add(finding),
         )
-        regions = list(region_rows(finding))
+        regions = list(region_rows(finding, self._sizes["mm_per_pixel"]))
         self.results.add(finding, row, regions)
         if self._told:
             self._told(row, regions)
@@ -110,7 +113,8 @@ class Recorder:
             unlisted=[str(error) for error in unlisted],
         )
         if isinstance(self.results, Results):
-            write_json(self.results.out / "summary.json", summary.as_dict(self._model_id))
+            found = summary.as_dict(self._model_id)
+            write_json(self.results.out / "summary.json", found | self._sizes)
             if self._page:
                 from anomaly_vae.reporting.page import write_page  # noqa: PLC0415
 
@@ -134,9 +138,16 @@ class Recorder:
             self.results.gallery.add(finding, photo, limit)
 
 
-def identity(inspector: Inspector, source: Source) -> dict[str, str]:
-    """Say what may not change when an inspection is gone on with."""
-    return {"model": inspector.model_id, "source": source.name}
+def identity(
+    inspector: Inspector, source: str, mm_per_pixel: float | None = None
+) -> dict[str, str]:
+    """Say what may not change when an inspection is gone on with; ``source`` names the images."""
+    return {
+        "model": inspector.model_id,
+        "source": source,
+        "min_area": str(inspector.min_area),
+        "mm_per_pixel": str(mm_per_pixel),
+    }
 
 
 class _Drift:

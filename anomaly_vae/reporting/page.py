@@ -18,7 +18,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from anomaly_vae.metadata import ModelCard
-from anomaly_vae.outputs import write_chunks
+from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.gallery import MOST
 from anomaly_vae.reporting.heatmaps import CLEAR, FADE, INFERNO, MOST_OPAQUE, OUTLINE
 from anomaly_vae.reporting.html import render
@@ -71,7 +71,8 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         data=htmlsafe_json_dumps(data),
         pictures=_encoded(results, [row["path"] for row in shown]),
     )
-    write_chunks(results.out / "report.html", pieces)
+    with replacing(results.out / "report.html") as file:
+        file.writelines(pieces)
 
 
 def _worst(rows: Iterable[Row], threshold: float) -> list[Row]:

@@ -18,14 +18,15 @@ from anomaly_vae.reading import Stamp, stamp
 from anomaly_vae.reporting.gallery import Picture
 from anomaly_vae.reporting.journal import FILE as JOURNAL
 from anomaly_vae.reporting.journal import Journal
-from anomaly_vae.reporting.rows import Cell, Report, spelled
+from anomaly_vae.reporting.rows import SCHEMA_VERSION, Cell, Report, spelled
 from anomaly_vae.reporting.tables import CsvReport
 
 OWN = (
     *("images.csv", "defects.csv", "images.parquet", "defects.parquet"),
-    *("summary.json", "report.html", "heatmaps"),
+    *("summary.json", "report.html", "report.xlsx", "heatmaps"),
 )
-_VERSION = 1
+# Made of complete tables: while rows are added, it would tell half of them.
+_MADE_LAST = ("report.xlsx",)
 _WORST = 5
 
 
@@ -111,7 +112,7 @@ class Results:
         if resume and not (out / JOURNAL).is_file():
             _refuse_foreign(out)
         self.out, self.folder, self._kind, self._renew = out, folder, report, renew
-        self._identity = {"version": str(_VERSION), "format": report.FORMAT, **identity}
+        self._identity = {"version": str(SCHEMA_VERSION), "format": report.FORMAT, **identity}
         self.tally, self.skipped, self.renewed = Tally(), 0, 0
         self.memory: Callable[[], Any] = lambda: self.remembered
         self._begun: set[str] = set()
@@ -192,6 +193,7 @@ class Results:
     def _continued(self, facts: dict[str, Any]) -> Report:
         """Go on with what the journal knows; rows of files that have changed are taken out."""
         self._check(facts["identity"])
+        prepare_folder(self.out, _MADE_LAST, overwrite=True)
         if facts.get("replacing"):
             self._replace()
         report = self._kind(self.out, facts["tables"])

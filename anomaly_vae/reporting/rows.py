@@ -1,4 +1,7 @@
-"""The rows of the defect report, whatever format they go to. A column is never renamed."""
+"""The rows of the defect report, whatever format they go to: their schema, and how it is filled.
+
+Units and meanings stand in the README, "What comes out".
+"""
 
 import math
 import re
@@ -12,6 +15,9 @@ from anomaly_vae.inspection import Finding
 from anomaly_vae.metadata import Threshold
 
 Cell = str | int | float | None
+# Of both tables. A column is never renamed, removed or moved; one that is new stands at the end
+# of its table, and makes the version one higher.
+SCHEMA_VERSION = 2
 IMAGE_COLUMNS: dict[str, type] = {
     "path": str,
     "status": str,
@@ -43,6 +49,10 @@ REGION_COLUMNS: dict[str, type] = {
     "centroid_y": float,
     "peak": float,
     "mean": float,
+    "equivalent_diameter": float,
+    "elongation": float,
+    "area_mm2": float,
+    "equivalent_diameter_mm": float,
 }
 # What a spreadsheet would take for a formula at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -75,12 +85,15 @@ def image_row(finding: Finding, *, model_id: str, threshold: Threshold, drift: f
     ]
 
 
-def region_rows(finding: Finding) -> Iterator[list[Cell]]:
+def region_rows(finding: Finding, mm_per_pixel: float | None = None) -> Iterator[list[Cell]]:
     """Give the cells of each region of a file, in the order of ``REGION_COLUMNS``."""
+    scale = math.nan if mm_per_pixel is None else mm_per_pixel
     for index, region in enumerate(finding.regions, start=1):
+        diameter = region.equivalent_diameter
         yield [
             spelled(finding.path), index, region.x, region.y, region.width, region.height,
             region.area, region.centroid_x, region.centroid_y, region.peak, region.mean,
+            diameter, region.elongation, _number(region.area * scale**2), _number(diameter * scale),
         ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from anomaly_vae.drift import Shift
 from anomaly_vae.reporting.results import Tally
+from anomaly_vae.reporting.rows import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Summary:
         """Give everything as plain values."""
         worst = [{"path": path, "score": score} for score, _, path in self.tally.worst]
         return {
+            "schema_version": SCHEMA_VERSION,
             "model_id": model_id,
             "images": self.images,
             "verdicts": dict(self.tally.verdicts),

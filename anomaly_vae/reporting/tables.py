@@ -126,12 +126,7 @@ class CsvReport(Report):
     @classmethod
     def rows(cls, folder: Path, table: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Report``."""
-        with (folder / cls.NAMES[table]).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield {
-                    name: (kind(row[name]) if row[name] or kind is str else None)
-                    for name, kind in cls.COLUMNS[table].items()
-                }
+        return read_rows(folder / cls.NAMES[table], cls.COLUMNS[table])
 
     @classmethod
     def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
@@ -147,6 +142,16 @@ class CsvReport(Report):
             known[name] = table.commit()
             table.close()
         return known
+
+
+def read_rows(path: Path, columns: dict[str, type]) -> Iterator[dict[str, Any]]:
+    """Read the rows of a table back: numbers as numbers, None for one that is missing."""
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {
+                name: (kind(row[name]) if row[name] or kind is str else None)
+                for name, kind in columns.items()
+            }
 
 
 def number(value: float) -> str:
