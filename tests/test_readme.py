@@ -31,6 +31,11 @@ def photos(parts: Path, trunk_weights: Path, tmp_path_factory: pytest.TempPathFa
     shutil.copytree(parts / "test" / "good", place / "photos" / "more-good")
     shutil.copytree(parts / "test" / "dent", place / "photos" / "defective")
     shutil.copytree(parts / "test" / "scratch", place / "photos" / "today")
+    today = place / "photos" / "today"
+    shutil.copytree(parts / "test" / "good", today / "good")
+    marks = [(path.relative_to(today).as_posix(), "good" if path.parent != today else "defect")
+             for path in sorted(today.rglob("*.png"))]  # fmt: skip
+    (place / "marks.csv").write_text("\n".join(map(",".join, [("path", "mark"), *marks])))
     save(load_file(trunk_weights), place / "resnet18.pth")
     return place
 
