@@ -216,8 +216,7 @@ class TrainingSession:
         for begin in self._track(begins, f"Extracting features ({part})", len(begins)):
             batch = torch.from_numpy(images[begin : begin + _EXTRACTION_BATCH]).to(self.device)
             with torch.no_grad():
-                raw = features.raw(self.detector.aligned(batch)[0])
-            values = raw.reshape(-1, *features.raw_shape).cpu().numpy()
+                values = self.detector.raw_items(batch).cpu().numpy()
             per_image = len(values) // len(batch)
             if items is None:
                 items = self._allocate(part, (len(images) * per_image, *features.raw_shape))

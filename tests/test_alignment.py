@@ -70,6 +70,30 @@ def test_the_pose_of_a_moved_part_is_found() -> None:
     assert (aligned / aligned.mean((1, 2, 3), keepdim=True)).var(0).mean() < 0.05 * before
 
 
+def test_the_edge_of_a_region_of_interest_does_not_hold_a_part_where_it_is() -> None:
+    inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inspected[6:58, 6:58] = True
+    images, _ = moved(40, 0.015)
+    test, true = moved(20, 0.015, seed=1)
+    errors = []
+    for seen in (inspected, None):
+        alignment = Alignment(SIDE, seen)
+        alignment.fit(images * inspected, images * inspected)
+        rest = alignment(test * inspected) @ inverse(true)
+        errors.append((rest - rest.mean(0)).abs().max().item())
+    assert errors[0] < 0.01  # a third of a pixel
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_nothing_is_moved_where_the_region_of_interest_is_too_thin_to_see_it() -> None:
+    inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inspected[30:34] = True
+    images, _ = moved(30, 0.015)
+    alignment = Alignment(SIDE, inspected)
+    alignment.fit(images * inspected, images * inspected)
+    assert (alignment(images) == torch.eye(3)).all()
+
+
 def test_textures_are_left_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     texture = torch.rand(40, 1, SIDE, SIDE, generator=generator)

@@ -71,6 +71,18 @@ def test_what_is_normal_stays_transparent(tmp_path: Path) -> None:
     assert (pixels[:, 120 + GAP :] == GREY).all()
 
 
+def test_what_is_not_inspected_is_dark_whatever_its_map_says(tmp_path: Path) -> None:
+    left = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+    settings = ImageSettings(size=32, inspect=(left,))
+    found = finding(tmp_path, spot(slice(None), slice(None)), settings=settings)
+    save_heatmap(found, tmp_path, tmp_path / "map.png", settings=settings, threshold=1.0)
+    pixels = np.asarray(Image.open(tmp_path / "map.png")).astype(int)
+    overlay = pixels[:, 120 + GAP :]
+    assert (pixels[:, :120] == GREY).all()
+    assert (overlay[:, 64:] == 48).all()  # 0.4 of 120; the box of the region ends at 62
+    assert (overlay[10:30, :50] != GREY).any(axis=-1).all()
+
+
 def test_a_large_photograph_is_made_smaller(tmp_path: Path) -> None:
     pixels = picture(tmp_path, spot(slice(0), slice(0)), size=(1280, 320))
     assert pixels.shape == (160, 640 + GAP + 640, 3)

@@ -13,6 +13,7 @@ from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images import decode_image
 from anomaly_vae.inspection import Finding
+from anomaly_vae.interest import inspected
 from anomaly_vae.regions import enlarged
 
 # Nine stations of "inferno" (Smith and van der Walt, 2015, CC0): perceptually uniform, readable
@@ -26,6 +27,7 @@ _INFERNO = np.array(
 )  # fmt: skip
 _LARGEST = 640
 _BOX = (64, 224, 255)
+_DIMMED = 0.4  # brightness of what is not inspected
 
 
 def save_heatmap(
@@ -34,7 +36,8 @@ def save_heatmap(
     """Write the picture of a finding: left the photograph, right the anomaly map laid over it.
 
     The scale is fixed: the same colour means the same value in every picture of a model. Values
-    at ``threshold`` lie in the middle; what is normal stays transparent.
+    at ``threshold`` lie in the middle; what is normal stays transparent, and what is not inspected
+    is dark.
 
     Raises:
         OutputError: the picture cannot be written.
@@ -46,6 +49,9 @@ def save_heatmap(
     size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
     photo = photo.resize(size, Image.Resampling.LANCZOS)
     overlay = _overlay(photo, _map_on_photo(finding, size), threshold)
+    if settings.restricted:
+        dark = photo.point(lambda value: value * _DIMMED)
+        overlay.paste(dark, mask=Image.fromarray(~inspected(settings, *size)))
     _draw_boxes(overlay, finding, shrink)
     pair = Image.new("RGB", (2 * size[0] + 8, size[1]), (255, 255, 255))
     pair.paste(photo, (0, 0))
