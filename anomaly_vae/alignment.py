@@ -4,7 +4,8 @@ A part that lies a little differently in every photograph makes each edge look l
 model of pixels. Registration before the VAE takes that away; the anomaly map is turned back, so
 that defects are reported where they are in the photograph. With a region of interest, which stays
 where it is when the part moves, only pixels well inside of it are registered: its own edge, and
-what is painted black beyond it, would say that nothing ever moves.
+what is painted black beyond it, would say that nothing ever moves. After the turn, that edge lies
+elsewhere in each image; so what is seen is laid over the mean good image, the backdrop.
 
 Letters: N images, s side of a square in pixels; (u, v) coordinates from -1 to 1 over the square.
 A pose, [N, 3, 3], is a similarity in homogeneous coordinates, (1 + a, -b, tx; b, 1 + a, ty;
@@ -35,6 +36,8 @@ _BATCH, _MOST_IMAGES = 32, 512
 # Width of the seam along the edge of a region of interest that is not registered, as a share of
 # the side: most parts move by less (the prior's shift is half of it).
 _SEAM = 0.05
+# A place of the part is known if this share of the training images shows it inside the region.
+_KNOWN = 0.5
 
 
 def warp(maps: Tensor, pose: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -69,11 +72,21 @@ class Alignment(nn.Module):
     limit: Tensor
     weight: Tensor
     """[1, 1, S, S], 1 where the template is compared, 0 elsewhere."""
+    inspected: Tensor | None
+    """[1, 1, S, S], 1 where a photograph is inspected, 0 elsewhere; none if it is everywhere."""
+    backdrop: Tensor | None
+    """[3, S, S], the mean good image where it is known, black elsewhere."""
+    known: Tensor | None
+    """[1, S, S], 1 where the part is known, 0 elsewhere."""
 
     def __init__(self, size: int, inspected: Tensor | None = None) -> None:
         super().__init__()
         weight = torch.ones(1, 1, size, size) if inspected is None else _well_inside(inspected)
         self.register_buffer("weight", weight, persistent=False)
+        kept = None if inspected is None else inspected.float()[None, None]
+        self.register_buffer("inspected", kept, persistent=False)
+        self.register_buffer("backdrop", None if kept is None else torch.zeros(3, size, size))
+        self.register_buffer("known", None if kept is None else torch.zeros(1, size, size))
         self.sides = tuple(size // level for level in _LEVELS)
         self.register_buffer("identity", torch.eye(3), persistent=False)
         self.register_buffer("limit", _limit(), persistent=False)
@@ -94,6 +107,37 @@ class Alignment(nn.Module):
             # A part that lies elsewhere must not be turned into one that lies in its place.
             pose = self.identity + (pose - self.identity).clamp(-self.limit, self.limit)
         return pose
+
+    def laid_over(self, aligned: Tensor, pose: Tensor) -> Tensor:
+        """Lay what is inspected of aligned images, [N, 3, S, S], over the backdrop.
+
+        Black outside, they are already multiplied by how much of each pixel is inspected.
+        """
+        if self.inspected is None or self.backdrop is None or self.known is None:
+            return aligned
+        return self.known * aligned + (1 - self._shown(pose)) * self.backdrop
+
+    @torch.no_grad()
+    def set_backdrop(self, pixels: Tensor, luminance: Tensor) -> None:
+        """Set the mean good image from training images, [N, 3, S, S], and [N, 1, S, S] of them.
+
+        Comes after ``fit``.
+        """
+        if self.inspected is None or self.backdrop is None or self.known is None:
+            return
+        total, shown = torch.zeros_like(self.backdrop), torch.zeros_like(self.known)
+        pairs = zip(torch.split(pixels, _BATCH), torch.split(luminance, _BATCH), strict=True)
+        for batch, light in pairs:
+            pose = self(light)
+            total += warp(batch, pose).sum(0)
+            shown += self._shown(pose).sum(0)
+        self.known.copy_(shown >= _KNOWN * len(pixels))
+        self.backdrop.copy_(self.known * total / shown.clamp_min(1e-3))
+
+    def _shown(self, pose: Tensor) -> Tensor:
+        """Give how much of each pixel of the aligned image is inspected, [N, 1, S, S]."""
+        assert self.inspected is not None  # noqa: S101 - checked by the callers
+        return warp(self.inspected.expand(pose.shape[0], -1, -1, -1), pose)
 
     def _improved(self, pose: Tensor, luminance: Tensor, level: int) -> Tensor:
         """One step of Gauss-Newton for images, [N, 1, s, s], at the side of ``level``."""

@@ -200,12 +200,12 @@ class TrainingSession:
         """Set the mean good image that all others are turned onto, where that helps."""
         if self.detector.alignment is not None:
             training, stopping = (
-                torch.from_numpy(self.images.pixels[self.parts == part]).to(self.device)
+                unit_range(torch.from_numpy(self.images.pixels[self.parts == part]).to(self.device))
                 for part in (TRAINING, STOPPING)
             )
-            self.detector.alignment.fit(
-                luminance(unit_range(training)), luminance(unit_range(stopping))
-            )
+            light = luminance(training)
+            self.detector.alignment.fit(light, luminance(stopping))
+            self.detector.alignment.set_backdrop(training, light)
 
     def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.floating]:
         """Extract the raw items of a part of the images, once; see ``Items``."""

@@ -139,7 +139,7 @@ class Detector(nn.Module):
         if self.alignment is None:
             return pixels, None
         pose = self.alignment(luminance(pixels))
-        return warp(pixels, pose), pose
+        return self.alignment.laid_over(warp(pixels, pose), pose), pose
 
     def raw_items(self, images: Tensor) -> Tensor:
         """Give what a VAE learns from, raw items [B, ...], of images, uint8 [N, S, S, 3].

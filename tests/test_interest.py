@@ -26,6 +26,7 @@ from anomaly_vae.config import (
 )
 from anomaly_vae.errors import ConfigError, ImageReadError
 from anomaly_vae.export import TOLERANCE, export_model, to_onnx
+from anomaly_vae.features import luminance, unit_range
 from anomaly_vae.images import inspected_square, load_image, read_roi
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.interest import inspected, inspected_share
@@ -253,6 +254,10 @@ def config(kind: str, *, images: ImageSettings | None = None, **scoring: object)
 
 def learned(settings: Config) -> Detector:
     detector = build_detector(settings).eval()
+    if detector.alignment:
+        seen = unit_range(torch.from_numpy(pictures(6)))
+        detector.alignment.fit(luminance(seen), luminance(seen))
+        detector.alignment.set_backdrop(seen, luminance(seen))
     detector.learn_places(*parts_of_images(detector, pictures(6)))
     detector.standardise(*parts_of_images(detector, pictures(5)))
     return detector
