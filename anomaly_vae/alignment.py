@@ -2,7 +2,10 @@
 
 A part that lies a little differently in every photograph makes each edge look like a defect to a
 model of pixels. Registration before the VAE takes that away; the anomaly map is turned back, so
-that defects are reported where they are in the photograph.
+that defects are reported where they are in the photograph. With a region of interest, which stays
+where it is when the part moves, only pixels well inside of it are registered: its own edge, and
+what is painted black beyond it, would say that nothing ever moves. After the turn, that edge lies
+elsewhere in each image; so what is seen is laid over the mean good image, the backdrop.
 
 Letters: N images, s side of a square in pixels; (u, v) coordinates from -1 to 1 over the square.
 A pose, [N, 3, 3], is a similarity in homogeneous coordinates, (1 + a, -b, tx; b, 1 + a, ty;
@@ -11,7 +14,7 @@ A pose, [N, 3, 3], is a similarity in homogeneous coordinates, (1 + a, -b, tx; b
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample, max_pool2d
 
 _LEVELS = (4, 2, 1)  # the image at a quarter, half and its full side,
 _STEPS = (6, 4, 3)  # and the number of steps at each
@@ -30,6 +33,11 @@ _GENERATORS = (
 # Alignment is kept if it lowers the squared distance to the template to this share.
 _WORTHWHILE = 0.9
 _BATCH, _MOST_IMAGES = 32, 512
+# Width of the seam along the edge of a region of interest that is not registered, as a share of
+# the side: most parts move by less (the prior's shift is half of it).
+_SEAM = 0.05
+# A place of the part is known if this share of the training images shows it inside the region.
+_KNOWN = 0.5
 
 
 def warp(maps: Tensor, pose: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -62,9 +70,23 @@ class Alignment(nn.Module):
 
     identity: Tensor
     limit: Tensor
+    weight: Tensor
+    """[1, 1, S, S], 1 where the template is compared, 0 elsewhere."""
+    inspected: Tensor | None
+    """[1, 1, S, S], 1 where a photograph is inspected, 0 elsewhere; none if it is everywhere."""
+    backdrop: Tensor | None
+    """[3, S, S], the mean good image where it is known, black elsewhere."""
+    known: Tensor | None
+    """[1, S, S], 1 where the part is known, 0 elsewhere."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, inspected: Tensor | None = None) -> None:
         super().__init__()
+        weight = torch.ones(1, 1, size, size) if inspected is None else _well_inside(inspected)
+        self.register_buffer("weight", weight, persistent=False)
+        kept = None if inspected is None else inspected.float()[None, None]
+        self.register_buffer("inspected", kept, persistent=False)
+        self.register_buffer("backdrop", None if kept is None else torch.zeros(3, size, size))
+        self.register_buffer("known", None if kept is None else torch.zeros(1, size, size))
         self.sides = tuple(size // level for level in _LEVELS)
         self.register_buffer("identity", torch.eye(3), persistent=False)
         self.register_buffer("limit", _limit(), persistent=False)
@@ -85,6 +107,37 @@ class Alignment(nn.Module):
             # A part that lies elsewhere must not be turned into one that lies in its place.
             pose = self.identity + (pose - self.identity).clamp(-self.limit, self.limit)
         return pose
+
+    def laid_over(self, aligned: Tensor, pose: Tensor) -> Tensor:
+        """Lay what is inspected of aligned images, [N, 3, S, S], over the backdrop.
+
+        Black outside, they are already multiplied by how much of each pixel is inspected.
+        """
+        if self.inspected is None or self.backdrop is None or self.known is None:
+            return aligned
+        return self.known * aligned + (1 - self._shown(pose)) * self.backdrop
+
+    @torch.no_grad()
+    def set_backdrop(self, pixels: Tensor, luminance: Tensor) -> None:
+        """Set the mean good image from training images, [N, 3, S, S], and [N, 1, S, S] of them.
+
+        Comes after ``fit``.
+        """
+        if self.inspected is None or self.backdrop is None or self.known is None:
+            return
+        total, shown = torch.zeros_like(self.backdrop), torch.zeros_like(self.known)
+        pairs = zip(torch.split(pixels, _BATCH), torch.split(luminance, _BATCH), strict=True)
+        for batch, light in pairs:
+            pose = self(light)
+            total += warp(batch, pose).sum(0)
+            shown += self._shown(pose).sum(0)
+        self.known.copy_(shown >= _KNOWN * len(pixels))
+        self.backdrop.copy_(self.known * total / shown.clamp_min(1e-3))
+
+    def _shown(self, pose: Tensor) -> Tensor:
+        """Give how much of each pixel of the aligned image is inspected, [N, 1, S, S]."""
+        assert self.inspected is not None  # noqa: S101 - checked by the callers
+        return warp(self.inspected.expand(pose.shape[0], -1, -1, -1), pose)
 
     def _improved(self, pose: Tensor, luminance: Tensor, level: int) -> Tensor:
         """One step of Gauss-Newton for images, [N, 1, s, s], at the side of ``level``."""
@@ -120,8 +173,9 @@ class Alignment(nn.Module):
         (Compared with no pose at all, the smoothing of any resampling would look like a gain.)
         """
         template, poses = self._table("template", len(_LEVELS) - 1), self(images)
-        own = _distance(warp(images, poses), template)
-        return own < _WORTHWHILE * _distance(warp(images, poses.roll(1, 0)), template)
+        own = _distance(warp(images, poses), template, self.weight)
+        others = _distance(warp(images, poses.roll(1, 0)), template, self.weight)
+        return own < _WORTHWHILE * others
 
     def _set_template(self, template: Tensor) -> None:
         """Precompute the steps towards ``template``, [1, 1, S, S], at all levels."""
@@ -129,10 +183,11 @@ class Alignment(nn.Module):
         precision = torch.tensor(_PRIOR).to(template) ** -2
         for level, side in enumerate(self.sides):
             small = adaptive_avg_pool2d(template, side)[0, 0]
-            jacobian = _jacobian(small)
+            weight = adaptive_avg_pool2d(self.weight, side)[0, 0].floor()
+            jacobian = _jacobian(small, weight)
             prior = torch.diag(_NOISE**2 * side**2 / _INDEPENDENT * precision)
             hessian = jacobian.T @ jacobian + prior
-            flat = small.reshape(-1, 1)
+            flat = (small * weight).reshape(-1, 1)
             self._table("template", level).copy_(flat[:, 0])
             self._table("unit", level).copy_(flat / flat.square().sum().clamp_min(1e-12))
             gain = torch.linalg.solve(hessian, jacobian.T).T @ generators
@@ -162,9 +217,16 @@ def _limit() -> Tensor:
     return torch.tensor([[a, b, tx], [b, a, ty], [0, 0, 0]])
 
 
-def _distance(images: Tensor, template: Tensor) -> float:
+def _well_inside(inspected: Tensor) -> Tensor:
+    """Give a weight, [1, 1, S, S], of 1 where all pixels around are inspected, and 0 elsewhere."""
+    seam = max(1, round(_SEAM * len(inspected)))
+    outside = (~inspected).float()[None, None]
+    return 1 - max_pool2d(outside, 2 * seam + 1, 1, seam)
+
+
+def _distance(images: Tensor, template: Tensor, weight: Tensor) -> float:
     """Mean squared difference to the template after each image's own exposure is taken out."""
-    rows, template = images.flatten(1), template.flatten()
+    rows, template = (images * weight).flatten(1), template.flatten()
     exposure = (rows @ template / template.square().sum()).unsqueeze(1).clamp_min(1e-3)
     return float((rows / exposure - template).square().mean())
 
@@ -175,14 +237,17 @@ def _mean(luminance: Tensor, pose: Tensor) -> Tensor:
     return total.unsqueeze(0) / len(luminance)
 
 
-def _jacobian(template: Tensor) -> Tensor:
-    """How the template, [s, s], changes with (a, b, tx, ty), [s * s, 4], smooth light left out."""
+def _jacobian(template: Tensor, weight: Tensor) -> Tensor:
+    """How the template, [s, s], changes with (a, b, tx, ty), [s * s, 4], smooth light left out.
+
+    Only where ``weight``, [s, s], is 1.
+    """
     side = template.shape[0]
     u, v = (axis.to(template) for axis in _axes(side))
     along_v, along_u = torch.gradient(template, spacing=2 / side)
     columns = [along_u * u + along_v * v, along_v * u - along_u * v, along_u, along_v]
-    jacobian = torch.stack(columns, -1).reshape(-1, 4)
+    jacobian = (torch.stack(columns, -1) * weight[..., None]).reshape(-1, 4)
     smooth = [torch.ones_like(u), u, v, template, template * u, template * v]
-    light, _ = torch.linalg.qr(torch.stack(smooth, -1).reshape(-1, 6))
+    light, _ = torch.linalg.qr((torch.stack(smooth, -1) * weight[..., None]).reshape(-1, 6))
     steep: Tensor = jacobian - light @ (light.T @ jacobian)
     return steep

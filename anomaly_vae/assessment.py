@@ -87,7 +87,12 @@ def evaluate_model(
         truth = read_masks(
             [each.path for each in folder.findings], classes, masks_folder, inspector.card.images
         )
-        pixels = _pixel_metrics(folder.findings, truth, inspector.card.images)
+        inspected = _inspected(folder.findings)
+        if inspected is not None:
+            truth &= inspected
+        if truth.any():
+            settings = inspector.card.images
+            pixels = _pixel_metrics(folder.findings, truth, settings, inspected)
         passed = np.array([inspector.card.threshold.verdict(s) == "pass" for s in scores])
         sizes = found_per_size(passed[defective], truth[defective].mean((1, 2)))
     p_values = np.array([finding.p_value for finding in folder.findings])[~defective]
@@ -149,10 +154,21 @@ def _same(folder: LabelledFolder, others: LabelledFolder) -> LabelledFolder:
 
 
 def _pixel_metrics(
-    findings: Sequence[Finding], masks: NDArray[np.bool_], settings: ImageSettings
+    findings: Sequence[Finding],
+    masks: NDArray[np.bool_],
+    settings: ImageSettings,
+    inspected: NDArray[np.bool_] | None,
 ) -> PixelMetrics:
     maps = [each.anomaly_map for each in findings if each.anomaly_map is not None]
-    return pixel_metrics(np.stack([enlarged(each, settings.size) for each in maps]), masks)
+    squares = np.stack([enlarged(each, settings.size) for each in maps])
+    return pixel_metrics(squares, masks, inspected)
+
+
+def _inspected(findings: Sequence[Finding]) -> NDArray[np.bool_] | None:
+    """Give the pixels of each image that are inspected, [N, S, S]; none where all are."""
+    kept = [each.image.inspected for each in findings if each.image]
+    restricted = [each for each in kept if each is not None]
+    return np.stack(restricted) if restricted else None
 
 
 def _share(hits: NDArray[Any]) -> Rate:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.masks import mask_from_text
 
 _STRICT = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -40,8 +41,23 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _mask(text: str) -> str:
+    if text:
+        mask_from_text(text)
+    return text
+
+
+def _polygon(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if len(corners) < 3:
+        raise ValueError("a polygon needs 3 corners or more, each [x, y]")
+    return corners
+
+
 OddNumber = Annotated[int, AfterValidator(_odd)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+MaskText = Annotated[str, AfterValidator(_mask)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Polygon = Annotated[tuple[tuple[Share, Share], ...], AfterValidator(_polygon)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -58,6 +74,17 @@ class ImageSettings:
     """Largest accepted width x height, in pixels: the guard against decompression bombs."""
     white_level: int = Field(default=65535, ge=255, le=65535)
     """16-bit value that becomes white (4095 for a 12-bit camera); the same for all images."""
+    roi: MaskText = ""
+    """Mask of what is inspected, as `train --roi MASK.png` stores it (empty: everything)."""
+    inspect: tuple[Polygon, ...] = ()
+    """Polygons of what is inspected (none: everything); corners [x, y] as shares of the sides."""
+    ignore: tuple[Polygon, ...] = ()
+    """Polygons of what is ignored, wherever it would be inspected otherwise; corners as above."""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether there is a region of interest, or something to ignore."""
+        return bool(self.roi or self.inspect or self.ignore)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -179,6 +206,9 @@ class Config:
             mistakes.append("images.size must be a multiple of 16, 32 or more, for kind 'image'")
         if self.features.align and self.images.size % 4:
             mistakes.append("images.size must be a multiple of 4 for features.align")
+        if self.images.fit == "letterbox" and self.images.restricted and not self.images.roi:
+            # Where they lie in the square depends on the proportions, which a mask has.
+            mistakes.append("images.inspect and images.ignore need images.fit 'stretch', or --roi")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
             mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
         if self.split.stopping + self.split.calibration > 0.8:

@@ -125,17 +125,25 @@ def _found(passed: NDArray[np.bool_]) -> Rate:
     return rate(int((~passed).sum()), len(passed))
 
 
-def pixel_metrics(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> PixelMetrics:
-    """Compare anomaly maps with masks, both [N, S, S]; see ``_levels`` for the resolution."""
+def pixel_metrics(
+    maps: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    inspected: NDArray[np.bool_] | None = None,
+) -> PixelMetrics:
+    """Compare anomaly maps with masks, both [N, S, S]; see ``_levels`` for the resolution.
+
+    With ``inspected``, of the same shape, other pixels do not count.
+    """
     levels = _levels(maps)
-    counts = np.bincount(levels.ravel() * 2 + masks.ravel())
+    kept = slice(None) if inspected is None else inspected
+    counts = np.bincount((levels[kept] * 2 + masks[kept]).ravel())
     # A hundred million pixels are few levels, each with a weight for either class.
     used = np.flatnonzero(counts)
     known = used % 2, used // 2
     return PixelMetrics(
         auroc=float(roc_auc_score(*known, sample_weight=counts[used])),
         average_precision=float(average_precision_score(*known, sample_weight=counts[used])),
-        pro=_overlap(levels, masks, PRO_LIMIT),
+        pro=_overlap(levels, masks, PRO_LIMIT, inspected),
     )
 
 
@@ -151,7 +159,15 @@ def per_region_overlap(
     return _overlap(_levels(maps), masks, limit)
 
 
-def _overlap(levels: NDArray[np.int64], masks: NDArray[np.bool_], limit: float) -> float:
+def _overlap(
+    levels: NDArray[np.int64],
+    masks: NDArray[np.bool_],
+    limit: float,
+    inspected: NDArray[np.bool_] | None = None,
+) -> float:
+    calm = ~masks
+    if inspected is not None:
+        masks, calm = masks & inspected, calm & inspected
     size = int(levels.max()) + 1
     gain, regions = np.zeros(size), 0
     for mask, level in zip(masks, levels, strict=True):
@@ -161,7 +177,7 @@ def _overlap(levels: NDArray[np.int64], masks: NDArray[np.bool_], limit: float) 
         shares = 1 / np.bincount(labels.ravel())[labels[mask]]
         gain += np.bincount(level[mask], shares, size)
         regions += count
-    good = np.bincount(levels[~masks], minlength=size)
+    good = np.bincount(levels[calm], minlength=size)
     overlap = np.r_[0, np.cumsum(gain[::-1]) / regions]
     alarms = np.r_[0, np.cumsum(good[::-1]) / good.sum()]
     within = alarms <= limit

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from anomaly_vae.config import ImageSettings
-from anomaly_vae.errors import ImageReadError
+from anomaly_vae.errors import ConfigError, ImageReadError
+from anomaly_vae.interest import inspected, mask_size, misfit
+from anomaly_vae.masks import Mask, mask_to_text
 from anomaly_vae.quality import ImageStatistics, image_statistics
 
 # An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
@@ -54,6 +56,8 @@ class LoadedImage:
     """Height of the photograph after its EXIF orientation, in pixels."""
     placement: Placement
     statistics: ImageStatistics
+    inspected: Mask | None = None
+    """Pixels of the square that are inspected, [S, S]; none where all of the photograph is."""
 
 
 def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
@@ -61,15 +65,34 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
 
     Grey images give three equal channels; transparency is laid over black; 16-bit values are
     divided by ``settings.white_level``, never by a maximum of the image itself. Downscaling
-    averages (bilinear with antialiasing).
+    averages (bilinear with antialiasing). What is not inspected is painted black first, at the
+    photograph's own size: no resampling may mix it with what is.
 
     Raises:
-        ImageReadError: the file is not a readable image, or outside the limits of ``settings``.
+        ImageReadError: the file is not a readable image, or outside the limits of ``settings``, or
+            the region of interest has other proportions.
     """
-    image, size = _decoded(path, settings, smallest=_SCALED_DECODING * settings.size)
+    smallest = None if settings.restricted else _SCALED_DECODING * settings.size
+    image, size = _decoded(path, settings, smallest)
+    if settings.restricted:
+        _paint_black(image, settings)
     square, placement = _fit(image, size, settings)
-    pixels = np.asarray(square)
-    return LoadedImage(pixels, *size, placement, image_statistics(pixels))
+    pixels, kept = np.asarray(square), inspected_square(settings, size)
+    return LoadedImage(pixels, *size, placement, image_statistics(pixels, kept), kept)
+
+
+def inspected_square(settings: ImageSettings, size: tuple[int, int] | None = None) -> Mask | None:
+    """Give the pixels of the square that are inspected, [S, S]; none where everything is.
+
+    ``size`` is that of the photograph; without one, its proportions are taken from the mask.
+    """
+    if not settings.restricted:
+        return None
+    side = settings.size
+    width, height, left, top = _frame(size or mask_size(settings) or (side, side), settings)
+    square = np.zeros((side, side), dtype=bool)
+    square[top : top + height, left : left + width] = inspected(settings, width, height)
+    return square
 
 
 def decode_image(path: Path, settings: ImageSettings, smallest: int | None = None) -> Image.Image:
@@ -118,11 +141,35 @@ def load_mask(path: Path, settings: ImageSettings) -> NDArray[np.bool_]:
     Raises:
         ImageReadError: as ``load_image``.
     """
-    # At this white level the smallest number of a 16-bit mask stays a grey value above 0.
-    mask = np.asarray(decode_image(path, replace(settings, white_level=255))).any(axis=-1)
-    image = Image.fromarray(mask).convert("RGB")
+    image = Image.fromarray(_not_black(path, settings)).convert("RGB")
     square, _ = _fit(image, image.size, settings, Image.Resampling.NEAREST)
     return np.asarray(square)[..., 0] > 0
+
+
+def read_roi(path: Path) -> str:
+    """Read a mask (anything but black is inspected) as the text that ``images.roi`` takes.
+
+    Raises:
+        ConfigError: it is not a readable image, or black.
+    """
+    try:
+        return mask_to_text(_not_black(path, ImageSettings(min_size=1)))
+    except (ImageReadError, ValueError) as error:
+        raise ConfigError(f"--roi {path}: {error}; expected white where to inspect") from error
+
+
+def _not_black(path: Path, settings: ImageSettings) -> Mask:
+    # At this white level the smallest number of a 16-bit mask stays a grey value above 0.
+    image = decode_image(path, replace(settings, white_level=255))
+    return np.asarray(np.asarray(image).any(axis=-1))
+
+
+def _paint_black(image: Image.Image, settings: ImageSettings) -> None:
+    """Paint what is not inspected black, in place."""
+    reason = misfit(settings, image.size)
+    if reason:
+        raise ImageReadError(reason)
+    image.paste((0, 0, 0), mask=Image.fromarray(~inspected(settings, *image.size)))
 
 
 def _check(image: Image.Image, settings: ImageSettings) -> None:
@@ -172,12 +219,21 @@ def _fit(
 ) -> tuple[Image.Image, Placement]:
     """Bring ``image`` into the square; the placement is that of a photograph of ``size``."""
     side = settings.size
+    width, height, left, top = _frame(size, settings)
+    placement = Placement(width / size[0], height / size[1], left, top)
+    resized = image.resize((width, height), resampling)
+    if (width, height) == (side, side):
+        return resized, placement
+    square = Image.new("RGB", (side, side))
+    square.paste(resized, (left, top))
+    return square, placement
+
+
+def _frame(size: tuple[int, int], settings: ImageSettings) -> tuple[int, int, int, int]:
+    """Give width, height, left and top, in the square, of a photograph of ``size``."""
+    side = settings.size
     if settings.fit == "stretch":
-        resized = image.resize((side, side), resampling)
-        return resized, Placement(side / size[0], side / size[1], 0, 0)
+        return side, side, 0, 0
     scale = side / max(size)
     width, height = (max(1, round(length * scale)) for length in size)
-    left, top = (side - width) // 2, (side - height) // 2
-    square = Image.new("RGB", (side, side))
-    square.paste(image.resize((width, height), resampling), (left, top))
-    return square, Placement(width / size[0], height / size[1], left, top)
+    return width, height, (side - width) // 2, (side - height) // 2

@@ -23,14 +23,31 @@ class ImageStatistics:
     """Whether any pixel is not grey."""
 
 
-def image_statistics(pixels: NDArray[np.uint8]) -> ImageStatistics:
-    """Measure an image, uint8 RGB [S, S, 3]."""
+def image_statistics(
+    pixels: NDArray[np.uint8], inspected: NDArray[np.bool_] | None = None
+) -> ImageStatistics:
+    """Measure an image, uint8 RGB [S, S, 3], or those pixels of it that are inspected, [S, S]."""
     light = pixels @ (np.array(LUMINANCE, dtype=np.float32) / 255)
     inner = light[1:-1, 1:-1]
     laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
+    if inspected is not None:
+        # The edge of the region of interest is none of the photograph.
+        laplacian = laplacian[_surrounded(inspected)]
+        light = light[inspected]
     grey = np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(
         pixels[..., 1], pixels[..., 2]
     )
     return ImageStatistics(
-        float(light.mean()), float(light.std()), float(laplacian.std()), not grey
+        float(light.mean()),
+        float(light.std()),
+        float(laplacian.std()) if laplacian.size else 0.0,
+        not grey,
     )
+
+
+def _surrounded(inspected: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which inner pixels, [S - 2, S - 2], are inspected with all their eight neighbours."""
+    side = len(inspected) - 2
+    shifted = [inspected[row : row + side, column : column + side]
+               for row in range(3) for column in range(3)]  # fmt: skip
+    return np.asarray(np.logical_and.reduce(shifted))

@@ -94,14 +94,14 @@ def _interpolated(
 
 
 def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
-    """Tell which pixels of the square show the photograph, not the border of a letterbox."""
+    """Tell which pixels of the square show what is inspected, not the border of a letterbox."""
     place = image.placement
     left, top = int(place.offset_x), int(place.offset_y)
     right = left + max(1, round(image.width * place.scale_x))
     bottom = top + max(1, round(image.height * place.scale_y))
     inside = np.zeros((size, size), dtype=bool)
     inside[top:bottom, left:right] = True
-    return inside
+    return inside if image.inspected is None else inside & image.inspected
 
 
 def _measure(

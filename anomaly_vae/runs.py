@@ -210,12 +210,12 @@ class TrainingSession:
         """Set the mean good image that all others are turned onto, where that helps."""
         if self.detector.alignment is not None:
             training, stopping = (
-                torch.from_numpy(self.images.pixels[self.parts == part]).to(self.device)
+                unit_range(torch.from_numpy(self.images.pixels[self.parts == part]).to(self.device))
                 for part in (TRAINING, STOPPING)
             )
-            self.detector.alignment.fit(
-                luminance(unit_range(training)), luminance(unit_range(stopping))
-            )
+            light = luminance(training)
+            self.detector.alignment.fit(light, luminance(stopping))
+            self.detector.alignment.set_backdrop(training, light)
 
     def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.floating]:
         """Extract the raw items of a part of the images, once; see ``Items``."""
@@ -226,8 +226,7 @@ class TrainingSession:
         for begin in self._track(begins, f"Extracting features ({part})", len(begins)):
             batch = torch.from_numpy(images[begin : begin + _EXTRACTION_BATCH]).to(self.device)
             with torch.no_grad():
-                raw = features.raw(self.detector.aligned(batch)[0])
-            values = raw.reshape(-1, *features.raw_shape).cpu().numpy()
+                values = self.detector.raw_items(batch).cpu().numpy()
             per_image = len(values) // len(batch)
             if items is None:
                 items = self._allocate(part, (len(images) * per_image, *features.raw_shape))

@@ -17,6 +17,9 @@ the other has among good images, it counts instead where it is the more unusual 
 with one latent vector per image has one KL per image, which is added whole. ``center`` and
 ``scale`` are median and 1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
 
+With a region of interest, only the places that it touches count, in all of this: a place outside
+is in no average, top fraction or spread, and has the lowest value of its map.
+
 Letters: N images, S x S pixels, h x w map.
 """
 
@@ -27,10 +30,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d
 
 from anomaly_vae.alignment import Alignment, inverse, warp
 from anomaly_vae.config import Config, ScoringSettings
-from anomaly_vae.errors import TrainingError
+from anomaly_vae.errors import ConfigError, TrainingError
 from anomaly_vae.features import (
     FeatureExtractor,
     PixelFeatures,
@@ -39,11 +43,14 @@ from anomaly_vae.features import (
     luminance,
     unit_range,
 )
+from anomaly_vae.images import inspected_square
 from anomaly_vae.model import VAE, build_model
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD_TO_STD = 1.4826
 _BATCH = 16
+# Fewer places of a map tell nothing of what is usual.
+_FEWEST_PLACES = 5
 
 
 class Scores(NamedTuple):
@@ -73,6 +80,10 @@ class Detector(nn.Module):
     whole_factor: Tensor
     whole_offset: Tensor
     """What brings the mean over all locations to the scale of that over the highest."""
+    inside: Tensor | None
+    """[h, w], whether a place is inspected; none where all are."""
+    places: Tensor | None
+    """The same as indices of the flat map."""
 
     def __init__(
         self,
@@ -80,6 +91,7 @@ class Detector(nn.Module):
         model: VAE,
         settings: ScoringSettings,
         alignment: Alignment | None = None,
+        inside: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
@@ -92,6 +104,10 @@ class Detector(nn.Module):
         self.register_buffer("spread", torch.ones(places))
         self.register_buffer("whole_factor", torch.ones(()))
         self.register_buffer("whole_offset", torch.zeros(()))
+        # They follow from the settings, and are not stored with what was learned.
+        indices = None if inside is None else inside.flatten().nonzero()[:, 0]
+        self.register_buffer("inside", inside, persistent=False)
+        self.register_buffer("places", indices, persistent=False)
 
     def forward(self, images: Tensor) -> Scores:
         """Score images, uint8 [N, S, S, 3] RGB."""
@@ -105,7 +121,7 @@ class Detector(nn.Module):
             (error + self.settings.kl_weight * kl - self.center) / self.scale,
             error,
             kl,
-            (joined - self.center) / self.scale,
+            (self._calm_outside(joined) - self.center) / self.scale,
         )
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +139,17 @@ class Detector(nn.Module):
         if self.alignment is None:
             return pixels, None
         pose = self.alignment(luminance(pixels))
-        return warp(pixels, pose), pose
+        return self.alignment.laid_over(warp(pixels, pose), pose), pose
+
+    def raw_items(self, images: Tensor) -> Tensor:
+        """Give what a VAE learns from, raw items [B, ...], of images, uint8 [N, S, S, 3].
+
+        Items that are single places are those that are inspected.
+        """
+        raw = self.features.raw(self.aligned(images)[0])
+        if self.places is not None and self.model.kl_per_location:
+            raw = raw.flatten(1, 2).index_select(1, self.places)
+        return raw.reshape(-1, *self.features.raw_shape)
 
     def learn_places(self, error: Tensor, kl: Tensor) -> None:
         """Learn what is usual at each place from the ``parts`` of good images not trained on."""
@@ -133,12 +159,13 @@ class Detector(nn.Module):
         if not self.model.kl_per_location:
             self.usual_kl.copy_(kl.quantile(0.5))
         elif self.settings.per_place:
-            self.usual_kl.copy_(_smooth(kl.mean(0)))
+            self.usual_kl.copy_(self._smooth(kl.mean(0)))
         if self.settings.per_place:
             joined = error + self.settings.kl_weight * kl if self.model.kl_per_location else error
-            self.usual_error.copy_(_smooth(error.mean(0)))
+            self.usual_error.copy_(self._smooth(error.mean(0)))
             # A few images say little about a single place: what all places say counts as much.
-            self.spread.copy_(_smooth(joined.std(0, correction=0)) + joined.std(correction=0))
+            everywhere = self._counted(joined).std(correction=0)
+            self.spread.copy_(self._smooth(joined.std(0, correction=0)) + everywhere)
 
     def standardise(self, error: Tensor, kl: Tensor) -> None:
         """Set all scales from the ``parts`` of good images that nothing else was learned from.
@@ -148,7 +175,7 @@ class Detector(nn.Module):
         """
         if self.settings.whole_map:
             _, _, joined = self._judged(error, kl)
-            top, whole = self._over(joined, self._highest(joined)), joined.flatten(1).mean(1)
+            top, whole = self._over(joined, self._highest(joined)), self._counted(joined).mean(1)
             if _mad(whole) > 0:
                 self.whole_factor.copy_(_mad(top) / _mad(whole))
                 self.whole_offset.copy_(top.quantile(0.5) - self.whole_factor * whole.quantile(0.5))
@@ -171,26 +198,33 @@ class Detector(nn.Module):
             kl = (kl - self.usual_kl) / self.spread
             return error, kl, error + self.settings.kl_weight * kl
         # The KL of a whole image says nothing about places.
-        return error, (kl - self.usual_kl) / self.spread.mean(), error
+        spread = self.spread if self.places is None else self._counted(self.spread[None])
+        return error, (kl - self.usual_kl) / spread.mean(), error
+
+    def _counted(self, maps: Tensor) -> Tensor:
+        """Give the values of maps, [N, h, w], at the places that are inspected, [N, places]."""
+        flat = maps.flatten(1)
+        return flat if self.places is None else flat.index_select(1, self.places)
 
     def _highest(self, joined: Tensor) -> Tensor:
-        """Give the places of the highest values of each map, [N, h, w], as indices [N, count]."""
-        count = max(1, round(self.settings.top_fraction * joined[0].numel()))
-        return joined.flatten(1).topk(count).indices
+        """Give where the highest values of each map are in what ``_counted`` gives, [N, count]."""
+        counted = self._counted(joined)
+        count = max(1, round(self.settings.top_fraction * counted.shape[1]))
+        return counted.topk(count).indices
 
     def _over(self, maps: Tensor, where: Tensor) -> Tensor:
         """Average maps, [N, h, w], over some places, [N, count]; gives [N]."""
-        return maps.flatten(1).gather(1, where).mean(1)
+        return self._counted(maps).gather(1, where).mean(1)
 
     def _reduced(self, error: Tensor, kl: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
         """Make one number of each map: over its highest places, or all if that is more unusual."""
         where = self._highest(joined)
-        whole = self.whole_factor * joined.flatten(1).mean(1) + self.whole_offset
+        whole = self.whole_factor * self._counted(joined).mean(1) + self.whole_offset
         faint = whole > self._over(joined, where)
-        whole_error = self.whole_factor * error.flatten(1).mean(1) + self.whole_offset
+        whole_error = self.whole_factor * self._counted(error).mean(1) + self.whole_offset
         error = torch.where(faint, whole_error, self._over(error, where))
         if self.model.kl_per_location:
-            whole_kl = self.whole_factor * kl.flatten(1).mean(1)
+            whole_kl = self.whole_factor * self._counted(kl).mean(1)
             kl = torch.where(faint, whole_kl, self._over(kl, where))
         return error, kl
 
@@ -201,18 +235,63 @@ class Detector(nn.Module):
             maps = warp(maps, inverse(pose))
         return local_mean(maps, self.settings.window)[:, 0]
 
+    def _calm_outside(self, joined: Tensor) -> Tensor:
+        """Give places that are not inspected the lowest value of their map, [N, h, w].
+
+        So the highest value of a map is that of an inspected place, no limit is exceeded outside
+        alone, and maps can be enlarged without a jump by an invented number.
+        """
+        if self.inside is None:
+            return joined
+        lowest = self._counted(joined).amin(1)
+        return torch.where(self.inside, joined, lowest[:, None, None])
+
+    def _smooth(self, values: Tensor) -> Tensor:
+        """Average values of places, [h, w], with their neighbours': parts never lie quite alike.
+
+        Neighbours that are not inspected say nothing.
+        """
+        if self.inside is None:
+            return local_mean(values[None, None], 3)[0, 0]
+        weight = self.inside.to(values)
+        sums = local_mean(torch.stack([weight * values, weight])[None], 3)[0]
+        return sums[0] / sums[1].clamp_min(1e-6)
+
 
 def build_detector(config: Config) -> Detector:
     """Make the untrained detector of ``config``; its trunk has random weights.
 
     Raises:
-        ConfigError: the feature source or its layers do not exist.
+        ConfigError: the feature source or its layers do not exist, or nearly nothing of the map is
+            inspected.
     """
     torch.manual_seed(config.training.seed)
     features = build_features(config.features, config.images.size)
     model = build_model(config.model, features.item_shape)
-    alignment = Alignment(config.images.size) if config.features.align else None
-    return Detector(features, model, config.scoring, alignment)
+    kept = inspected_square(config.images)
+    square = None if kept is None else torch.from_numpy(kept)
+    alignment = Alignment(config.images.size, square) if config.features.align else None
+    inside = None if square is None else inspected_places(square, features.map_shape)
+    return Detector(features, model, config.scoring, alignment, inside)
+
+
+def inspected_places(square: Tensor, map_shape: tuple[int, int]) -> Tensor | None:
+    """Give the places of a map, [h, w], of which any pixel of the square, [S, S], is inspected.
+
+    None if all are.
+
+    Raises:
+        ConfigError: they are too few to learn from.
+    """
+    places = adaptive_max_pool2d(square.float()[None], map_shape)[0] > 0
+    count = int(places.sum())
+    if count < _FEWEST_PLACES:
+        raise ConfigError(
+            f"images.roi, images.inspect and images.ignore leave {count} of {places.numel()} "
+            f"places of the map to inspect; expected {_FEWEST_PLACES} or more: inspect a larger "
+            "region, or raise images.size"
+        )
+    return None if places.all() else places
 
 
 def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:
@@ -255,8 +334,3 @@ def in_batches(
 def _mad(values: Tensor) -> Tensor:
     """Median absolute deviation."""
     return (values - values.quantile(0.5)).abs().quantile(0.5)
-
-
-def _smooth(values: Tensor) -> Tensor:
-    """Average values of places, [h, w], with their neighbours': parts never lie quite alike."""
-    return local_mean(values[None, None], 3)[0, 0]

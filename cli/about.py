@@ -33,10 +33,16 @@ def info(
 ) -> None:
     """Print what a model says of itself: formula, threshold, training data, version."""
     from anomaly_vae.inspection import Inspector
+    from anomaly_vae.interest import inspected_share
     from anomaly_vae.metadata import card_to_dict
 
     inspector = Inspector(model, device="cpu")
-    card = {"model_id": inspector.model_id, **card_to_dict(inspector.card)}
+    share = inspected_share(inspector.card.images)
+    card = {
+        "model_id": inspector.model_id,
+        "inspected_share": round(share, 4),
+        **card_to_dict(inspector.card),
+    }
     if json:
         import json as json_module
 
@@ -45,13 +51,19 @@ def info(
     for key, value in card.items():
         if isinstance(value, dict):
             for name, inner in value.items():
-                talk.say(f"{f'{key}.{name}':24s} {_short(inner)}")
+                talk.say(f"{f'{key}.{name}':24s} {_short(name, inner)}")
         else:
-            talk.say(f"{key:24s} {_short(value)}")
+            talk.say(f"{key:24s} {_short(key, value)}")
 
 
-def _short(value: object) -> object:
-    """Say how many numbers a long list has, and from where to where."""
+def _short(name: str, value: object) -> object:
+    """Say in a few words what a region of interest or a long list of numbers is."""
+    if name == "inspected_share" and isinstance(value, float):
+        return f"{value:.1%} of the photograph"
+    if name in ("inspect", "ignore") and isinstance(value, list):
+        return f"{len(value)} polygons"
+    if name == "roi":
+        return "a mask" if value else "none"
     if isinstance(value, list) and len(value) > 4:
         return f"{len(value)} numbers, {min(value):.4g} to {max(value):.4g}"
     return value

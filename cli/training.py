@@ -38,6 +38,9 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, as in training.epochs=5.")
     ] = None,
+    roi: Annotated[
+        Path | None, typer.Option(help="Mask of what to inspect; black is ignored.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
     device: Annotated[TrainingDevice, typer.Option(help="Where to train.")] = TrainingDevice.AUTO,
     group_by: Annotated[
@@ -48,11 +51,13 @@ def train(
 ) -> None:
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
     from anomaly_vae.config import load_config
+    from anomaly_vae.images import read_roi
     from anomaly_vae.runs import TrainingSession, saved_config
 
     given = [*(settings or [])]
     for key, value in (
         ("features.source", features), ("training.seed", seed), ("split.group_by", group_by),
+        ("images.roi", read_roi(roi) if roi else None),
     ):  # fmt: skip
         given += [f"{key}={json.dumps(value)}"] if value is not None else []
     goes_on = resume and (out / "config.yaml").is_file() and not given and config is None
@@ -71,12 +76,16 @@ def train(
 
 def train_session(session: "TrainingSession") -> None:
     """Train with a line per epoch, and say what came out."""
+    from anomaly_vae.interest import inspected_share
+
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
     counts = ", ".join(
         f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
     )
     talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
+    if session.config.images.restricted:
+        talk.say(f"inspected: {inspected_share(session.config.images):.1%} of each photograph")
     talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
     try:
         for record in session.epochs():

@@ -70,6 +70,49 @@ def test_the_pose_of_a_moved_part_is_found() -> None:
     assert (aligned / aligned.mean((1, 2, 3), keepdim=True)).var(0).mean() < 0.05 * before
 
 
+def test_the_edge_of_a_region_of_interest_does_not_hold_a_part_where_it_is() -> None:
+    inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inspected[6:58, 6:58] = True
+    images, _ = moved(40, 0.015)
+    test, true = moved(20, 0.015, seed=1)
+    errors = []
+    for seen in (inspected, None):
+        alignment = Alignment(SIDE, seen)
+        alignment.fit(images * inspected, images * inspected)
+        rest = alignment(test * inspected) @ inverse(true)
+        errors.append((rest - rest.mean(0)).abs().max().item())
+    assert errors[0] < 0.01  # a third of a pixel
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_what_is_seen_of_a_part_is_laid_over_the_mean_one() -> None:
+    inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inspected[:, :32] = True
+    alignment = Alignment(SIDE, inspected)
+    poses = torch.cat([pose(x=-0.25), pose(), pose(), pose(x=0.25)])  # 8 pixels each
+    alignment.forward = lambda luminance, levels=3: poses[: len(luminance)]  # type: ignore[method-assign, assignment]
+    images = (torch.rand(4, 3, SIDE, SIDE) + 0.1) * inspected
+    alignment.set_backdrop(images, images[:, :1])
+    assert alignment.known is not None and alignment.backdrop is not None
+    # The first image shows columns up to 40, the two next ones up to 32, the last one up to 24.
+    assert torch.equal(alignment.known[0].all(0), torch.arange(SIDE) < 32)
+    by_hand = (images[0, :, :, 16:24] + images[1, :, :, 24:32] + images[2, :, :, 24:32]) / 3
+    torch.testing.assert_close(alignment.backdrop[:, :, 24:32], by_hand)
+    laid = alignment.laid_over(warp(images, poses), poses)
+    torch.testing.assert_close(laid[3, :, :, :24], images[3, :, :, 8:32])
+    torch.testing.assert_close(laid[3, :, :, 24:], alignment.backdrop[:, :, 24:])
+    assert not laid[..., 32:].any()
+
+
+def test_nothing_is_moved_where_the_region_of_interest_is_too_thin_to_see_it() -> None:
+    inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inspected[30:34] = True
+    images, _ = moved(30, 0.015)
+    alignment = Alignment(SIDE, inspected)
+    alignment.fit(images * inspected, images * inspected)
+    assert (alignment(images) == torch.eye(3)).all()
+
+
 def test_textures_are_left_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     texture = torch.rand(40, 1, SIDE, SIDE, generator=generator)

@@ -14,8 +14,8 @@ PACKAGE = "anomaly_vae"
 
 # A file imports only from the files above it.
 ORDER = [
-    *("errors", "config", "progress", "outputs", "quality", "images", "reading"),
-    *("regions", "profile", "metadata", "drift", "samples"),
+    *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
+    *("reading", "regions", "profile", "metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
     *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
@@ -34,8 +34,8 @@ INSPECTION_SIDE = {
     *("reporting.workbook", "benchmark", "watching"),
 }
 SHARED = {
-    *("errors", "config", "progress", "outputs", "quality", "images", "reading"),
-    *("regions", "profile", "metadata", "drift"),
+    *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
+    *("reading", "regions", "profile", "metadata", "drift"),
 }
 
 

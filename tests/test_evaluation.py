@@ -1,5 +1,6 @@
 """Figures of merit, against scikit-learn, brute force and numbers worked out by hand."""
 
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -29,8 +30,12 @@ def at(limit: float, review: float | None = None) -> Threshold:
     return Threshold(limit, limit, "test", "", good=1, review=review)
 
 
-def brute_force_overlap(maps: Maps, masks: Masks, limit: float) -> float:
+def brute_force_overlap(
+    maps: Maps, masks: Masks, limit: float, inspected: Masks | None = None
+) -> float:
     """The definition, word by word: loop over all thresholds, count, join the points by lines."""
+    kept = np.ones_like(masks) if inspected is None else inspected
+    masks, calm = masks & kept, ~masks & kept
     regions = []
     for index, mask in enumerate(masks):
         labels, count = ndimage.label(mask, np.ones((3, 3)))
@@ -39,7 +44,7 @@ def brute_force_overlap(maps: Maps, masks: Masks, limit: float) -> float:
     for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
         flagged = maps >= threshold
         overlap = np.mean([flagged[index][region].mean() for index, region in regions])
-        points.append((float(flagged[~masks].mean()), float(overlap)))
+        points.append((float(flagged[calm].mean()), float(overlap)))
     area = 0.0
     for (x0, y0), (x1, y1) in pairwise(points):
         if x0 >= limit or x1 == x0:
@@ -144,6 +149,20 @@ def test_pixel_level_numbers_are_those_of_scikit_learn() -> None:
     expected = average_precision_score(masks.ravel(), maps.ravel())
     assert result.average_precision == pytest.approx(expected)
     assert result.pro == per_region_overlap(maps, masks, limit=0.3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pixels_that_are_not_inspected_do_not_count(seed: int) -> None:
+    maps, masks = random_case(seed, None)
+    inspected = np.random.default_rng(seed).random(maps.shape) < 0.7
+    expected = pixel_metrics(maps, masks, inspected)
+    assert expected.auroc == pytest.approx(roc_auc_score(masks[inspected], maps[inspected]))
+    points = brute_force_overlap(maps, masks, 0.3, inspected)
+    assert expected.pro == pytest.approx(points, abs=1e-9)
+    outside = np.where(inspected, maps, maps.max() + 1).astype(np.float32)
+    again = pixel_metrics(outside, masks | ~inspected, inspected)
+    assert asdict(again) == pytest.approx(asdict(expected))
+    assert pixel_metrics(outside, masks).auroc < expected.auroc
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])

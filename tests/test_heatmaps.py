@@ -86,6 +86,19 @@ def test_what_is_normal_stays_transparent(tmp_path: Path) -> None:
     assert (pixels[:, 120 + GAP :] == GREY).all()
 
 
+def test_what_is_not_inspected_is_dark(tmp_path: Path) -> None:
+    left = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+    settings = ImageSettings(size=32, inspect=(left,))
+    found = finding(tmp_path, spot(slice(None), slice(0, 12)), settings=settings)
+    draw(found, tmp_path, tmp_path / "map.png", settings=settings)
+    pixels = np.asarray(Image.open(tmp_path / "map.png")).astype(int)[:-LEGEND]
+    photo, overlay = pixels[:, :120], pixels[:, 120 + GAP :]
+    assert (photo[:, :60] == GREY).all()
+    assert (photo[:, 60:] == 48).all()  # 0.4 of 120
+    assert (overlay[:, 60:] == 48).all()
+    assert (overlay[10:30, :40] != GREY).any(axis=-1).all()
+
+
 def test_a_large_photograph_is_made_smaller(tmp_path: Path) -> None:
     pixels = picture(tmp_path, spot(slice(0), slice(0)), size=(1280, 320))
     assert pixels.shape == (160, 640 + GAP + 640, 3)

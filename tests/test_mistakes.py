@@ -32,6 +32,8 @@ def place(tmp_path: Path, parts: Path, run: Path) -> Path:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("keep me")
     (tmp_path / "file").write_text("a file, not a folder")
+    Image.new("1", (64, 64)).save(tmp_path / "black.png")
+    Image.new("1", (64, 48), 1).save(tmp_path / "wide.png")
     (tmp_path / "corrupt.onnx").write_bytes((run / "model.onnx").read_bytes()[:5000])
     (tmp_path / "text.onnx").write_text("not a model")
     onnx.save(foreign_model(), tmp_path / "foreign.onnx")
@@ -87,6 +89,16 @@ MISTAKES = {
     TRAIN + "--group-by part(": "not a regular expression",
     TRAIN + "--group-by nothing": "does not match",
     TRAIN + "--group-by png": "1 different groups",
+    TRAIN + "--roi {place}/absent.png": "--roi .*absent.png: the file no longer exists",
+    TRAIN + "--roi {place}/texts/a.png": "--roi .*a.png: not a PNG",
+    TRAIN + "--roi {place}/black.png": "black.png: the mask is wholly black.*expected white",
+    TRAIN + "--roi {place}/wide.png": "none of 24.*64 x 64 pixels do not have the proportions .* 64 x 48",
+    TRAIN + "--set images.roi=aGVsbG8=": "images.roi = 'aGVsbG8=': expected the text that",
+    TRAIN + "--set images.ignore=[[[0,0],[1,1]]]": "images.ignore.0 = .*3 corners or more",
+    TRAIN + "--set images.inspect=[[[0,0],[0,1.5],[1,1]]]": "images.inspect.0.1.1 = 1.5: .*equal to 1",
+    TRAIN + "--set images.ignore=[[[0,0],[1,0],[1,1],[0,1]]]": "leave 0 of 4096 places.*larger",
+    TRAIN + "--set images.inspect=[[[0,0],[0,0.03],[0.03,0.03],[0.03,0]]]": "leave 4 of 4096 places",
+    TRAIN + "--set images.fit=letterbox --set images.ignore=[[[0,0],[0,0.5],[1,1]]]": "or --roi",
     TRAIN + "--set training.learning_rate=1e38": "learning_rate = 1e.38.*less than or equal to 1000",
     "train": "Missing argument",
     "train {good}": "Missing option",

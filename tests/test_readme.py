@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from .conftest import Command
 
@@ -37,6 +38,9 @@ def photos(parts: Path, trunk_weights: Path, tmp_path_factory: pytest.TempPathFa
              for path in sorted(today.rglob("*.png"))]  # fmt: skip
     (place / "marks.csv").write_text("\n".join(map(",".join, [("path", "mark"), *marks])))
     save(load_file(trunk_weights), place / "resnet18.pth")
+    mask = Image.new("1", (200, 200))
+    mask.paste(1, (20, 20, 180, 180))
+    mask.save(place / "mask.png")
     return place
 
 

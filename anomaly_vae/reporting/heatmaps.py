@@ -14,6 +14,7 @@ from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images import LoadedImage, decode_image
 from anomaly_vae.inspection import Finding
+from anomaly_vae.interest import inspected
 
 # Nine stations of "inferno" (Smith and van der Walt, 2015, CC0): perceptually uniform, readable
 # in grey and for the colour-blind.
@@ -32,11 +33,14 @@ LARGEST = 640
 LEGEND = 30
 """Height of the colour scale below the pictures, in pixels."""
 _GAP = 8
+_DIMMED = 0.4  # brightness of what is not inspected
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
     """Decode a photograph for people to look at, ``LARGEST`` pixels at most.
+
+    What is not inspected is dark.
 
     Raises:
         ImageReadError: it cannot be read (any more).
@@ -44,7 +48,11 @@ def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
     photo = decode_image(path, settings, smallest=2 * LARGEST)
     shrink = min(1.0, LARGEST / max(photo.size))
     size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
-    return photo.resize(size, Image.Resampling.LANCZOS)
+    photo = photo.resize(size, Image.Resampling.LANCZOS)
+    if settings.restricted:
+        dark = photo.point(lambda value: value * _DIMMED)
+        photo.paste(dark, mask=Image.fromarray(~inspected(settings, *size)))
+    return photo
 
 
 def draw_heatmap(finding: Finding, photo: Image.Image, threshold: float) -> Image.Image:
