@@ -37,7 +37,7 @@ from anomaly_vae.config import Config, load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, read_images, split_parts
 from anomaly_vae.evaluation import image_metrics, pixel_metrics
 from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
-from anomaly_vae.inspection import Inspector
+from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.labelled import read_masks
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.reading import list_images
@@ -49,7 +49,7 @@ HERE = Path(__file__).parent
 CELLS = HERE / "cells.json"
 # Whatever changes a score is in these.
 CODE = (
-    "config", "images", "dataset", "alignment", "features", "model", "training", "scoring", "runs",
+    "config", "masks", "interest", "images", "dataset", "alignment", "features", "model", "training", "scoring", "runs",
 )  # fmt: skip
 KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 RESCORED: dict[str, dict[str, Any]] = {
@@ -106,6 +106,7 @@ def vae(settings: tuple[str, ...], data: Path, seed: int, weights: Path) -> Cell
             cell["cost"] = cost(model, run, data)
             cell["model_mib"] = model.stat().st_size / 2**20
             cell["trunk_mib"] = weights.stat().st_size / 2**20
+            cell |= region_metrics(data, findings, limit)
             cell |= rescored(run, data, seed)
     return cell
 
@@ -134,6 +135,31 @@ def metrics(
         pixel = pixel_metrics(np.stack([enlarged(each, 256) for each in maps]), masks)
         cell |= {"pixel_auroc": pixel.auroc, "pro": pixel.pro}
     return cell
+
+
+def region_metrics(data: Path, findings: Sequence[Finding], limit: Threshold) -> Cell:
+    """How often a region lies on a defect, and how many lie on a good image; needs masks.
+
+    A region is what the map of a failing image has above the threshold. Where that is nothing,
+    ``inspect`` reports the surroundings of the peak, which is not counted as a hit.
+    """
+    if not (data / "ground_truth").is_dir():
+        return {}
+    settings, paths = Config().images, [finding.path for finding in findings]
+    classes = np.array([path.split("/")[0] for path in paths])
+    masks = read_masks(paths, classes, data / "ground_truth", settings)
+    hits = [
+        bool(finding.regions)
+        and finding.anomaly_map is not None
+        and bool(mask[enlarged(finding.anomaly_map, settings.size) > limit.anomaly_map].any())
+        for finding, mask in zip(findings, masks, strict=True)
+    ]
+    good = classes == "good"
+    regions = np.array([len(finding.regions) for finding in findings])
+    return {
+        "defects_with_region": float(np.mean(np.array(hits)[~good])),
+        "regions_per_good": float(regions[good].mean()),
+    }
 
 
 def rescored(run: Path, data: Path, seed: int) -> Cell:

@@ -38,6 +38,7 @@ def main() -> None:
     tables = {
         "results": "\n\n".join(results(cells, name) for name in SETS),
         "cost": costs(cells),
+        "regions": regions(cells),
         "ablation": per_method(cells, ablated),
         "rotation": rotation(cells, ablated),
         "kl": kl_weights(cells),
@@ -96,6 +97,22 @@ def costs(cells: Cells) -> str:
         if (DEFAULT, name) in cells
     ]
     return markdown(["", "time / trunk alone", "model, MiB", "trunk, MiB"], rows)
+
+
+def regions(cells: Cells) -> str:
+    """How regions lie on masks, at the threshold from good images alone."""
+    rows = [
+        [
+            f"`{name}`",
+            figure(cells[DEFAULT, name], 3, "defects_with_region"),
+            figure(cells[DEFAULT, name], 3, "regions_per_good"),
+        ]
+        for name in SETS
+        if any("regions_per_good" in cell for cell in cells.get((DEFAULT, name), []))
+    ]
+    return markdown(
+        ["", "defective images with a region on the mask", "regions per good image"], rows
+    )
 
 
 def per_method(cells: Cells, methods: list[str]) -> str:
