@@ -127,7 +127,7 @@ class Recorder:
             return
         photo, limit = None, self._card.threshold.anomaly_map
         drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
-        if drawn or (self._page and finding.verdict != "pass"):
+        if drawn or (self._page and self.results.gallery.enlarges(finding)):
             # A file that vanished in the meantime has its row; only its picture is missing.
             with suppress(ImageReadError):
                 photo = shown_photo(self._folder / finding.path, self._card.images)

@@ -48,11 +48,15 @@ class Gallery:
         """Whether there is room for a picture with this score."""
         return len(self._kept) < MOST or score > self._kept[0][0]
 
+    def enlarges(self, finding: Finding) -> bool:
+        """Whether the picture of an image is wanted larger than the model saw it."""
+        return finding.verdict != "pass" and self._large < _MOST_LARGE
+
     def add(self, finding: Finding, photo: Image.Image | None, threshold: float) -> None:
         """Take the picture of an image in; ``photo`` is larger than what the model saw of it."""
         if finding.image is None or not self.takes(finding.score):
             return
-        large = photo is not None and self._large < _MOST_LARGE
+        large = photo is not None and self.enlarges(finding)
         self._large += large
         shown = photo if photo and large else _seen(finding.image)
         path = spelled(finding.path)
