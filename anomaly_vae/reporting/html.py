@@ -29,7 +29,8 @@ def render(name: str, script: str = "", **values: Any) -> Iterator[bytes]:
         policy=policy(program, style),
         **values,
     )
-    return (piece.encode() for piece in pieces)
+    # Names of folders may hold bytes that are not UTF-8.
+    return (piece.encode("utf-8", "backslashreplace") for piece in pieces)
 
 
 def policy(script: str, style: str) -> str:

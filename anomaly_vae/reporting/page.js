@@ -316,7 +316,7 @@ function listenToFilters() {
     $("verdicts").append(button);
   }
   const folders = [...new Set(images.map((image) => image.folder))].sort();
-  $("classes").hidden = folders.length < 2;
+  $("classes").hidden = folders.length < 2 || folders.length > 500;
   $("class").append(make("option", { value: "" }, "all"), ...folders.map((name) => make("option", { value: name }, name)));
   const on = (id, key, read) => $(id).addEventListener("input", (event) => { state[key] = read(event.target); filter(); });
   on("class", "folder", (box) => box.value);

@@ -62,7 +62,7 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
     pieces = render(
         "page.html",
         "page.js",
-        source=spelled(str(results.folder)),
+        source=spelled(str(results.folder if results.folder.name else results.folder.resolve())),
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         summary=summary,
         card=card,
