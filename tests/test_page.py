@@ -207,6 +207,18 @@ def test_pictures_outlive_an_interruption_and_go_with_their_rows(
         assert results.picture("b.png") is None
 
 
+def test_the_page_of_a_part_is_gone_while_there_is_more(tmp_path: Path, photos: Path) -> None:
+    file = report(photos, tmp_path / "out", {"b.png": 1.0})
+    with Results(tmp_path / "out", photos, {}, resume=True):
+        assert not file.exists()
+
+
+def test_names_that_are_not_utf8_give_a_page_too(tmp_path: Path, photos: Path) -> None:
+    folder = photos.rename(tmp_path / os.fsdecode(b"raw\xff"))
+    text = report(folder, tmp_path / "out", {"b.png": 1.0}).read_text(encoding="utf-8")
+    assert r"raw\xff" in text
+
+
 def test_no_page_is_written_where_none_is_wanted(tmp_path: Path, photos: Path) -> None:
     inspector: Any = SimpleNamespace(card=card(photos), model_id="abc123", min_area=0.0)
     with Results(tmp_path / "out", photos, {}) as results:
