@@ -20,6 +20,8 @@ _EXTRAS = {
     "watchdog": "watch",
 }
 
+_INTERRUPTED = 130
+
 __all__ = ["app", "main"]
 
 
@@ -33,9 +35,11 @@ def run(arguments: list[str]) -> int:
     try:
         # Click's own handling would print several lines for a usage error.
         code = app(arguments, prog_name="anomaly-vae", standalone_mode=False)
+        if code == _INTERRUPTED:  # newer Typers catch Ctrl-C themselves
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         talk.error("interrupted")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -50,9 +54,9 @@ def _explain(error: Exception) -> int:
     """Say in one line what went wrong; gives the exit code."""
     from anomaly_vae.errors import AnomalyVAEError
 
-    if type(error).__name__ == "Abort":  # how Typer passes on Ctrl-C
+    if type(error).__name__ == "Abort":  # how older Typers pass on Ctrl-C
         talk.error("interrupted")
-        return 130
+        return _INTERRUPTED
     if isinstance(error, AnomalyVAEError):
         talk.error(str(error))
         return 2

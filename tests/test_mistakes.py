@@ -330,3 +330,14 @@ def test_plain_arrays_reach_no_picture(tmp_path: Path) -> None:
         32,
         3,
     )
+
+
+def test_an_interruption_is_said_and_has_its_exit_code(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anomaly_vae.diagnosis.diagnose", interrupted)
+    outcome = command("doctor")
+    assert (outcome.code, outcome.err) == (130, "error: interrupted\n")
