@@ -2,25 +2,25 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-HERE = Path(__file__).parent
+WEB = Path(__file__).parent / "web"
 
 
-def render(name: str, script: str = "", **values: Any) -> Iterator[bytes]:
+def render(name: str, scripts: Sequence[str] = (), **values: Any) -> Iterator[bytes]:
     """Give the page that the template ``name`` makes of ``values``, piece by piece.
 
-    Every text among them is escaped. ``script`` names the one script that may run.
+    Every text among them is escaped. ``scripts`` are put together, and nothing else may run.
     """
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    program = (HERE / script).read_text(encoding="utf-8") if script else ""
+    style = (WEB / "page.css").read_text(encoding="utf-8")
+    program = "\n".join((WEB / script).read_text(encoding="utf-8") for script in scripts)
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(WEB), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.3g} %"
     pieces = environment.get_template(name).generate(

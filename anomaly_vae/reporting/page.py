@@ -1,7 +1,7 @@
 """``report.html``: what was found, why, and what the threshold does, in one file for people.
 
 What it shows stands in it as JSON, and as pictures that are decoded when they come into view;
-``page.js`` makes the rest of it.
+the scripts make the rest of it.
 """
 
 import base64
@@ -26,6 +26,7 @@ from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.reporting.summary import Summary
 
+SCRIPTS = ("verdicts.js", "histogram.js", "gallery.js", "viewer.js", "page.js")
 _CONFIDENCE = 0.95
 _CHUNK = 40  # pictures that the browser takes out of the file at once
 _MOST_REGIONS = 100  # of one image
@@ -61,7 +62,7 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
     }  # fmt: skip
     pieces = render(
         "page.html",
-        "page.js",
+        SCRIPTS,
         source=spelled(str(results.folder if results.folder.name else results.folder.resolve())),
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         summary=summary,
