@@ -7,12 +7,13 @@ the same place of the part in all of them.
 Letters: N images, S x S pixels, D latent dimensions, T values of a dimension or frames of a path.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from torch import Tensor
 
 from anomaly_vae.errors import FolderError, ModelFileError
@@ -21,6 +22,7 @@ from anomaly_vae.model import Posterior, kl_divergence
 from anomaly_vae.scoring import Detector, in_batches
 
 Pictures = NDArray[np.uint8]
+Plane = Literal["pca", "tsne"]
 
 _FEWEST = 3
 # What a mean that varies by 0.01, the bound of Burda et al. (2016) for active dimensions, costs
@@ -162,10 +164,12 @@ def _range(pictures: Pictures) -> float:
     return float(np.ptp(pictures, axis=0).mean() / 255)
 
 
-def plane(means: Tensor) -> tuple[NDArray[np.float64], tuple[str, str]]:
+def plane(means: Tensor, method: Plane = "pca") -> tuple[NDArray[np.float64], tuple[str, str]]:
     """Give coordinates, [N, 2], of posterior means, [N, D], in a plane, and names of its axes.
 
-    Two dimensions are shown as they are, more by their principal components.
+    Two dimensions are shown as they are; more by their principal components, whose distances mean
+    something, or by t-SNE (van der Maaten and Hinton, JMLR 2008), which keeps neighbours together
+    and nothing else.
 
     Raises:
         FolderError: there are too few images for a plane.
@@ -179,6 +183,10 @@ def plane(means: Tensor) -> tuple[NDArray[np.float64], tuple[str, str]]:
         return np.c_[rows, np.zeros(len(rows))], ("z0", "")
     if rows.shape[1] == 2:
         return rows, ("z0", "z1")
+    if method == "tsne":
+        # A perplexity above a third of the images would have everybody for a neighbour.
+        fitted = TSNE(2, perplexity=min(30, (len(rows) - 1) / 3), init="pca", random_state=0)
+        return fitted.fit_transform(rows).astype(np.float64), ("t-SNE 1", "t-SNE 2")
     pca = PCA(2).fit(rows)
     first, second = (f"{share:.0%} of the variance" for share in pca.explained_variance_ratio_)
     names = f"principal component 1 ({first})", f"principal component 2 ({second})"

@@ -30,6 +30,13 @@ class Sorting(StrEnum):
     EFFECT = "effect"
 
 
+class Plane(StrEnum):
+    """How many latent dimensions are shown in two."""
+
+    PCA = "pca"
+    TSNE = "tsne"
+
+
 @app.command()
 def generate(
     run: Run,
@@ -161,6 +168,9 @@ def latents(
     run: Run,
     folder: Annotated[Path, typer.Argument(help="Images, or one sub-folder per class.")],
     out: Out,
+    plane: Annotated[
+        Plane, typer.Option(help="What more than two dimensions are shown by.")
+    ] = Plane.PCA,
     overwrite: Overwrite = False,
 ) -> None:
     """Write where images lie in the latent space, as CSV and as a picture."""
@@ -176,7 +186,7 @@ def latents(
     classes = [path.split("/")[0] if "/" in path else "" for path in images.paths]
     posterior = latent.encode(detector, images.pixels)
     scores = score_images(detector, images.pixels).score.numpy()
-    points, axis_names = latent.plane(posterior.mean)
+    points, axis_names = latent.plane(posterior.mean, plane.value)
     prepare_folder(out, ("latents.csv", "latents.png"), overwrite=overwrite)
     mean, log_variance = (each.numpy() for each in posterior)
     figures.save_table(images.paths, classes, scores, mean, log_variance, out / "latents.csv")

@@ -165,6 +165,18 @@ def test_a_plane_of_two_dimensions_is_these_and_of_more_the_widest() -> None:
         latent.plane(means[:2])
 
 
+@pytest.mark.parametrize("images", [3, 40])
+def test_t_sne_keeps_neighbours_together(images: int) -> None:
+    means = torch.randn(images, 5, generator=torch.Generator().manual_seed(0))
+    means[images // 2 :] += 20
+    points, names = latent.plane(means, "tsne")
+    assert names == ("t-SNE 1", "t-SNE 2")
+    assert points.shape == (images, 2)
+    if images == 40:
+        nearest = np.linalg.norm(points[:, None] - points, axis=2) + 1e9 * np.eye(images)
+        assert ((nearest.argmin(1) < 20) == (np.arange(images) < 20)).all()
+
+
 def test_the_table_has_a_row_per_image_and_no_formula(tmp_path: Path) -> None:
     mean, log_variance = np.array([[1.5, -2], [0, 1]]), np.array([[-1.0, -3], [-0.25, 0]])
     save_table(["a/=1.png", "=b.png"], ["a", ""], np.array([3.5, -1]), mean, log_variance,
