@@ -152,9 +152,17 @@ class TrainingSettings:
     learning_rate: float = Field(default=1e-3, gt=0, le=1000)
     """Step size of Adam at its peak."""
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
-    """Share of all steps over which the weight of the KL rises from 0 to beta."""
+    """Share of the steps (of each cycle) over which the weight of the KL rises from 0 to beta."""
+    cycles: int = Field(default=1, ge=1)
+    """How many times the weight of the KL rises from 0 to beta, in cycles of equal length."""
+    free_bits: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """KL of each latent dimension, in nats, that is not punished (0: all of it is)."""
+    capacity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """KL per item, in nats, that the warm-up rises to; beta weighs the distance to it (0: off)."""
     patience: int = Field(default=10, ge=1)
     """Epochs without a better stopping loss after which training ends."""
+    pictures: bool = True
+    """Draw held-out parts, reconstructions and samples after each epoch (models of `pixels`)."""
     cache_gib: float = Field(default=4.0, ge=0)
     """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -211,6 +219,12 @@ class Config:
             mistakes.append("images.inspect and images.ignore need images.fit 'stretch', or --roi")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
             mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
+        if self.training.free_bits and self.training.capacity:
+            mistakes.append("training.free_bits and training.capacity exclude each other; set one")
+        if self.training.cycles > 1 and not self.training.kl_warmup:
+            mistakes.append(
+                "training.cycles repeats the warm-up: set training.kl_warmup, to 0.5 say"
+            )
         if self.split.stopping + self.split.calibration > 0.8:
             mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
         if mistakes:

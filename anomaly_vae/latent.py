@@ -93,6 +93,14 @@ def decode(detector: Detector, z: Tensor) -> Pictures:
 
 
 @torch.no_grad()
+def redrawn(detector: Detector, items: Tensor) -> tuple[Pictures, Pictures]:
+    """Give items that a model of pixels learns from, [N, C, S, S], and their reconstructions."""
+    seen = to_pictures(pixel_features(detector).restored(items))
+    detector.eval()
+    return seen, decode(detector, detector.model.encode(items).mean)
+
+
+@torch.no_grad()
 def as_seen(detector: Detector, images: Pictures) -> Pictures:
     """Give images, uint8 [N, S, S, 3], as the model sees them."""
     aligned, _ = detector.aligned(torch.from_numpy(images).to(detector.center.device))

@@ -35,6 +35,15 @@ class Parts(NamedTuple):
     kl: Tensor
 
 
+class Terms(NamedTuple):
+    """What the loss of a batch of items is made of, in nats."""
+
+    error: Tensor
+    """Reconstruction error of each item, [B], summed over its locations."""
+    kl: Tensor
+    """KL divergence of each latent dimension, [B, D]."""
+
+
 def kl_divergence(posterior: Posterior) -> Tensor:
     """KL(q(z | x) || N(0, I)) of each latent dimension, in nats, in closed form.
 
@@ -89,10 +98,15 @@ class VAE(nn.Module):
         posterior = self.encode(x)
         return self.parts(x, posterior, posterior.mean)
 
-    def sampled(self, x: Tensor, generator: torch.Generator | None) -> Parts:
-        """Give the parts at one z drawn from the posterior, as the evidence bound asks for."""
+    def sampled(self, x: Tensor, generator: torch.Generator | None) -> Terms:
+        """Give the terms at one z drawn from the posterior, as the evidence bound asks for."""
         posterior = self.encode(x)
-        return self.parts(x, posterior, sample(posterior, generator))
+        return self.terms(x, posterior, sample(posterior, generator))
+
+    def terms(self, x: Tensor, posterior: Posterior, z: Tensor) -> Terms:
+        """Compare items of a batch, [B, ...], with what is decoded from ``z``, for learning."""
+        error = self.error(x, self.decode(z))
+        return Terms(error.reshape(len(error), -1).sum(1), kl_divergence(posterior))
 
     def parts(self, x: Tensor, posterior: Posterior, z: Tensor) -> Parts:
         """Compare ``x`` with what is decoded from ``z``."""

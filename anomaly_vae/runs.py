@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 from scipy.ndimage import gaussian_filter
 
 from anomaly_vae import __version__
+from anomaly_vae.collapse import LatentUse, latent_use, remedies
 from anomaly_vae.config import Config, config_to_yaml, load_config
 from anomaly_vae.dataset import CALIBRATION, PARTS, STOPPING, TRAINING, read_images, split_parts
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, TrainingError
@@ -29,6 +30,7 @@ from anomaly_vae.export import Parity, export_model, replace_card
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
 from anomaly_vae.good_only import good_only_threshold
 from anomaly_vae.inspection import Finding, Inspector, map_maxima, profile_of
+from anomaly_vae.latent import decode, redrawn
 from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import (
     prepare_file,
@@ -42,7 +44,10 @@ from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import contact_sheet, write_card
 from anomaly_vae.reporting.heatmaps import save_picture
+from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
+from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.sampling import draw_from_prior
 from anomaly_vae.scoring import (
     Detector,
     build_detector,
@@ -57,6 +62,9 @@ RESULTS = (
     "vae.safetensors",
     "history.csv",
     "training.png",
+    "latents.csv",
+    "latents.png",
+    "epochs",
     "reconstructions.png",
     "normals.csv",
     "calibration.json",
@@ -72,6 +80,7 @@ _CHECKED_IMAGES = 20
 _SHOWN_IMAGES = 6
 _EXTRACTION_BATCH = 16
 _START_ITEMS = 512
+_EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,14 @@ class TrainingSummary:
     """The good images with the highest scores: dirty "good" folders are common."""
     limiting: str
     """The good image whose score is the threshold."""
-    collapsed: bool
+    latents: LatentUse
+    advice: str
+    """What to do against posterior collapse; empty if there is none."""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether no latent dimension carries information."""
+        return not any(self.latents.active)
 
 
 class TrainingSession:
@@ -151,9 +167,12 @@ class TrainingSession:
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train; a checkpoint is written after each epoch, so that it can be interrupted."""
+        drawn = self.config.training.pictures and self.config.features.source == "pixels"
         for record in self.trainer.epochs():
             history = pd.DataFrame([asdict(each) for each in self.trainer.history])
             write_text(self.out / "history.csv", history.to_csv(index=False))
+            if drawn:
+                self._picture(record.epoch)
             yield record
 
     def finish(self) -> TrainingSummary:
@@ -191,7 +210,8 @@ class TrainingSession:
         self._write_normals(findings)
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._draw(card.threshold, calibration)
-        self._write_record()
+        use = self._diagnose()
+        self._write_record(use)
         write_card(self.out, card, Inspector(self.out / "model.onnx", device="cpu").model_id)
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
         # Windows does not remove files that are open: the items may lie on disk.
@@ -203,7 +223,21 @@ class TrainingSession:
             parity,
             [(finding.path, finding.score) for finding in ranked],
             min(calibration, key=lambda each: abs(each.score - card.threshold.score)).path,
-            self.trainer.collapsed,
+            use,
+            remedies(use, self.config),
+        )
+
+    def _picture(self, epoch: int) -> None:
+        """Draw held-out parts, what the model makes of them, and what it makes of noise.
+
+        The parts and the noise are the same in every epoch.
+        """
+        shown = np.arange(min(_EPOCH_PARTS, len(self.trainer.stopping)))
+        z = draw_from_prior(_EPOCH_SAMPLES, self.config.model.latent_size, temperature=1, seed=0)
+        save_epoch(
+            *redrawn(self.detector, self.trainer.stopping.draw(shown)),
+            decode(self.detector, z),
+            self.out / "epochs" / f"{epoch:03d}.png",
         )
 
     def _fit_alignment(self) -> None:
@@ -295,8 +329,8 @@ class TrainingSession:
         table = pd.DataFrame(columns)
         write_text(self.out / "normals.csv", table.to_csv(index=False, float_format="%.9g"))
 
-    def _write_record(self) -> None:
-        """Write down what the training was given, for its card."""
+    def _write_record(self, use: LatentUse) -> None:
+        """Write down what the training was given and what became of its latents, for its card."""
         command = ["anomaly-vae", "train", str(self.images.folder), "--out", str(self.out),
                    "--config", str(self.out / "config.yaml"),
                    "--device", self.device.type]  # fmt: skip
@@ -307,13 +341,28 @@ class TrainingSession:
             "parts": {part: int((self.parts == part).sum()) for part in PARTS},
             "unreadable": unreadable,
             "command": spelled(shlex.join(command)),
-            "collapsed": self.trainer.collapsed,
+            "latents": {
+                "dimensions": len(use.kl),
+                "active": sum(use.active),
+                "kl": sum(use.kl),
+                "mutual_information": use.mutual_information,
+                "summary": use.summary,
+                "advice": remedies(use, self.config),
+            },
             "versions": {name: version(name) for name in ("anomaly-vae", "torch", "torchvision")}
             | {"python": f"{platform.python_version()} on {platform.platform()}"},
         }
         write_json(self.out / "training.json", record)
         training = self.images.pixels[self.parts == TRAINING]
         save_picture(contact_sheet(training), self.out / "thumbnails.jpg")
+
+    def _diagnose(self) -> LatentUse:
+        """Find out which latent dimensions are in use, and write it down."""
+        seed = self.config.training.seed
+        use = latent_use(self.detector.model, self.trainer.stopping, seed=seed)
+        save_latent_table(use, self.out / "latents.csv")
+        save_latent_use(use, self.out / "latents.png")
+        return use
 
     def _draw(self, limit: Threshold, calibration: Sequence[Finding]) -> None:
         history = [asdict(record) for record in self.trainer.history]
@@ -337,7 +386,7 @@ class TrainingSession:
 
 def _fixed(config: Config) -> Config:
     """Give the settings without those that may change when a training is resumed."""
-    free = replace(config.training, epochs=1, patience=1, cache_gib=0.0)
+    free = replace(config.training, epochs=1, patience=1, pictures=True, cache_gib=0.0)
     return replace(config, training=free)
 
 

@@ -19,7 +19,8 @@ from anomaly_vae.checkpoint import Checkpoint
 from anomaly_vae.config import Config
 from anomaly_vae.errors import DeviceError, TrainingError
 from anomaly_vae.features import FeatureExtractor
-from anomaly_vae.model import VAE, Parts
+from anomaly_vae.model import VAE, Terms
+from anomaly_vae.objective import Objective
 
 # A latent dimension is active when its mean moves with the input by more than this variance
 # (Burda et al., Importance Weighted Autoencoders, 2016, section 5.2).
@@ -84,7 +85,7 @@ class Trainer:
         self, model: VAE, config: Config, training: Items, stopping: Items, checkpoint: Path
     ) -> None:
         self.model = model.to(training.device)
-        self.settings, self.beta = config.training, config.model.beta
+        self.settings, self.objective = config.training, Objective(config)
         self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
         # Log-variances have further to go than weights, and do not disturb each other.
         fast = [model.log_variance]
@@ -103,16 +104,16 @@ class Trainer:
         return self.settings.epochs * self.settings.steps_per_epoch
 
     @property
-    def collapsed(self) -> bool:
-        """Whether no latent dimension of the best epoch carries information."""
-        return bool(self.history) and self._best_record.active_latents == 0
-
-    @property
     def finished(self) -> bool:
-        """Whether the last epoch is done, or none has been better for long enough."""
-        done = len(self.history)
+        """Whether the last epoch is done, or none has been better for long enough.
+
+        While a cycle begins, epochs cannot be better: the KL that then grows unpunished counts in
+        full. So none is given up before it has had the length of a cycle.
+        """
+        done, cycles = len(self.history), self.settings.cycles
         since_best = done - self._best_record.epoch if done else 0
-        return done >= self.settings.epochs or since_best >= self.settings.patience
+        cycle = math.ceil(self.settings.epochs / cycles) if cycles > 1 else 0
+        return done >= self.settings.epochs or since_best >= max(self.settings.patience, cycle)
 
     @property
     def _best_record(self) -> EpochRecord:
@@ -177,22 +178,19 @@ class Trainer:
 
     def _step(self, step: int) -> tuple[float, float, float]:
         """One optimiser step; gives loss, reconstruction error and KL of what was learned from."""
-        done = step / self.total_steps
-        beta = self.beta * min(
-            1.0, done / self.settings.kl_warmup if self.settings.kl_warmup else 1
-        )
+        done, risen = step / self.total_steps, self.objective.risen(step)
         for group in self.optimiser.param_groups:
             group["lr"] = group["pace"] * self.settings.learning_rate * _learning_rate(done)
         size = min(self.settings.batch_size, len(self.training))
         items = self.training.draw(self.rng.integers(len(self.training), size=size))
-        error, kl = _per_item(self._forward(self._hardest(items, beta)))
-        loss = (error + beta * kl).mean()
+        error, kl = self._forward(self._hardest(items, risen))
+        loss = self.objective(error, kl, risen)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return loss.item(), error.mean().item(), kl.mean().item()
+        return loss.item(), error.mean().item(), kl.sum(-1).mean().item()
 
-    def _hardest(self, items: Tensor, beta: float) -> Tensor:
+    def _hardest(self, items: Tensor, risen: float) -> Tensor:
         """Keep the items with the largest loss.
 
         Most locations show background; a mean over all of them learns the background.
@@ -200,37 +198,38 @@ class Trainer:
         if self.settings.hardest == 1:
             return items
         with torch.no_grad():
-            error, kl = _per_item(self._forward(items))
+            hardness = self.objective.per_item(*self._forward(items), risen)
         count = max(1, round(self.settings.hardest * len(items)))
-        return items[(error + beta * kl).topk(count).indices]
+        return items[hardness.topk(count).indices]
 
-    def _forward(self, items: Tensor) -> Parts:
+    def _forward(self, items: Tensor) -> Terms:
         with torch.autocast(items.device.type, torch.bfloat16, enabled=items.is_cuda):
             return self.model.sampled(items, self.noise)
 
     def _evaluate(self) -> tuple[float, int]:
-        """Loss of the hardest stopping items at z = mean and full beta, and active latents."""
+        """Loss of the hardest stopping items at z = mean, and number of active latents.
+
+        It is the loss as it is when the KL term has risen all the way, in every epoch: at full
+        beta, with its free bits or the whole capacity. Otherwise the first epochs, in which the KL
+        costs little, or is to be small, would seem the best ones.
+        """
         self.model.eval()
-        losses, means = [], []
+        errors, kls, means = [], [], []
         size = min(self.settings.batch_size, 4096)
         with torch.no_grad():
             for begin in range(0, len(self.stopping), size):
                 indices = np.arange(begin, min(begin + size, len(self.stopping)))
                 items = self.stopping.draw(indices)
                 posterior = self.model.encode(items)
-                error, kl = _per_item(self.model.parts(items, posterior, posterior.mean))
-                losses.append(error + self.beta * kl)
+                error, kl = self.model.terms(items, posterior, posterior.mean)
+                errors.append(error)
+                kls.append(kl)
                 means.append(posterior.mean)
-        loss, mean = torch.cat(losses), torch.cat(means)
-        count = max(1, round(self.settings.hardest * len(loss)))
+        error, kl, mean = torch.cat(errors), torch.cat(kls), torch.cat(means)
+        count = max(1, round(self.settings.hardest * len(error)))
+        hardest = self.objective.per_item(error, kl).topk(count).indices
         active = (mean.var(0, correction=0) > ACTIVE_VARIANCE).sum()
-        return loss.topk(count).values.mean().item(), int(active)
-
-
-def _per_item(parts: Parts) -> tuple[Tensor, Tensor]:
-    """Sum the reconstruction error over the locations of each item; both [B]."""
-    error = parts.reconstruction_error
-    return error.reshape(len(error), -1).sum(1), parts.kl
+        return self.objective(error[hardest], kl[hardest]).item(), int(active)
 
 
 def _learning_rate(done: float) -> float:

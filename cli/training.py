@@ -108,11 +108,9 @@ def _say_epoch(record: "EpochRecord", latent_size: int) -> None:
 
 
 def _say_summary(summary: "TrainingSummary", out: Path) -> None:
-    if summary.collapsed:
-        talk.warn(
-            "posterior collapse: no latent dimension carries information, the model ignores what "
-            "it sees; lower model.beta, or lengthen training.kl_warmup"
-        )
+    talk.say(f"{summary.latents.summary}: {out / 'latents.csv'}")
+    if summary.advice:
+        talk.warn(summary.advice)
     limit = summary.card.threshold
     say_threshold(limit)
     talk.say(f"  it is the score of {summary.limiting}: if that one is not good, take it out")

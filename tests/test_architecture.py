@@ -16,7 +16,8 @@ PACKAGE = "anomaly_vae"
 ORDER = [
     *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
-    *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
+    *("features", "model", "objective", "checkpoint", "dataset", "training", "collapse"),
+    *("alignment", "scoring"),
     *("latent", "sampling", "restoration"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "inspection"),
@@ -24,7 +25,7 @@ ORDER = [
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
     *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
-    *("reporting.pictures", "reporting.latents"),
+    *("reporting.pictures", "reporting.latents", "reporting.learning"),
     *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
 ]
 INSPECTION_SIDE = {

@@ -37,7 +37,9 @@ def test_training_leaves_a_card_of_the_very_model(run: Path) -> None:
     ):
         assert told in page
     assert "14 training, 5 stopping, 5 calibration" in page
-    assert page.count("<img ") == 4  # thumbnails, training, reconstructions, scores
+    # Thumbnails, training, latents, reconstructions, scores.
+    assert page.count("<img ") == 5
+    assert json.loads((run / "training.json").read_text())["latents"]["summary"] in page
     assert f"{card.threshold.score:.4g}" in page
 
 

@@ -46,6 +46,64 @@ def test_training_leaves_what_the_design_lists(run: Path) -> None:
     assert "1 good image in 6" in threshold["promise"]
 
 
+def test_training_says_which_latents_are_in_use(run: Path) -> None:
+    latents = table(run / "latents.csv")
+    assert list(latents.columns) == ["dimension", "kl", "activity", "active"]
+    assert list(latents.dimension) == list(range(32))
+    assert list(latents.active) == list(latents.activity > 0.01)
+    told = json.loads((run / "training.json").read_text())["latents"]
+    assert told["dimensions"] == 32
+    assert told["active"] == latents.active.sum() == table(run / "history.csv").active_latents[1]
+    assert told["kl"] == pytest.approx(latents.kl.sum(), rel=1e-6)
+    assert 0 <= told["mutual_information"] <= np.log(5)
+
+
+def test_a_collapsed_posterior_is_a_warning_with_remedies(
+    parts: Path, command: Command, tmp_path: Path
+) -> None:
+    settings = {
+        "images.size": 32, "model.kind": "dense", "model.latent_size": 4, "model.hidden_size": 16,
+        "model.beta": 1e5, "training.epochs": 2, "training.steps_per_epoch": 300,
+        "training.batch_size": 14, "training.learning_rate": 2e-3,
+    }  # fmt: skip
+    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    run = tmp_path / "r"
+    outcome = command(
+        "train", parts / "train" / "good", "--out", run, "--features", "pixels", *given
+    )
+    assert outcome.code == 0
+    assert "latent dimensions are active, KL 0.0 nats, mutual information about 0." in outcome.out
+    assert outcome.err.startswith("warning: posterior collapse, or nearly: ")
+    assert "lower model.beta (now 100000), or lengthen training.kl_warmup" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert outcome.err[len("warning: ") :].strip() in (run / "card.html").read_text()
+
+
+def test_every_epoch_leaves_a_picture(run: Path) -> None:
+    first, second = sorted((run / "epochs").iterdir())
+    assert (first.name, second.name) == ("001.png", "002.png")
+    with Image.open(first) as one, Image.open(second) as other:
+        assert one.size == other.size == (6 * 100 + 4, 4 * 100 - 4)
+        before, after = np.asarray(one).astype(int), np.asarray(other).astype(int)
+    assert np.array_equal(before[:, :96], after[:, :96])  # the same parts
+    assert not np.array_equal(before[:, 100:196], after[:, 100:196])  # not reconstructed alike
+    assert (after[:, 196:204] == 255).all()
+    assert after[:96, 204:300].std() > 5  # a part, drawn from noise
+
+
+def test_pictures_of_epochs_change_nothing_and_can_be_left_out(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "r"
+    (out / "epochs").mkdir(parents=True)
+    (out / "epochs" / "099.png").touch()
+    outcome = command("train", parts / "train" / "good", "--out", out, "--features", "pixels",
+                      *QUICK, "--set", "training.pictures=false", "--overwrite")  # fmt: skip
+    assert outcome.code == 0
+    assert not (out / "epochs").exists()
+    assert (out / "vae.safetensors").read_bytes() == (run / "vae.safetensors").read_bytes()
+
+
 def test_inspection_reports_every_image(
     run: Path, parts: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -347,7 +405,11 @@ def test_an_interrupted_training_goes_on(
         stopped = command(*arguments, "--features", "pixels", *QUICK)
     assert stopped.code == 130
     assert "--resume" in stopped.err
+    first = tmp_path / "r" / "epochs" / "001.png"
+    drawn = first.stat().st_mtime_ns
     assert command(*arguments, "--resume").code == 0
+    assert first.stat().st_mtime_ns == drawn
+    assert (tmp_path / "r" / "epochs" / "002.png").exists()
     assert table(tmp_path / "r" / "normals.csv").equals(table(run / "normals.csv"))
     again = command(*arguments, "--resume")
     assert again.code == 2 and "finished" in again.err
@@ -361,6 +423,7 @@ def test_a_trunk_with_streamed_features_gives_the_same_model(
                           "--weights", trunk_weights, "--set", f"training.cache_gib={cache}",
                           "--set", "training.batch_size=256")  # fmt: skip
         assert outcome.code == 0, outcome.err
+        assert not (tmp_path / name / "epochs").exists()  # there are no pixels to draw
     one, other = (table(tmp_path / name / "normals.csv") for name in ("memory", "disk"))
     assert one.equals(other)
     assert not (tmp_path / "disk" / ".state").exists()

@@ -19,6 +19,7 @@ from anomaly_vae.reporting.rows import spelled
 PICTURES = {
     "thumbnails.jpg": "Some of the good images, as the model sees them",
     "training.png": "Training",
+    "latents.png": "What each latent dimension carries, on held-out good images",
     "reconstructions.png": "Held-out good images, what the model makes of them, anomaly maps",
     "scores.png": "Scores of the images that the threshold was set on",
     "roc.png": "ROC curve",

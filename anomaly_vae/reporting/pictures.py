@@ -15,18 +15,19 @@ Pictures = NDArray[np.uint8]
 
 _SHOWN_SIDE = 128  # smaller pictures are enlarged to this in grids and animations
 _GAP = 4
+_EPOCH_SIDE, _EPOCH_ROWS = 96, 4
 _FRAME_MILLISECONDS, _PAUSE_MILLISECONDS = 60, 600
 
 
-def save_picture(picture: Pictures, path: Path) -> None:
-    """Write one picture, [S, S, 3].
+def save_picture(picture: Pictures, path: Path, *, compression: int = 6) -> None:
+    """Write one picture, [S, S, 3]; ``compression`` is that of zlib, from 0 to 9.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(picture).save(path)
+        Image.fromarray(picture).save(path, compress_level=compression)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -48,6 +49,26 @@ def save_grid(pictures: Pictures, path: Path) -> None:
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number % columns * step, number // columns * step))
     sheet.save(path)
+
+
+def save_epoch(seen: Pictures, reconstructed: Pictures, drawn: Pictures, path: Path) -> None:
+    """Draw parts beside their reconstructions, [N, S, S, 3], and right of them drawn ones.
+
+    Four rows, and small: there is one such sheet for every epoch.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    step, columns = _EPOCH_SIDE + _GAP, -(-len(drawn) // _EPOCH_ROWS)
+    size = (columns + 2) * step + _GAP, _EPOCH_ROWS * step - _GAP
+    sheet = Image.new("RGB", size, "white")
+    pairs = [picture for pair in zip(seen, reconstructed, strict=True) for picture in pair]
+    for pictures, width, left in ((pairs, 2, 0), (drawn, columns, 2 * step + 2 * _GAP)):
+        for number, picture in enumerate(pictures):
+            tile = Image.fromarray(picture).resize((_EPOCH_SIDE,) * 2, Image.Resampling.BILINEAR)
+            sheet.paste(tile, (left + number % width * step, number // width * step))
+    # A training should not wait for it: a file 6 % smaller would take four times as long.
+    save_picture(np.asarray(sheet), path, compression=1)
 
 
 def save_animation(frames: Pictures, path: Path) -> None:
