@@ -17,15 +17,16 @@ ORDER = [
     *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
     *("features", "model", "checkpoint", "dataset", "training", "alignment", "scoring"),
-    *("latent", "sampling", "restoration"),
+    *("latent", "sampling", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
     *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
-    *("reporting.pictures", "reporting.latents"),
+    *("reporting.pictures", "reporting.latents", "reporting.sweeps"),
     *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
+    *("grid", "tradeoff", "sweep"),
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
