@@ -1,7 +1,6 @@
 """A study over settings: what it lays out, measures, keeps, and calls Pareto-optimal."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from anomaly_vae.inspection import Inspector
 from anomaly_vae.runs import TrainingSession, load_detector, saved_config
 from anomaly_vae.scoring import Detector, build_detector
 from anomaly_vae.tradeoff import pareto_front, summarise
+from anomaly_vae.training import Trainer
 
 from .conftest import QUICK, Command
 
@@ -310,17 +310,36 @@ def test_a_study_is_resumed_only_with_its_own_settings(
 
 
 def test_a_training_that_diverges_is_a_row_and_the_others_go_on(
-    parts: Path, command: Command, tmp_path: Path
+    parts: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = command("sweep", parts / "train" / "good", "--out", tmp_path / "s", "--features",
-                      "pixels", *QUICK, "--set", "model.kind=dense", "--set", "images.size=32",
-                      "--vary", "training.learning_rate=1000,1e-3", "--set", "model.variance=unit",
-                      "--set", "training.epochs=1")  # fmt: skip
+    step, out = Trainer._step, tmp_path / "s"
+
+    def diverging(self: Trainer, number: int) -> tuple[float, float, float]:
+        return (math.nan,) * 3 if self.settings.learning_rate > 1 else step(self, number)
+
+    monkeypatch.setattr(Trainer, "_step", diverging)
+    varied = ("--vary", "training.learning_rate=100,1e-3", "--features", "pixels", *QUICK)
+    words = ("sweep", parts / "train" / "good", "--out", out, *varied)
+    outcome = command(*words)
     assert outcome.code == 0, outcome.err
-    rows = pd.read_csv(tmp_path / "s" / "sweep.csv")
-    assert "not a number" in rows.error[0] and math.isnan(rows.kl[0])
-    assert math.isnan(rows.error[1]) and rows.kl[1] >= 0
-    assert "learning_rate-1000_seed-0 gave no model" in outcome.err
+    rows = pd.read_csv(out / "sweep.csv")
+    assert "the loss of epoch 1 is not a number" in rows.error[0]
+    assert math.isnan(rows.kl[0]) and math.isnan(rows.active_latents[0])
+    assert math.isnan(rows.error[1]) and rows.kl[1] > 0
+    assert "learning_rate-100_seed-0 gave no model" in outcome.err
+    assert list(pd.read_csv(out / "summary.csv")["training.learning_rate"]) == [1e-3]
+    # It is tried again, and only it.
+    again = command(*words, "--resume")
+    assert "1 of them done before" in again.out and "gave no model" in again.err
+
+
+def test_a_study_without_any_model_is_an_error(
+    parts: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_step", lambda *_arguments: (math.nan,) * 3)
+    outcome = command(*arguments(parts, tmp_path / "s"))
+    assert outcome.code == 2
+    assert "none of 2 trainings gave a model: the loss of epoch 1" in outcome.err
 
 
 def test_pictures_of_a_study_are_not_trained_on(parts: Path, command: Command) -> None:
@@ -337,15 +356,15 @@ def test_a_trunk_is_studied_too(
 ) -> None:
     out = tmp_path / "s"
     outcome = command("sweep", parts / "train" / "good", "--out", out, "--vary",
-                      "model.latent_size=2,3", "--vary", "features.local_mean=1,3", *QUICK,
+                      "model.latent_size=3", "--vary", "features.local_mean=1,3", *QUICK,
                       "--weights", trunk_weights, "--set", "training.batch_size=256",
                       "--set", "training.epochs=1")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert "others count other things" in outcome.out
     rows = pd.read_csv(out / "sweep.csv")
-    assert len(rows) == 4
+    assert len(rows) == 2
     assert rows.pixel_error.isna().all()
     np.testing.assert_allclose(rows.bits_per_image, 64 * rows.kl / np.log(2), rtol=1e-6)
     assert (out / "rate_distortion.png").exists()
-    config = saved_config(out / "runs" / rows.run[3])
-    assert replace(config.model, latent_size=1) == replace(load_config().model, latent_size=1)
+    config = saved_config(out / "runs" / rows.run[1])
+    assert (config.features.local_mean, config.model.latent_size) == (3, 3)
