@@ -49,7 +49,8 @@ class Sweep:
     """A study in a folder; ``__init__`` checks, ``prepare`` begins or goes on, ``run`` trains.
 
     Raises:
-        ConfigError, WeightsError, FolderError: what can be known of before the first training.
+        ConfigError, FolderError, OutputError, DeviceError: what is wrong, as far as that can be
+            known before the first training.
     """
 
     def __init__(
@@ -145,7 +146,8 @@ class Sweep:
 
     def _result(self, each: Planned, watch: Callable[[EpochRecord], object]) -> Result:
         folder = self.out / RUNS / each.name
-        finished = (folder / "model.onnx").is_file() and not (folder / STATE).exists()
+        begun = (folder / STATE / "checkpoint.safetensors").is_file()
+        finished = (folder / "model.onnx").is_file() and not begun
         try:
             detector, held_out = self._finished(each) if finished else self._trained(each, watch)
         except _NoModelError as failure:

@@ -98,11 +98,14 @@ def apart(keys: Iterable[str]) -> list[str]:
 
 
 def _optimal(summary: pd.DataFrame, keys: list[str]) -> NDArray[np.bool_]:
+    """Find the Pareto front of each set of settings that compare, i.e. are alike in ``keys``."""
+    alike = np.zeros(len(summary), int)
+    if keys:
+        alike = summary.groupby(keys, sort=False).ngroup().to_numpy()
     optimal = np.zeros(len(summary), bool)
-    alike = summary.groupby(keys).indices.values() if keys else [np.arange(len(summary))]
-    for rows in alike:
-        group = summary.iloc[rows]
-        optimal[rows] = pareto_front(group.bits_per_image_mean, group.distortion_mean)
+    for number in range(alike.max() + 1):
+        group = summary[alike == number]
+        optimal[alike == number] = pareto_front(group.bits_per_image_mean, group.distortion_mean)
     return optimal
 
 

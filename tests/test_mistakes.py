@@ -196,7 +196,7 @@ MISTAKES = {
     SWEEP + "--vary model.beta=": "nothing to vary",
     SWEEP + "--vary model.bet=1,2": "unknown key 'model.bet', did you mean 'beta'",
     SWEEP + "--vary model.beta=-1,0 --vary model.latent_size=0":
-        "model.beta = -1: .*greater than or equal to 0; model.latent_size = 0: ",
+        "model.latent_size = 0: .*; model.beta = -1: .*greater than or equal to 0",
     SWEEP + "--vary model.beta=0,1 --vary model.beta=2": "model.beta is given twice",
     SWEEP + "--vary model.beta=1 --set training.epochs=0": "training.epochs = 0",
     SWEEP + "--vary features.source=pixels,resnet19": "'resnet19'.*expected 'pixels' or",
