@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anomaly_vae.comparison import Comparison, compare_models
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.drift import DriftMonitor, Shift
-from anomaly_vae.errors import CalibrationError, FolderError
+from anomaly_vae.errors import CalibrationError
 from anomaly_vae.evaluation import (
     ImageMetrics,
     PixelMetrics,
@@ -22,7 +22,15 @@ from anomaly_vae.evaluation import (
 )
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.intervals import Rate, rate
-from anomaly_vae.labelled import LabelledFolder, Photographs, inspect_all, read_masks, seen_before
+from anomaly_vae.labelled import (
+    LabelledFolder,
+    Photographs,
+    check_labelled,
+    classes_of,
+    inspect_all,
+    read_masks,
+    seen_before,
+)
 from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
 from anomaly_vae.progress import Track, untracked
@@ -75,11 +83,11 @@ def evaluate_model(
     """
     inspector = _inspector(model)
     other = _inspector(against) if against else None
-    _check_labelled(test)
+    check_labelled(test)
     if not overwrite:
         refuse_used(out)
     folder = inspect_all(inspector, Photographs(test), track)
-    classes = _classes(folder)
+    classes = classes_of(folder)
     defective, scores = classes != "good", folder.scores
     pixels, sizes = None, []
     masks_folder = masks or test.resolve().parent / "ground_truth"
@@ -123,24 +131,6 @@ def evaluate_model(
 
 def _inspector(model: Path) -> Inspector:
     return Inspector(model / "model.onnx" if model.is_dir() else model)
-
-
-def _check_labelled(test: Path) -> None:
-    try:
-        classes = sorted(entry.name for entry in test.iterdir() if entry.is_dir())
-    except OSError as error:
-        raise FolderError(f"{test}: {error.strerror}; expected a labelled folder") from error
-    if "good" not in classes or len(classes) < 2:
-        raise FolderError(
-            f"{test}: has the sub-folders {classes}; expected one per class, one of them 'good'"
-        )
-
-
-def _classes(folder: LabelledFolder) -> NDArray[np.str_]:
-    stray = [finding.path for finding in folder.findings if "/" not in finding.path]
-    if stray:
-        raise FolderError(f"{folder.folder}: {stray[0]} lies in no class folder; move it into one")
-    return np.array([finding.path.split("/")[0] for finding in folder.findings])
 
 
 def _same(folder: LabelledFolder, others: LabelledFolder) -> LabelledFolder:

@@ -266,6 +266,21 @@ def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Co
     return config_from_dict(_merged(_preset(source), given), origin=origin)
 
 
+def parse_values(text: str) -> list[Any]:
+    """Read values with commas between them as YAML does: ``0, 1e-3`` or ``[a, b], [c]``.
+
+    Raises:
+        ConfigError: they are no such values; the message has no origin.
+    """
+    try:
+        values = yaml.load(f"[{text}]", _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError("the values are not YAML") from error
+    if not isinstance(values, list):
+        raise ConfigError("the values are not YAML")
+    return values
+
+
 def config_from_dict(data: dict[str, Any], *, origin: str) -> Config:
     """Check nested dictionaries, as YAML or JSON gives them, and make a ``Config``.
 
@@ -277,8 +292,9 @@ def config_from_dict(data: dict[str, Any], *, origin: str) -> Config:
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise ConfigError(f"{origin}: {error}") from error
-        mistakes = "; ".join(_describe(mistake) for mistake in error.errors())
-        raise ConfigError(f"{origin}: {mistakes} (see 'anomaly-vae config show')") from error
+        mistakes = tuple(_describe(mistake) for mistake in error.errors())
+        message = f"{origin}: {'; '.join(mistakes)} (see 'anomaly-vae config show')"
+        raise ConfigError(message, mistakes) from error
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

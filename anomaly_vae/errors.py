@@ -23,6 +23,11 @@ class AnomalyVAEError(Exception):
 class ConfigError(AnomalyVAEError):
     """A setting is unknown, mistyped or out of range."""
 
+    def __init__(self, message: str, mistakes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.mistakes = mistakes
+        """What is wrong with the settings, one by one, where it is known so."""
+
 
 class FolderError(AnomalyVAEError):
     """A folder is missing, holds no images, or is not laid out as expected."""

@@ -90,6 +90,34 @@ class LabelledFolder:
         return [digest(self.folder / finding.path) for finding in self.findings]
 
 
+def check_labelled(test: Path) -> None:
+    """Make sure that a folder has one sub-folder per class, one of them ``good``.
+
+    Raises:
+        FolderError: it has not.
+    """
+    try:
+        classes = sorted(entry.name for entry in test.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise FolderError(f"{test}: {error.strerror}; expected a labelled folder") from error
+    if "good" not in classes or len(classes) < 2:
+        raise FolderError(
+            f"{test}: has the sub-folders {classes}; expected one per class, one of them 'good'"
+        )
+
+
+def classes_of(folder: LabelledFolder) -> NDArray[np.str_]:
+    """Give the class, the name of its sub-folder, of each image of a labelled folder, [N].
+
+    Raises:
+        FolderError: an image lies in none.
+    """
+    stray = [finding.path for finding in folder.findings if "/" not in finding.path]
+    if stray:
+        raise FolderError(f"{folder.folder}: {stray[0]} lies in no class folder; move it into one")
+    return np.array([finding.path.split("/")[0] for finding in folder.findings])
+
+
 def inspect_all(inspector: Inspector, photographs: Photographs, track: Track) -> LabelledFolder:
     """Inspect the images of a folder.
 

@@ -47,4 +47,5 @@ def options(
 
 
 # In the order of the help; they register their commands.
-from . import training, exporting, inspecting, watching, measuring, judging, latent, demo, about  # noqa: E402, F401, I001
+from . import training, exporting, inspecting, watching, measuring, judging  # noqa: E402, F401, I001
+from . import latent, sweeping, demo, about  # noqa: E402, F401

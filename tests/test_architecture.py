@@ -18,15 +18,16 @@ ORDER = [
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
     *("features", "model", "objective", "checkpoint", "dataset", "training", "collapse"),
     *("alignment", "scoring"),
-    *("latent", "sampling", "restoration"),
+    *("latent", "sampling", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
     *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
-    *("reporting.pictures", "reporting.latents", "reporting.learning"),
+    *("reporting.pictures", "reporting.latents", "reporting.learning", "reporting.sweeps"),
     *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
+    *("grid", "tradeoff", "sweep"),
 ]
 INSPECTION_SIDE = {
     *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),

@@ -52,6 +52,7 @@ def foreign_model() -> onnx.ModelProto:
 
 
 TRAIN = "train {good} --out {place}/out --features pixels --set images.size=64 "
+SWEEP = "sweep {good} --out {place}/out --features pixels --set images.size=64 "
 INSPECT = "inspect {run}/model.onnx {parts}/test --out {place}/out "
 MISTAKES = {
     # training
@@ -189,6 +190,25 @@ MISTAKES = {
     "latents {run} {place}/one --out {place}/out": "1 readable images; expected 3",
     "restore {run} {place}/texts/a.png --out {place}/out": "a.png: not a PNG",
     "restore {run} {good}/000.png --out {place}/file": "file.*cannot be used for results",
+    # studies
+    "sweep {good} --out {place}/out": "Missing option '--vary'",
+    SWEEP + "--vary model.beta": "expected SECTION.KEY=VALUES",
+    SWEEP + "--vary model.beta=": "nothing to vary",
+    SWEEP + "--vary model.bet=1,2": "unknown key 'model.bet', did you mean 'beta'",
+    SWEEP + "--vary model.beta=-1,0 --vary model.latent_size=0":
+        "model.latent_size = 0: .*; model.beta = -1: .*greater than or equal to 0",
+    SWEEP + "--vary model.beta=0,1 --vary model.beta=2": "model.beta is given twice",
+    SWEEP + "--vary model.beta=1 --set training.epochs=0": "training.epochs = 0",
+    SWEEP + "--vary features.source=pixels,resnet19": "'resnet19'.*expected 'pixels' or",
+    SWEEP + "--vary model.beta=1 --seeds 0": "'--seeds'",
+    SWEEP + "--vary model.beta=1 --weights {place}/text.onnx": "--weights is for a trunk",
+    SWEEP + "--vary model.beta=1 --test {place}/absent": "absent.*expected a labelled folder",
+    SWEEP + "--vary model.beta=1 --test {place}": "expected one per class, one of them 'good'",
+    SWEEP + "--vary model.beta=1 --device cuda": "--device cuda",
+    "sweep {good} --out {place}/used --vary model.beta=1 --features pixels": "used.*not empty",
+    "sweep {place}/empty --out {place}/out --vary model.beta=1 --features pixels": "holds no images",
+    "sweep {place}/few --out {place}/out --vary model.beta=1 --features pixels": "19 readable.*expected 20",
+    "sweep {good} --out {place}/out --vary model.beta=1 --weights {place}/absent.pth": "absent.pth.*no such file",
     # the rest
     "samples {place}/used": "used.*not empty",
     "samples {place}/out --size 8": "'--size'",
