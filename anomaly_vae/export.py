@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import ExportError, ModelFileError
-from anomaly_vae.metadata import METADATA_KEY, ModelCard, card_to_json
+from anomaly_vae.features import PixelFeatures
+from anomaly_vae.metadata import METADATA_KEY, RECONSTRUCTION, ModelCard, card_to_json
 from anomaly_vae.outputs import write_bytes
-from anomaly_vae.scoring import Detector, Scores, score_images
+from anomaly_vae.scoring import Detector, Drawing, Scores, score_images
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -81,19 +82,22 @@ def replace_card(path: Path, card: ModelCard) -> None:
 def to_onnx(detector: Detector, size: int) -> onnx.ModelProto:
     """Give the graph of a detector on the CPU, for squares of ``size`` pixels; not yet checked.
 
+    A model of pixels has a further output, uint8 [N, S, S, 3]: what it expects to see.
+
     Raises:
         ExportError: torch cannot export it.
     """
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    draws = isinstance(detector.features, PixelFeatures)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's notes concern its own developers
         program = torch.onnx.export(
-            detector,
+            Drawing(detector).eval() if draws else detector,
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=list(Scores._fields),
+            output_names=[*Scores._fields, *([RECONSTRUCTION] if draws else [])],
             dynamic_shapes=({0: torch.export.Dim("N")},),
             opset_version=OPSET,
             external_data=False,

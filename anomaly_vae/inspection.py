@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import DeviceError, ImageReadError, ModelFileError
 from anomaly_vae.images import LoadedImage, load_image
-from anomaly_vae.metadata import METADATA_KEY, ModelCard, card_from_json
+from anomaly_vae.metadata import METADATA_KEY, RECONSTRUCTION, ModelCard, card_from_json
 from anomaly_vae.profile import GoodProfile, good_profile
 from anomaly_vae.reading import Stamp, read_ahead, stamp
 from anomaly_vae.regions import Region, find_regions
@@ -110,6 +110,7 @@ class Inspector:
         self.model_id = hashlib.sha256(data).hexdigest()[:12]
         self._session = _start(data, model, device)
         self.provider = self._session.get_providers()[0]
+        self._draws = RECONSTRUCTION in (each.name for each in self._session.get_outputs())
         self.card = _read_card(self._session, model)
         on_cpu = self.provider == "CPUExecutionProvider"
         self.batch_size = batch_size or (_BATCH_SIZE_CPU if on_cpu else _BATCH_SIZE_GPU)
@@ -118,7 +119,16 @@ class Inspector:
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Score images, uint8 [N, S, S, 3] RGB."""
-        return Outputs(*self._session.run(_OUTPUTS, {"images": images}))
+        return Outputs(*self._session.run(_OUTPUTS, {"images": images}, _only_what_is_asked_for()))
+
+    def expected(self, image: LoadedImage) -> NDArray[np.uint8] | None:
+        """Give what the model expects to see, [S, S, 3]; None if it cannot draw."""
+        if not self._draws:
+            return None
+        options = _only_what_is_asked_for()
+        (drawn,) = self._session.run([RECONSTRUCTION], {"images": image.pixels[None]}, options)
+        picture: NDArray[np.uint8] = drawn[0]
+        return picture
 
     def inspect(self, folder: Path, paths: Iterable[str]) -> Iterator[Finding]:
         """Inspect the files at ``paths`` below ``folder``, in their order.
@@ -247,6 +257,13 @@ def start_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with redirect_stdout(io.StringIO()):
         return onnxruntime.InferenceSession(data, options, providers=list(providers))
+
+
+def _only_what_is_asked_for() -> onnxruntime.RunOptions:
+    """Keep the runtime from drawing what nobody looks at."""
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 def _read(model: Path) -> bytes:

@@ -15,6 +15,8 @@ from anomaly_vae.errors import ModelFileError
 from anomaly_vae.profile import GoodProfile
 
 METADATA_KEY = "anomaly_vae"
+RECONSTRUCTION = "reconstruction"
+"""Output of models of pixels beside those that all have: what they expect to see."""
 SCHEMA_VERSION = 2
 Precision = Literal["fp32", "fp16", "int8"]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

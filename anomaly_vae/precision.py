@@ -27,7 +27,7 @@ from anomaly_vae.features import TrunkFeatures
 from anomaly_vae.scoring import Detector
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter says which module made a node
-_TRUNK, _VAE = "'features.trunk", ("'model.encoder", "'model.decoder")
+_TRUNK, _VAE = "features.trunk", ("model.encoder", "model.decoder")
 
 
 class _Half(nn.Module):

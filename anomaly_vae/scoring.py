@@ -304,16 +304,33 @@ def parts_of_images(detector: Detector, images: NDArray[np.uint8]) -> list[Tenso
     return in_batches(detector, detector.parts, images)
 
 
-def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give what a model of pixels makes of images, uint8 [N, S, S, 3]: [N, S, S, C] in [0, 1]."""
+class Drawing(nn.Module):
+    """A detector of pixels that also says what it expects to see."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Give the scores of images, uint8 [N, S, S, 3], and their reconstructions, alike."""
+        pixels = reconstructed(self.detector, images).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+        return *self.detector(images), (255 * pixels).round().clamp(0, 255).to(torch.uint8)
+
+
+def reconstructed(detector: Detector, images: Tensor) -> Tensor:
+    """Give what a model of pixels makes of images, uint8 [N, S, S, 3]: [N, C, S, S] in [0, 1]."""
     features = detector.features
     if not isinstance(features, PixelFeatures):
         raise TypeError(f"{type(features).__name__} has no pixels to reconstruct")
+    aligned, pose = detector.aligned(images)
+    pixels = features.restored(detector.model.reconstruct(features(aligned)))
+    return pixels if pose is None else warp(pixels, inverse(pose))
+
+
+def reconstruct(detector: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give the same of images outside torch: [N, S, S, C]."""
     with torch.no_grad():
-        aligned, pose = detector.aligned(torch.from_numpy(images).to(detector.center.device))
-        pixels = features.restored(detector.model.reconstruct(features(aligned)))
-        if pose is not None:
-            pixels = warp(pixels, inverse(pose))
+        pixels = reconstructed(detector, torch.from_numpy(images).to(detector.center.device))
     shown: NDArray[np.float32] = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return shown
 

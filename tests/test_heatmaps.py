@@ -141,6 +141,16 @@ def test_where_nothing_exceeds_the_threshold_a_box_shows_the_peak(tmp_path: Path
     assert (columns.max() - 64 - GAP, rows.max()) == (34, 50)
 
 
+def test_what_was_expected_stands_between_them(tmp_path: Path) -> None:
+    settings = ImageSettings(size=32)
+    found = finding(tmp_path, spot(slice(0), slice(0)), settings=settings)
+    photo = shown_photo(tmp_path / "a.png", settings)
+    pixels = np.asarray(draw_heatmap(found, photo, 1.0, Image.new("RGB", photo.size, "red")))
+    assert pixels.shape == (40 + LEGEND, 3 * 120 + 2 * GAP, 3)
+    assert (pixels[:40, 120 + GAP : 240 + GAP] == (255, 0, 0)).all()
+    assert (pixels[:40, 240 + 2 * GAP :] == GREY).all()
+
+
 def test_a_colour_scale_stands_below_the_map(tmp_path: Path) -> None:
     settings = ImageSettings(size=32)
     found = finding(tmp_path / "in", spot(slice(0), slice(0)), size=(400, 300), settings=settings)

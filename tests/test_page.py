@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import FolderError
-from anomaly_vae.images import load_image
+from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.inspection import Finding
 from anomaly_vae.labelled import read_marks
 from anomaly_vae.metadata import ModelCard, Threshold
@@ -87,11 +87,17 @@ def finding(photos: Path, path: str, score: float) -> Finding:
     )
 
 
+def expected(image: LoadedImage) -> Any:
+    return np.full((32, 32, 3), 30, np.uint8)
+
+
 def report(
     photos: Path, out: Path, found: dict[str, float | str], review: float | None = REVIEW
 ) -> Path:
     """Write the results of images, by path: a score, or why it could not be read."""
-    inspector: Any = SimpleNamespace(card=card(photos, review), model_id="abc123", min_area=0.0)
+    inspector: Any = SimpleNamespace(
+        card=card(photos, review), model_id="abc123", min_area=0.0, expected=expected
+    )
     with Results(out, photos, {}) as results:
         recorder = Recorder(inspector, photos, results, heatmaps="none")
         for path, value in found.items():
@@ -162,6 +168,10 @@ def test_every_image_that_was_read_has_its_picture(tmp_path: Path, photos: Path)
     assert values.max() == 255  # 7 / 3 of the threshold, more than twice
     rows, columns = np.nonzero(values > 200)
     assert (columns.mean() / 64, rows.mean() / 48) == pytest.approx((5 / 8, 3 / 8), abs=0.03)
+    with Image.open(io.BytesIO(base64.b64decode(lines[0].split(" ")[2]))) as drawn:
+        assert drawn.size == (64, 48)
+        assert np.abs(np.asarray(drawn).astype(int) - 30).max() <= 2
+    assert lines[2].split(" ")[2] == ""  # it passed
 
 
 def test_of_many_images_the_worst_are_shown(
@@ -220,7 +230,9 @@ def test_names_that_are_not_utf8_give_a_page_too(tmp_path: Path, photos: Path) -
 
 
 def test_no_page_is_written_where_none_is_wanted(tmp_path: Path, photos: Path) -> None:
-    inspector: Any = SimpleNamespace(card=card(photos), model_id="abc123", min_area=0.0)
+    inspector: Any = SimpleNamespace(
+        card=card(photos), model_id="abc123", min_area=0.0, expected=expected
+    )
     with Results(tmp_path / "out", photos, {}) as results:
         recorder = Recorder(inspector, photos, results, heatmaps="none", page=False)
         recorder.record(finding(photos, "b.png", 1.0))
@@ -465,6 +477,17 @@ def test_the_large_view_says_why(many: Path, opened: Any) -> None:
     }""")
     assert painted[0] > 150
     assert painted[1] == 0
+    dark = """() => createImageBitmap(document.getElementById('photo')).then((bitmap) => {
+      const canvas = new OffscreenCanvas(1, 1);
+      const ink = canvas.getContext('2d');
+      ink.drawImage(bitmap, 0, 0);
+      return ink.getImageData(0, 0, 1, 1).data[0] < 60;
+    })"""
+    assert not tab.evaluate(dark)
+    tab.keyboard.press("e")
+    tab.wait_for_timeout(100)
+    assert tab.evaluate(dark)
+    tab.keyboard.press("e")
     tab.keyboard.press("o")
     assert not tab.locator("#map").is_visible()
     tab.keyboard.press("r")

@@ -128,7 +128,7 @@ def test_eight_bits_are_those_of_trunk_and_vae_alone(kind: str, patch: Detector,
             assert sources.count("DequantizeLinear") in (0, 2), node.name
     for node in rounded:
         scope = " ".join(entry.value for entry in node.metadata_props)
-        assert "'model." in scope or ("'features.trunk" in scope and sides[node.output[0]] <= [8])
+        assert "model." in scope or ("features.trunk" in scope and sides[node.output[0]] <= [8])
         weight, scale = (constants[name] for name in made[node.input[1]].input[:2])
         assert weight.dtype == np.int8 and np.abs(weight.astype(int)).max() <= 64
         assert scale.size in weight.shape and scale.size > 1  # one for each channel

@@ -9,11 +9,13 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
 from anomaly_vae.config import ScoringSettings as Settings
 from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
 from anomaly_vae.export import TOLERANCE, export_model, replace_card
+from anomaly_vae.images import load_image
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import ModelCard, Threshold, card_from_json, card_to_json
 from anomaly_vae.scoring import (
@@ -21,15 +23,18 @@ from anomaly_vae.scoring import (
     Scores,
     build_detector,
     parts_of_images,
+    reconstruct,
     score_images,
 )
 
 
-def detector(kind: str = "image", **scoring: object) -> Detector:
+def detector(
+    kind: str = "image", *, color: bool = True, align: bool = False, **scoring: object
+) -> Detector:
     source = "resnet18" if kind == "patch" else "pixels"
     config = Config(
         images=ImageSettings(size=64),
-        features=FeatureSettings(source=source),
+        features=FeatureSettings(source=source, color=color, align=align),
         model=ModelSettings(kind=kind, latent_size=3, hidden_size=8, base_channels=2),
         scoring=Settings(**scoring),
     )
@@ -202,7 +207,28 @@ def test_the_exported_file_is_what_the_design_says(tmp_path: Path) -> None:
     assert (entry.name, entry.type, entry.shape[1:]) == ("images", "tensor(uint8)", [64, 64, 3])
     assert isinstance(entry.shape[0], str)
     names = [output.name for output in session.get_outputs()]
-    assert names == ["score", "reconstruction_error", "kl", "anomaly_map"]
+    assert names == ["score", "reconstruction_error", "kl", "anomaly_map", "reconstruction"]
+
+
+@pytest.mark.parametrize(("kind", "color", "align"), [
+    ("image", True, False), ("linear", False, True), ("patch", True, False),
+])  # fmt: skip
+def test_a_model_of_pixels_draws_what_it_expects_to_see(
+    tmp_path: Path, kind: str, color: bool, align: bool
+) -> None:
+    model = detector(kind, color=color, align=align)
+    export_model(model, card(), tmp_path / "model.onnx", pictures(1))
+    inspector = Inspector(tmp_path / "model.onnx", device="cpu")
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png", ImageSettings(size=64))
+    drawn = inspector.expected(image)
+    if kind == "patch":
+        assert drawn is None
+        return
+    assert drawn is not None
+    assert (drawn.shape, drawn.dtype) == ((64, 64, 3), np.uint8)
+    expected = np.clip(reconstruct(model, image.pixels[None].copy())[0] * 255, 0, 255)
+    assert np.abs(drawn - expected).max() <= 0.51
 
 
 def test_a_model_that_computes_something_else_is_not_kept(

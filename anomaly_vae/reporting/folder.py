@@ -16,7 +16,7 @@ from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reading import stamp
-from anomaly_vae.reporting.heatmaps import draw_heatmap, save_picture, shown_photo
+from anomaly_vae.reporting.heatmaps import draw_heatmap, on_photo, save_picture, shown_photo
 from anomaly_vae.reporting.results import Passing, Results
 from anomaly_vae.reporting.rows import Cell, image_row, region_rows, spelled
 from anomaly_vae.reporting.summary import Summary
@@ -73,6 +73,7 @@ class Recorder:
         self.results, self._folder, self._told = results, folder, told
         self._heatmaps, self._page = heatmaps, page
         self._card, self._model_id = inspector.card, inspector.model_id
+        self._inspector = inspector
         self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
         self._drift = _Drift(inspector.card, drift_window)
         self._drift.restore(results.remembered)
@@ -125,17 +126,20 @@ class Recorder:
         """Write the picture of an image, and keep a smaller one for the page."""
         if isinstance(self.results, Passing) or finding.image is None:
             return
-        photo, limit = None, self._card.threshold.anomaly_map
+        photo = expected = None
+        limit = self._card.threshold.anomaly_map
         drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
         if drawn or (self._page and self.results.gallery.enlarges(finding)):
             # A file that vanished in the meantime has its row; only its picture is missing.
             with suppress(ImageReadError):
                 photo = shown_photo(self._folder / finding.path, self._card.images)
+                square = self._inspector.expected(finding.image)
+                expected = None if square is None else on_photo(square, finding.image, photo.size)
         if drawn and photo:
             target = heatmap_path(self.results.out, finding.path)
-            save_picture(draw_heatmap(finding, photo, limit), target)
+            save_picture(draw_heatmap(finding, photo, limit, expected), target)
         if self._page:
-            self.results.gallery.add(finding, photo, limit)
+            self.results.gallery.add(finding, photo, limit, expected)
 
 
 def identity(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from anomaly_vae.images import LoadedImage
 from anomaly_vae.inspection import Finding
-from anomaly_vae.reporting.heatmaps import CLEAR, photo_box, relative_map
+from anomaly_vae.reporting.heatmaps import CLEAR, on_photo, relative_map
 from anomaly_vae.reporting.rows import spelled
 
 MOST = 10_000
@@ -29,6 +29,8 @@ class Picture(NamedTuple):
     """JPEG."""
     anomaly_map: bytes
     """Grey PNG over the whole photograph, 0 to 255 for 0 to twice the threshold; or nothing."""
+    expected: bytes
+    """JPEG of what the model expected to see; or nothing."""
 
 
 class Gallery:
@@ -52,7 +54,13 @@ class Gallery:
         """Whether the picture of an image is wanted larger than the model saw it."""
         return finding.verdict != "pass" and self._large < _MOST_LARGE
 
-    def add(self, finding: Finding, photo: Image.Image | None, threshold: float) -> None:
+    def add(
+        self,
+        finding: Finding,
+        photo: Image.Image | None,
+        threshold: float,
+        expected: Image.Image | None = None,
+    ) -> None:
         """Take the picture of an image in; ``photo`` is larger than what the model saw of it."""
         if finding.image is None or not self.takes(finding.score):
             return
@@ -61,7 +69,11 @@ class Gallery:
         shown = photo if photo and large else _seen(finding.image)
         path = spelled(finding.path)
         self._new[path] = Picture(
-            path, finding.score, _jpeg(shown), _map_png(finding, shown.size, threshold)
+            path,
+            finding.score,
+            _jpeg(shown),
+            _map_png(finding, shown.size, threshold),
+            _jpeg(expected) if expected and large else b"",
         )
         heapq.heappush(self._kept, (finding.score, path))
         if len(self._kept) > MOST:
@@ -78,9 +90,8 @@ class Gallery:
 
 def _seen(image: LoadedImage) -> Image.Image:
     """Give the photograph as the model sees it, in its own proportions, small."""
-    square = Image.fromarray(image.pixels)
-    size = _within((image.width, image.height), min(_SMALL, square.width))
-    return square.resize(size, Image.Resampling.BILINEAR, box=photo_box(image))
+    size = _within((image.width, image.height), min(_SMALL, len(image.pixels)))
+    return on_photo(image.pixels, image, size)
 
 
 def _within(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -55,8 +55,18 @@ def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
     return photo
 
 
-def draw_heatmap(finding: Finding, photo: Image.Image, threshold: float) -> Image.Image:
+def on_photo(square: NDArray[np.uint8], image: LoadedImage, size: tuple[int, int]) -> Image.Image:
+    """Cut the photograph out of its square, [S, S, 3], at ``size`` (width, height)."""
+    box = photo_box(image)
+    return Image.fromarray(square).resize(size, Image.Resampling.BILINEAR, box=box)
+
+
+def draw_heatmap(
+    finding: Finding, photo: Image.Image, threshold: float, expected: Image.Image | None = None
+) -> Image.Image:
     """Draw left the photograph, right the anomaly map laid over it, below the colour scale.
+
+    Between them stands what the model expected to see, if it can draw that.
 
     The scale is fixed: the same colour means the same value in every picture of a model. Values
     at ``threshold`` lie in the middle; what is normal stays transparent.
@@ -64,12 +74,14 @@ def draw_heatmap(finding: Finding, photo: Image.Image, threshold: float) -> Imag
     values = relative_map(finding, photo.size, threshold)
     overlay = _overlay(photo, values)
     _outline(overlay, finding, values)
+    panels = [photo, *([expected] if expected else []), overlay]
     width, height = photo.size
-    pair = Image.new("RGB", (2 * width + _GAP, height + LEGEND), _WHITE)
-    pair.paste(photo, (0, 0))
-    pair.paste(overlay, (width + _GAP, 0))
-    _draw_legend(pair, width + _GAP, height, width, threshold)
-    return pair
+    left = (len(panels) - 1) * (width + _GAP)
+    picture = Image.new("RGB", (left + width, height + LEGEND), _WHITE)
+    for number, panel in enumerate(panels):
+        picture.paste(panel, (number * (width + _GAP), 0))
+    _draw_legend(picture, left, height, width, threshold)
+    return picture
 
 
 def save_picture(picture: Image.Image, target: Path) -> None:

@@ -25,7 +25,8 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS done (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER)"
     " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS pictures (path TEXT PRIMARY KEY, score REAL, photo BLOB, map BLOB)",
+    "CREATE TABLE IF NOT EXISTS pictures (path TEXT PRIMARY KEY, score REAL, photo BLOB, map BLOB,"
+    " expected BLOB)",
 )
 # What stands for a file that could not be looked at: any file there later is another one.
 _NO_FILE = Stamp(-1, -1)
@@ -76,7 +77,9 @@ class Journal:
         new, dropped = gallery.changes() if gallery else ([], set())
         with self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", files)
-            self._database.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", new)
+            self._database.executemany(
+                "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?)", new
+            )
             self._remove_pictures(dropped)
             self._note(facts)
 

@@ -124,7 +124,7 @@ def _rates(of: int) -> list[list[float]]:
 
 
 def _encoded(results: Results, paths: Sequence[str]) -> Iterator[Markup]:
-    """Give the pictures of images in their order, by chunks: a line of photograph and map each."""
+    """Give the pictures of images in their order, by chunks: a line each."""
     left = iter(paths)
     while chunk := list(islice(left, _CHUNK)):
         yield Markup("\n".join(_line(results, path) for path in chunk))  # noqa: S704 - base64
@@ -134,4 +134,5 @@ def _line(results: Results, path: str) -> str:
     picture = results.picture(path)
     if picture is None:
         return ""
-    return " ".join(base64.b64encode(d).decode() for d in (picture.photo, picture.anomaly_map))
+    parts = (picture.photo, picture.anomaly_map, picture.expected)
+    return " ".join(base64.b64encode(part).decode() for part in parts)

@@ -13,8 +13,9 @@ function pictures(image) {
   }
   const line = decoded.get(chunk)[image.index % data.chunk];
   if (!line) return null;
-  const [photo, map] = line.split(" ");
-  return { photo: `data:image/jpeg;base64,${photo}`, map: map && `data:image/png;base64,${map}` };
+  const [photo, map, expected] = line.split(" ");
+  const source = (kind, bytes) => bytes && `data:image/${kind};base64,${bytes}`;
+  return { photo: source("jpeg", photo), map: source("png", map), expected: source("jpeg", expected) };
 }
 
 // ---------------------------------------------------------------- filters

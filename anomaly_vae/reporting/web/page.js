@@ -13,7 +13,7 @@ function onKey(event) {
   } else if (event.key === "Enter" && image && !event.target.matches("button:not(.card), summary")) view(image);
   else if (event.key === "f" && image) mark(image, "defect");
   else if (event.key === "p" && image) mark(image, "good");
-  else if (event.key === "o" && open) { $("show-map").click(); } else if (event.key === "r" && open) { $("show-boxes").click(); } else return;
+  else if (event.key === "o" && open) { $("show-map").click(); } else if (event.key === "r" && open) { $("show-boxes").click(); } else if (event.key === "e" && open) { $("show-expected").click(); } else return;
   event.preventDefault();
 }
 

@@ -22,11 +22,21 @@ function view(image) {
   ].filter(Boolean).join("; ");
   if (!viewer.open) viewer.showModal();
   fitStage(image);
-  if (found) $("photo").src = found.photo; else $("photo").removeAttribute("src");
+  shownPictures = found;
+  $("show-expected").disabled = !found?.expected;
+  showPhoto();
   ink.clearRect(0, 0, ink.canvas.width, ink.canvas.height);
   if (found?.map) overlay(found.map, image);
   $("boxes").replaceChildren(...(image.regions.length ? [boxes(image, "none")] : []));
   showLayers();
+}
+
+let shownPictures = null;
+
+/** Show the photograph, or what the model expected to see instead. */
+function showPhoto() {
+  const expected = $("show-expected").checked && shownPictures?.expected;
+  if (shownPictures) $("photo").src = expected || shownPictures.photo; else $("photo").removeAttribute("src");
 }
 
 function why(image) {
@@ -157,6 +167,7 @@ function listenToViewer() {
   $("next").addEventListener("click", () => view(step(1)));
   $("mark-defect").addEventListener("click", () => mark(images[state.current], "defect"));
   $("mark-good").addEventListener("click", () => mark(images[state.current], "good"));
+  $("show-expected").addEventListener("input", showPhoto);
   for (const id of ["show-map", "opacity", "show-boxes"]) $(id).addEventListener("input", showLayers);
   drawScale();
 }
