@@ -113,7 +113,7 @@ def test_eight_bits_are_those_of_trunk_and_vae_alone(kind: str, patch: Detector,
     single = to_onnx(patch, 64) if kind == "patch" else onnx.load(run / "model.onnx")
     eight = in_eight_bits(single, pictures(4))
     onnx.checker.check_model(eight)
-    assert all(each.dtype == np.float32 for each in run_bytes(eight, pictures(5)))
+    assert all(each.dtype == np.float32 for each in run_bytes(eight, pictures(5))[:4])
     made = {name: node for node in eight.graph.node for name in node.output}
     constants = {init.name: onnx.numpy_helper.to_array(init) for init in eight.graph.initializer}
     sides = {
