@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +91,9 @@ def test_an_interrupted_run_says_how_to_go_on(run: Path, many: Path, tmp_path: P
     for attempt in range(5):  # on a fast machine it may be done before it is interrupted
         out = tmp_path / f"out{attempt}"
         arguments = ("inspect", run / "model.onnx", many, *PLAIN, "--out", out, "--batch-size", 1)
-        process = start(*arguments)
+        # What runs in the background of a shell ignores Ctrl-C, and so would what it starts.
+        heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = start(*arguments, preexec_fn=heeding)
         while process.poll() is None and not (out / "images.csv").exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
