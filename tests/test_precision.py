@@ -57,7 +57,7 @@ def after_the_vae(model: onnx.ModelProto) -> set[str]:
     last = max(
         index
         for index, node in enumerate(model.graph.node)
-        if any("'model.decoder" in entry.value for entry in node.metadata_props)
+        if any("model.decoder" in entry.value for entry in node.metadata_props)
     )
     return {name for node in list(model.graph.node)[last + 1 :] for name in node.output}
 
