@@ -15,7 +15,7 @@ from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -107,7 +107,7 @@ class Inspector:
         min_area: float = 0.0,
     ) -> None:
         data = _read(model)
-        self.model_id = hashlib.sha256(data).hexdigest()[:12]
+        self.model_id = model_id(data)
         self._session = _start(data, model, device)
         self.provider = self._session.get_providers()[0]
         self._draws = RECONSTRUCTION in (each.name for each in self._session.get_outputs())
@@ -119,16 +119,22 @@ class Inspector:
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Score images, uint8 [N, S, S, 3] RGB."""
-        return Outputs(*self._session.run(_OUTPUTS, {"images": images}, _only_what_is_asked_for()))
+        return Outputs(*self._computed(_OUTPUTS, images))
 
     def expected(self, image: LoadedImage) -> NDArray[np.uint8] | None:
         """Give what the model expects to see, [S, S, 3]; None if it cannot draw."""
         if not self._draws:
             return None
-        options = _only_what_is_asked_for()
-        (drawn,) = self._session.run([RECONSTRUCTION], {"images": image.pixels[None]}, options)
+        (drawn,) = self._computed([RECONSTRUCTION], image.pixels[None])
         picture: NDArray[np.uint8] = drawn[0]
         return picture
+
+    def _computed(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """Give some outputs of the model; nothing is drawn that nobody looks at."""
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        outputs: list[NDArray[Any]] = self._session.run(names, {"images": images}, options)
+        return outputs
 
     def inspect(self, folder: Path, paths: Iterable[str]) -> Iterator[Finding]:
         """Inspect the files at ``paths`` below ``folder``, in their order.
@@ -211,6 +217,11 @@ class Inspector:
         )
 
 
+def model_id(data: bytes) -> str:
+    """Name a model by the content of its file."""
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
 def map_maxima(findings: Sequence[Finding]) -> NDArray[np.float64]:
     """Give the highest value of each anomaly map, [N]."""
     maps = (finding.anomaly_map for finding in findings)
@@ -257,13 +268,6 @@ def start_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with redirect_stdout(io.StringIO()):
         return onnxruntime.InferenceSession(data, options, providers=list(providers))
-
-
-def _only_what_is_asked_for() -> onnxruntime.RunOptions:
-    """Keep the runtime from drawing what nobody looks at."""
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
-    return options
 
 
 def _read(model: Path) -> bytes:

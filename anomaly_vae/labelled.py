@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from anomaly_vae.config import ImageSettings
 from anomaly_vae.dataset import CALIBRATION, digest
 from anomaly_vae.errors import FolderError, ImageReadError
-from anomaly_vae.images import LoadedImage, load_mask
+from anomaly_vae.images import load_mask
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.progress import Track
 from anomaly_vae.reading import list_images
@@ -78,11 +78,6 @@ class LabelledFolder:
     def scores(self) -> NDArray[np.float64]:
         """The score of each image, [N]."""
         return np.array([finding.score for finding in self.findings])
-
-    @property
-    def images(self) -> list[LoadedImage]:
-        """The images themselves."""
-        return [finding.image for finding in self.findings if finding.image]
 
     @cached_property
     def digests(self) -> list[str]:

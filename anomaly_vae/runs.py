@@ -29,7 +29,7 @@ from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, Trainin
 from anomaly_vae.export import Parity, export_model, replace_card
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
 from anomaly_vae.good_only import good_only_threshold
-from anomaly_vae.inspection import Finding, Inspector, map_maxima, profile_of
+from anomaly_vae.inspection import Finding, Inspector, map_maxima, model_id, profile_of
 from anomaly_vae.latent import decode, redrawn
 from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import (
@@ -212,7 +212,7 @@ class TrainingSession:
         self._draw(card.threshold, calibration)
         use = self._diagnose()
         self._write_record(use)
-        write_card(self.out, card, Inspector(self.out / "model.onnx", device="cpu").model_id)
+        write_card(self.out, card, model_id((self.out / "model.onnx").read_bytes()))
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
         # Windows does not remove files that are open: the items may lie on disk.
         self.trainer.training.stored = self.trainer.stopping.stored = np.empty(0)

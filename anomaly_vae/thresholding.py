@@ -19,7 +19,7 @@ from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.export import replace_card
 from anomaly_vae.goals import Criterion, Goal
 from anomaly_vae.good_only import good_only_threshold
-from anomaly_vae.inspection import Inspector, map_maxima, profile_of
+from anomaly_vae.inspection import Inspector, map_maxima, model_id, profile_of
 from anomaly_vae.intervals import auroc_interval
 from anomaly_vae.labelled import LabelledFolder, Photographs, inspect_all, seen_before
 from anomaly_vae.metadata import Threshold
@@ -127,7 +127,7 @@ def calibrate_run(
     figures.save_scores(classes, threshold.score, run / "scores.png", title="Calibration images")
     if defective is None:  # of another calibration
         (run / "roc.png").unlink(missing_ok=True)
-    write_card(run, card, Inspector(model).model_id)
+    write_card(run, card, model_id(model.read_bytes()))
     return result
 
 

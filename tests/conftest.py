@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -74,6 +75,12 @@ def run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["-q", "train", parts / "train" / "good", "--out", out, "--features", "pixels"]
     assert command_line([str(argument) for argument in (*arguments, *QUICK)]) == 0
     return out
+
+
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")

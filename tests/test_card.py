@@ -16,12 +16,6 @@ from anomaly_vae.reporting.card import contact_sheet, write_card
 from .conftest import Command
 
 
-@pytest.fixture
-def own_run(run: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
-    return Path(shutil.copytree(run, tmp_path / "run"))
-
-
 def text(file: Path) -> str:
     return unescape(file.read_text(encoding="utf-8"))
 

@@ -27,12 +27,6 @@ def table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False)
 
 
-@pytest.fixture
-def own_run(run: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
-    return Path(shutil.copytree(run, tmp_path / "run"))
-
-
 def test_training_leaves_what_the_design_lists(run: Path) -> None:
     left = {path.name for path in run.iterdir()}
     assert left == set(RESULTS) - {".state", "roc.png"}

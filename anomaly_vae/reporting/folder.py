@@ -72,7 +72,6 @@ class Recorder:
     ) -> None:
         self.results, self._folder, self._told = results, folder, told
         self._heatmaps, self._page = heatmaps, page
-        self._card, self._model_id = inspector.card, inspector.model_id
         self._inspector = inspector
         self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
         self._drift = _Drift(inspector.card, drift_window)
@@ -89,8 +88,8 @@ class Recorder:
         self._draw(finding)
         row = image_row(
             finding,
-            model_id=self._model_id,
-            threshold=self._card.threshold,
+            model_id=self._inspector.model_id,
+            threshold=self._inspector.card.threshold,
             drift=self._drift.add(finding),
         )
         regions = list(region_rows(finding, self._sizes["mm_per_pixel"]))
@@ -114,12 +113,12 @@ class Recorder:
             unlisted=[str(error) for error in unlisted],
         )
         if isinstance(self.results, Results):
-            found = summary.as_dict(self._model_id)
+            found = summary.as_dict(self._inspector.model_id)
             write_json(self.results.out / "summary.json", found | self._sizes)
             if self._page:
                 from anomaly_vae.reporting.page import write_page  # noqa: PLC0415
 
-                write_page(self.results, summary, self._card, self._model_id)
+                write_page(self.results, summary, self._inspector.card, self._inspector.model_id)
         return summary
 
     def _draw(self, finding: Finding) -> None:
@@ -127,12 +126,12 @@ class Recorder:
         if isinstance(self.results, Passing) or finding.image is None:
             return
         photo = expected = None
-        limit = self._card.threshold.anomaly_map
+        limit = self._inspector.card.threshold.anomaly_map
         drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
         if drawn or (self._page and self.results.gallery.enlarges(finding)):
             # A file that vanished in the meantime has its row; only its picture is missing.
             with suppress(ImageReadError):
-                photo = shown_photo(self._folder / finding.path, self._card.images)
+                photo = shown_photo(self._folder / finding.path, self._inspector.card.images)
                 square = self._inspector.expected(finding.image)
                 expected = None if square is None else on_photo(square, finding.image, photo.size)
         if drawn and photo:
