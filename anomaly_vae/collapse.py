@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from anomaly_vae.config import Config
-from anomaly_vae.model import VAE, Posterior, kl_divergence
+from anomaly_vae.model import VAE, Posterior
 from anomaly_vae.training import ACTIVE_VARIANCE, Items
 
 _MOST_ITEMS, _BATCH = 2000, 256
@@ -78,7 +78,7 @@ def latent_use(model: VAE, items: Items, *, seed: int) -> LatentUse:
     posterior = Posterior(*(torch.cat(each).double().cpu() for each in zip(*found, strict=True)))
     generator = torch.Generator().manual_seed(seed)
     return LatentUse(
-        kl=kl_divergence(posterior).mean(0).tolist(),
+        kl=model.divergences(posterior).mean(0).tolist(),
         activity=posterior.mean.var(0, correction=0).tolist(),
         mutual_information=mutual_information(posterior, generator),
         items=count,

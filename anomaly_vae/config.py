@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,10 +22,13 @@ from pydantic.dataclasses import dataclass
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.masks import mask_from_text
 
+_SHIPPED = "anomaly_vae_configs"
 _STRICT = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 Fit = Literal["stretch", "letterbox"]
-ModelKind = Literal["patch", "linear", "image", "dense"]
+ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
+# Kinds whose convolutions halve the image, so that its side must be a multiple.
+_CONVOLUTIONAL = ("image", "ladder", "vq")
 
 
 def _odd(number: int) -> int:
@@ -122,13 +126,21 @@ class ModelSettings:
     """The variational autoencoder."""
 
     kind: ModelKind = "patch"
-    """`patch`: a latent vector per location; `linear`, `image`, `dense`: one per image."""
+    """`patch`: latents per place; `linear`, `image`, `dense`: per image; `ladder`: both; `vq`."""
     latent_size: int = Field(default=16, ge=1, le=4096)
     """Dimensions of a latent vector."""
+    local_latent_size: int = Field(default=4, ge=1, le=256)
+    """Dimensions of the latent vector of a place (`ladder`)."""
+    codes: int = Field(default=128, ge=2, le=65536)
+    """Vectors in the codebook (`vq`)."""
     hidden_size: int = Field(default=256, ge=1, le=8192)
     """Width of the hidden layers (`patch`, `dense`)."""
     base_channels: int = Field(default=16, ge=1, le=512)
-    """Channels of the first of the four convolutions, doubled at each next one (`image`)."""
+    """Channels of the first convolution, doubled at each next one (`image`, `ladder`, `vq`)."""
+    halvings: int = Field(default=4, ge=1, le=6)
+    """Convolutions of stride 2, each of which halves the image (`image`, `ladder`, `vq`)."""
+    batch_norm: bool = True
+    """Batch normalisation after each convolution (`image`, `ladder`, `vq`)."""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     """Distribution of the input given the latent; `bernoulli` is for `pixels` only."""
     variance: Literal["unit", "shared", "channel", "element", "decoded"] = "channel"
@@ -210,15 +222,21 @@ class Config:
             mistakes.append("model.kind 'patch' needs a trunk in features.source, not 'pixels'")
         if self.model.kind != "patch" and self.features.source != "pixels":
             mistakes.append(f"model.kind {self.model.kind!r} needs features.source 'pixels'")
-        if self.model.kind == "image" and (self.images.size < 32 or self.images.size % 16):
-            mistakes.append("images.size must be a multiple of 16, 32 or more, for kind 'image'")
+        step = 2**self.model.halvings
+        if self.model.kind in _CONVOLUTIONAL and (
+            self.images.size < 2 * step or self.images.size % step
+        ):
+            mistakes.append(
+                f"images.size must be a multiple of {step}, {2 * step} or more, for kind "
+                f"{self.model.kind!r} with model.halvings {self.model.halvings}"
+            )
         if self.features.align and self.images.size % 4:
             mistakes.append("images.size must be a multiple of 4 for features.align")
         if self.images.fit == "letterbox" and self.images.restricted and not self.images.roi:
             # Where they lie in the square depends on the proportions, which a mask has.
             mistakes.append("images.inspect and images.ignore need images.fit 'stretch', or --roi")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
-            mistakes.append("model.likelihood 'bernoulli' needs model.kind 'image' or 'dense'")
+            mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
         if self.training.free_bits and self.training.capacity:
             mistakes.append("training.free_bits and training.capacity exclude each other; set one")
         if self.training.cycles > 1 and not self.training.kl_warmup:
@@ -253,12 +271,14 @@ for _each in (_Loader, _Dumper):
 def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
     """Join defaults, the preset of the feature source, a YAML file and ``KEY=VALUE`` assignments.
 
+    ``path`` may also be one of ``model_names()``.
+
     Raises:
         ConfigError: the file cannot be read, or anything in it or in the assignments is unknown,
             mistyped or out of range; the message lists all mistakes.
     """
     origin = str(path) if path else "--set"
-    given = _read_yaml(path) if path else {}
+    given = _read_yaml(_shipped(path)) if path else {}
     for assignment in assignments:
         given = _merged(given, _parse_assignment(assignment))
     features = given.get("features")
@@ -318,18 +338,30 @@ def config_to_yaml(config: Config) -> str:
 
 def preset_names() -> list[str]:
     """Name the sources of features that have a preset file."""
-    folder = resources.files("anomaly_vae_configs")
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
+    return _names(resources.files(_SHIPPED))
+
+
+def model_names() -> list[str]:
+    """Name the models of the literature whose settings come with the program."""
+    return _names(resources.files(_SHIPPED) / "models")
+
+
+def _names(folder: Traversable) -> list[str]:
+    names = (each.name for each in folder.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def _shipped(path: Path) -> Traversable:
+    """Find the file that a name stands for; a file of that name in the working folder wins."""
+    if str(path) in model_names() and not path.is_file():
+        return resources.files(_SHIPPED) / "models" / f"{path}.yaml"
+    return path
 
 
 def _preset(source: object) -> dict[str, Any]:
     if source not in preset_names():
         return {}
-    text = resources.files("anomaly_vae_configs").joinpath(f"{source}.yaml").read_text("utf-8")
-    preset: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    return preset
+    return _read_yaml(resources.files(_SHIPPED) / f"{source}.yaml")
 
 
 def _sentence(cls: type, field: str) -> str:
@@ -337,11 +369,14 @@ def _sentence(cls: type, field: str) -> str:
     return " ".join((info or "").split())
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Traversable) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a YAML file: {error}") from error
+        raise ConfigError(
+            f"{path}: cannot be read as a YAML file: {error}; expected one, or a model that comes "
+            f"with the program: {', '.join(model_names())}"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if data is not None and not isinstance(data, dict):

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomaly_vae.features import PixelFeatures
-from anomaly_vae.model import sample
 from anomaly_vae.scoring import Detector, in_batches
 from anomaly_vae.training import ACTIVE_VARIANCE
 
@@ -57,7 +56,7 @@ def measure(detector: Detector, images: NDArray[np.uint8]) -> Information:
         items = features.standardised(detector.raw_items(batch))
         posterior = model.encode(items)
         drawn = [
-            _summed(model.error(items, model.decode(sample(posterior, noise))))
+            _summed(model.error(items, model.decode(model.drawn(posterior, noise))))
             for _draw in range(_DRAWS)
         ]
         wrong = items - model.expected(posterior.mean)

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 
+from anomaly_vae.architectures import QuantisedVAE
 from anomaly_vae.errors import FolderError, ModelFileError
 from anomaly_vae.features import PixelFeatures
 from anomaly_vae.model import Posterior, kl_divergence
@@ -132,9 +133,14 @@ def traverse(
     ``most`` dimensions are shown, those with the largest KL or the largest effect first.
 
     Raises:
-        ModelFileError: see ``pixel_features``; or no dimension is active.
+        ModelFileError: see ``pixel_features``; or no dimension is active, or none has a meaning.
     """
     pixel_features(detector)
+    if isinstance(detector.model, QuantisedVAE):
+        raise ModelFileError(
+            "this model has a codebook: single dimensions of a code mean nothing; train one of "
+            "another model.kind to traverse its latent space"
+        )
     posterior = encode(detector, image[None])
     kl = kl_divergence(posterior)[0]
     active = (kl > _ACTIVE_NATS).nonzero()[:, 0]

@@ -1,4 +1,6 @@
-"""The variational autoencoders (Kingma and Welling, Auto-Encoding Variational Bayes, 2014).
+"""The variational autoencoder (Kingma and Welling, Auto-Encoding Variational Bayes, 2014).
+
+What all of them share, and the two that the defaults use; see ``architectures`` for the others.
 
 Letters: N images, C channels, h x w locations, D latent dimensions; B items of a training batch
 (locations for ``PatchVAE``, images for the others). All reconstruction errors and KL divergences
@@ -6,7 +8,6 @@ are sums in nats: over channels for a location, over pixels and channels for an 
 """
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from anomaly_vae.config import ModelSettings
 # Bounds of log-variances, of the output and of the posterior: beyond them exp() would overflow
 # or a density would become infinite.
 _OUTPUT_RANGE = (-10.0, 7.0)
-_POSTERIOR_RANGE = (-12.0, 5.0)
+POSTERIOR_RANGE = (-12.0, 5.0)
 
 
 class Posterior(NamedTuple):
@@ -75,7 +76,8 @@ class VAE(nn.Module):
 
     def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.item_shape, self.latent_size = item_shape, settings.latent_size
+        self.item_shape = item_shape
+        self.latent_size = settings.latent_size  # of all latents of an item together
         self.bernoulli = settings.likelihood == "bernoulli"
         self.variance = settings.variance
         # Learned log-variances that do not depend on z (sigma-VAE, Rybkin et al., ICML 2021).
@@ -90,6 +92,11 @@ class VAE(nn.Module):
     def _decodes_variance(self) -> bool:
         return self.variance == "decoded" and not self.bernoulli
 
+    @property
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """Those that learn in larger steps: logarithms have further to go than weights."""
+        return [self.log_variance]
+
     def start_from(self, items: Tensor) -> None:
         """Choose the first weights from training items; most models start at random."""
 
@@ -101,12 +108,12 @@ class VAE(nn.Module):
     def sampled(self, x: Tensor, generator: torch.Generator | None) -> Terms:
         """Give the terms at one z drawn from the posterior, as the evidence bound asks for."""
         posterior = self.encode(x)
-        return self.terms(x, posterior, sample(posterior, generator))
+        return self.terms(x, posterior, self.drawn(posterior, generator))
 
     def terms(self, x: Tensor, posterior: Posterior, z: Tensor) -> Terms:
         """Compare items of a batch, [B, ...], with what is decoded from ``z``, for learning."""
         error = self.error(x, self.decode(z))
-        return Terms(error.reshape(len(error), -1).sum(1), kl_divergence(posterior))
+        return Terms(error.reshape(len(error), -1).sum(1), self.divergences(posterior))
 
     def parts(self, x: Tensor, posterior: Posterior, z: Tensor) -> Parts:
         """Compare ``x`` with what is decoded from ``z``."""
@@ -124,7 +131,7 @@ class VAE(nn.Module):
     def encode(self, x: Tensor) -> Posterior:
         """Give the posterior of each item: mean and log-variance, both [..., D]."""
         mean, log_variance = self.encoder(x).chunk(2, -1)
-        return Posterior(mean, _bounded(log_variance, *_POSTERIOR_RANGE))
+        return Posterior(mean, bounded(log_variance, *POSTERIOR_RANGE))
 
     def decode(self, z: Tensor) -> Tensor:
         """Give the parameters of p(x | z): mean and log-variance (Gaussian), or logits."""
@@ -141,7 +148,20 @@ class VAE(nn.Module):
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence of each latent vector, in nats."""
-        return kl_divergence(posterior).sum(-1)
+        return self.divergences(posterior).sum(-1)
+
+    def divergences(self, posterior: Posterior) -> Tensor:
+        """KL divergence of each latent dimension from the prior, [..., D], in nats."""
+        return kl_divergence(posterior)
+
+    def drawn(self, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+        """Draw z from the posterior."""
+        return sample(posterior, generator)
+
+    def draw_prior(self, count: int, *, temperature: float, seed: int) -> Tensor:
+        """Draw latents, [count, D], from N(0, temperature² I)."""
+        generator = torch.Generator().manual_seed(seed)
+        return temperature * torch.randn(count, self.latent_size, generator=generator)
 
     def _gaussian(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Split the decoder's output into mean and log-variance, or add the learned one.
@@ -154,7 +174,7 @@ class VAE(nn.Module):
             return output, torch.zeros((), device=output.device)
         else:
             mean, log_variance = output, self.log_variance
-        return mean, _bounded(log_variance, *_OUTPUT_RANGE)
+        return mean, bounded(log_variance, *_OUTPUT_RANGE)
 
 
 class PatchVAE(VAE):
@@ -221,68 +241,7 @@ class LinearVAE(VAE):
             self.log_variance.copy_(rest.log().reshape(self.item_shape))
 
 
-class ImageVAE(VAE):
-    """One latent vector per image; convolutions halve the side four times, [N, C, S, S]."""
-
-    channel_dim = 1
-
-    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
-        super().__init__(settings, item_shape)
-        channels, size, _ = item_shape
-        widths = [settings.base_channels * 2**level for level in range(4)]
-        deepest = (widths[-1], size // 16, size // 16)
-        features = math.prod(deepest)
-        self.encoder = nn.Sequential(
-            *[_down(before, after) for before, after in pairwise([channels, *widths])],
-            nn.Flatten(),
-            nn.Linear(features, 2 * settings.latent_size),
-        )
-        ups = [_up(before, after) for before, after in pairwise(widths[::-1])]
-        self.decoder = nn.Sequential(
-            nn.Linear(settings.latent_size, features),
-            nn.Unflatten(1, deepest),
-            nn.SiLU(),
-            *ups,
-            nn.ConvTranspose2d(widths[0], self.outputs, 4, 2, 1),
-        )
-
-
-class DenseVAE(VAE):
-    """The fully connected form, 784-400-20 on 28 x 28 in the original paper, [N, C, S, S]."""
-
-    channel_dim = 1
-
-    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
-        super().__init__(settings, item_shape)
-        width, latent, pixels = settings.hidden_size, settings.latent_size, item_shape[1:]
-        self.encoder = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(math.prod(item_shape), width),
-            nn.ReLU(),
-            nn.Linear(width, 2 * latent),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, width),
-            nn.ReLU(),
-            nn.Linear(width, self.outputs * math.prod(pixels)),
-            nn.Unflatten(1, (self.outputs, *pixels)),
-        )
-
-
-_KINDS: dict[str, type[VAE]] = {
-    "patch": PatchVAE,
-    "linear": LinearVAE,
-    "image": ImageVAE,
-    "dense": DenseVAE,
-}
-
-
-def build_model(settings: ModelSettings, item_shape: tuple[int, ...]) -> VAE:
-    """Make the VAE that ``settings`` describe, for items of a shape: [C] or [C, S, S]."""
-    return _KINDS[settings.kind](settings, item_shape)
-
-
-def _bounded(values: Tensor, low: float, high: float) -> Tensor:
+def bounded(values: Tensor, low: float, high: float) -> Tensor:
     """Clamp softly: outside the range the gradient does not vanish, so that learning goes on."""
     return low + softplus(high - softplus(high - values) - low)
 
@@ -294,16 +253,4 @@ def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
         nn.Linear(width, width),
         nn.ReLU(),
         nn.Linear(width, outputs),
-    )
-
-
-def _down(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()
-    )
-
-
-def _up(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()
     )

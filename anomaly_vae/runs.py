@@ -47,7 +47,6 @@ from anomaly_vae.reporting.heatmaps import save_picture
 from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
 from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.rows import spelled
-from anomaly_vae.sampling import draw_from_prior
 from anomaly_vae.scoring import (
     Detector,
     build_detector,
@@ -233,7 +232,7 @@ class TrainingSession:
         The parts and the noise are the same in every epoch.
         """
         shown = np.arange(min(_EPOCH_PARTS, len(self.trainer.stopping)))
-        z = draw_from_prior(_EPOCH_SAMPLES, self.config.model.latent_size, temperature=1, seed=0)
+        z = self.detector.model.draw_prior(_EPOCH_SAMPLES, temperature=1, seed=0)
         save_epoch(
             *redrawn(self.detector, self.trainer.stopping.draw(shown)),
             decode(self.detector, z),

@@ -1,4 +1,4 @@
-"""Points of the latent space: drawn from the prior, from where good parts lie, or on a path.
+"""Points of the latent space: drawn from where good parts lie, or on a path.
 
 Letters: N images, D latent dimensions, T steps of a path.
 """
@@ -21,12 +21,6 @@ _FOLDS = 5
 _SMALLEST_VARIANCE = 1e-3
 
 
-def draw_from_prior(count: int, size: int, *, temperature: float, seed: int) -> Tensor:
-    """Draw ``count`` latents of ``size`` dimensions from N(0, temperature² I)."""
-    noise = torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
-    return temperature * noise
-
-
 def fit_mixture(means: Tensor) -> GaussianMixture:
     """Fit a Gaussian mixture to the posterior means, [N, D], of good images.
 
@@ -46,6 +40,7 @@ def fit_mixture(means: Tensor) -> GaussianMixture:
     candidates = [
         GaussianMixture(count, covariance_type=shape, reg_covar=_SMALLEST_VARIANCE, random_state=0)
         for shape, count in _MIXTURES
+        if shape == "diag" or rows.shape[1] < len(rows)  # fewer rows determine no covariance
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is judged by what it gives

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
 
 from anomaly_vae.alignment import Alignment, inverse, warp
+from anomaly_vae.architectures import build_model
 from anomaly_vae.config import Config, ScoringSettings
 from anomaly_vae.errors import ConfigError, TrainingError
 from anomaly_vae.features import (
@@ -44,7 +45,7 @@ from anomaly_vae.features import (
     unit_range,
 )
 from anomaly_vae.images import inspected_square
-from anomaly_vae.model import VAE, build_model
+from anomaly_vae.model import VAE
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD_TO_STD = 1.4826

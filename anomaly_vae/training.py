@@ -26,7 +26,7 @@ from anomaly_vae.objective import Objective
 # (Burda et al., Importance Weighted Autoencoders, 2016, section 5.2).
 ACTIVE_VARIANCE = 0.01
 _RISE, _FALL = 0.1, 0.3  # shares of all steps in which the learning rate rises and falls
-_VARIANCE_PACE = 10.0
+_FAST_PACE = 10.0
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,10 @@ class Trainer:
         self.model = model.to(training.device)
         self.settings, self.objective = config.training, Objective(config)
         self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
-        # Log-variances have further to go than weights, and do not disturb each other.
-        fast = [model.log_variance]
-        slow = [each for each in model.parameters() if each is not model.log_variance]
+        fast = model.fast_parameters
+        slow = [each for each in model.parameters() if all(each is not other for other in fast)]
         self.optimiser = torch.optim.Adam(
-            [{"params": slow, "pace": 1.0}, {"params": fast, "pace": _VARIANCE_PACE}]
+            [{"params": slow, "pace": 1.0}, {"params": fast, "pace": _FAST_PACE}]
         )
         self.rng = np.random.default_rng(self.settings.seed)
         self.noise = torch.Generator(training.device).manual_seed(self.settings.seed)

@@ -15,7 +15,8 @@ app.add_typer(config_app, name="config")
 @config_app.command("show")
 def config_show(
     file: Annotated[
-        Path | None, typer.Argument(help="A YAML file; default: the built-in settings.")
+        Path | None,
+        typer.Argument(help="As for train --config; default: the built-in settings."),
     ] = None,
     features: Annotated[str | None, typer.Option(help="Show the preset of this source.")] = None,
 ) -> None:

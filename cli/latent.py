@@ -81,10 +81,8 @@ def generate(
         )
         z = sampling.draw_from_mixture(mixture, count, temperature=temperature, seed=seed)
     else:
-        talk.say("drawn from N(0, I); with --good they would keep to where good parts lie")
-        z = sampling.draw_from_prior(
-            count, config.model.latent_size, temperature=temperature, seed=seed
-        )
+        talk.say("drawn from the prior; with --good they would keep to where good parts lie")
+        z = detector.model.draw_prior(count, temperature=temperature, seed=seed)
     parts = latent.decode(detector, z)
     prepare_folder(out, ("grid.png", "parts"), overwrite=overwrite)
     pictures.save_grid(parts, out / "grid.png")

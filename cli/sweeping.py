@@ -45,7 +45,10 @@ def sweep(
     features: Annotated[
         str | None, typer.Option(help="pixels, or a torchvision model such as resnet18.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="The other settings, a YAML file.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The other settings; as for train."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, as in training.epochs=5.")
     ] = None,

@@ -28,7 +28,10 @@ class TrainingDevice(StrEnum):
 def train(
     good_dir: Annotated[Path, typer.Argument(help="Folder of photographs of good parts.")],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
-    config: Annotated[Path | None, typer.Option(help="Settings, a YAML file.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings, a YAML file; or a model of the literature."),
+    ] = None,
     features: Annotated[
         str | None, typer.Option(help="pixels, or a torchvision model such as resnet18.")
     ] = None,
@@ -89,7 +92,7 @@ def train_session(session: "TrainingSession") -> None:
     talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
     try:
         for record in session.epochs():
-            _say_epoch(record, session.config.model.latent_size)
+            _say_epoch(record, session.detector.model.latent_size)
         summary = session.finish()
     except KeyboardInterrupt:
         if session.trainer.history:

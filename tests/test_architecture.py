@@ -16,7 +16,16 @@ PACKAGE = "anomaly_vae"
 ORDER = [
     *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
-    *("features", "model", "objective", "checkpoint", "dataset", "training", "collapse"),
+    *(
+        "features",
+        "model",
+        "architectures",
+        "objective",
+        "checkpoint",
+        "dataset",
+        "training",
+        "collapse",
+    ),
     *("alignment", "scoring"),
     *("latent", "sampling", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),

@@ -217,7 +217,7 @@ def test_a_value_out_of_range_is_refused(setting: str) -> None:
         (["model.kind=dense"], "model.kind 'dense' needs features.source 'pixels'"),
         ([*IMAGE_VAE, "images.size=40"], "multiple of 16"),
         ([*IMAGE_VAE, "images.size=16"], "32 or more"),
-        (["model.likelihood=bernoulli"], "bernoulli.* needs model.kind 'image' or 'dense'"),
+        (["model.likelihood=bernoulli"], "bernoulli.* needs features.source 'pixels'"),
         (["training.free_bits=0.1", "training.capacity=5"], "exclude each other"),
         (["training.kl_warmup=0", "training.cycles=2"], "set training.kl_warmup"),
         (["features.source=pixels", "training.cycles=2"], "set training.kl_warmup"),

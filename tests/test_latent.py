@@ -17,7 +17,6 @@ from anomaly_vae.reporting.latents import save_table
 from anomaly_vae.reporting.pictures import save_animation, save_grid, save_pictures
 from anomaly_vae.sampling import (
     draw_from_mixture,
-    draw_from_prior,
     fit_mixture,
     linear_path,
     spherical_path,
@@ -39,11 +38,11 @@ def photographs(count: int) -> latent.Pictures:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["linear", "dense", "image"])
+@pytest.mark.parametrize("kind", ["linear", "dense", "image", "ladder", "vq"])
 def test_what_is_encoded_and_decoded_is_the_reconstruction(kind: str) -> None:
     model, images = detector(kind), photographs(18)
     posterior = latent.encode(model, images)
-    assert posterior.mean.shape == posterior.log_variance.shape == (18, 3)
+    assert posterior.mean.shape == posterior.log_variance.shape == (18, model.model.latent_size)
     pictures = latent.decode(model, posterior.mean)
     assert pictures.dtype == np.uint8
     expected = np.clip(reconstruct(model, images), 0, 1) * 255
@@ -97,11 +96,9 @@ def test_unevenness_is_the_largest_step_over_the_mean() -> None:
     assert latent.unevenness(frames[:1].repeat(3, 0)) == 1
 
 
-def test_the_prior_has_the_temperature_for_its_standard_deviation() -> None:
-    drawn = draw_from_prior(20_000, 2, temperature=0.5, seed=1)
-    assert drawn.std().item() == pytest.approx(0.5, abs=0.01)
-    assert torch.equal(drawn[:3], draw_from_prior(20_000, 2, temperature=0.5, seed=1)[:3])
-    assert draw_from_prior(2, 2, temperature=0, seed=1).tolist() == [[0, 0], [0, 0]]
+def test_a_mixture_of_more_dimensions_than_images_has_no_full_covariance() -> None:
+    mixture = fit_mixture(torch.randn(12, 40, generator=torch.Generator().manual_seed(0)))
+    assert mixture.covariance_type == "diag"
 
 
 def test_a_mixture_keeps_out_of_the_hole_between_two_groups() -> None:
@@ -147,6 +144,11 @@ def test_traversals_move_one_dimension_and_are_sorted_by_kl() -> None:
         bias.zero_()
     with pytest.raises(ModelFileError, match="posterior collapse"):
         latent.traverse(model, image, steps=3, most=9)
+
+
+def test_the_dimensions_of_codes_are_not_traversed() -> None:
+    with pytest.raises(ModelFileError, match="codebook: single dimensions"):
+        latent.traverse(detector("vq"), photographs(1)[0], steps=3, most=3)
 
 
 def test_a_plane_of_two_dimensions_is_these_and_of_more_the_widest() -> None:

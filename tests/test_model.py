@@ -9,12 +9,12 @@ from sklearn.decomposition import PCA
 from torch.distributions import Bernoulli, LowRankMultivariateNormal, Normal
 from torch.distributions import kl_divergence as reference_kl
 
+from anomaly_vae.architectures import build_model
 from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
 from anomaly_vae.model import (
     VAE,
     PatchVAE,
     Posterior,
-    build_model,
     gaussian_error,
     kl_divergence,
     sample,
@@ -66,6 +66,15 @@ def test_samples_have_the_moments_of_the_posterior() -> None:
     assert z.std().item() == pytest.approx(0.5, abs=0.01)
 
 
+def test_the_prior_has_the_temperature_for_its_standard_deviation() -> None:
+    model = make("dense")
+    drawn = model.draw_prior(5_000, temperature=0.5, seed=1)
+    assert drawn.shape == (5_000, 4)
+    assert drawn.std().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(drawn, model.draw_prior(5_000, temperature=0.5, seed=1))
+    assert not model.draw_prior(2, temperature=0, seed=1).any()
+
+
 def test_the_gradient_passes_through_the_sample() -> None:
     mean = torch.zeros(3, requires_grad=True)
     sample(Posterior(mean, torch.zeros(3)), None).sum().backward()
@@ -74,7 +83,7 @@ def test_the_gradient_passes_through_the_sample() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 48, 64])
-@pytest.mark.parametrize("kind", ["linear", "image", "dense"])
+@pytest.mark.parametrize("kind", ["linear", "image", "dense", "ladder", "vq"])
 def test_image_models_give_an_error_per_pixel_and_a_kl_per_image(kind: str, size: int) -> None:
     parts = make(kind, size)(torch.rand(2, 3, size, size))
     assert parts.reconstruction_error.shape == (2, size, size)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from anomaly_vae import restoration
+from anomaly_vae.architectures import build_model
 from anomaly_vae.config import ModelSettings
-from anomaly_vae.model import build_model
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.samples import draw_sample
 

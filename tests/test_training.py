@@ -8,12 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from anomaly_vae.architectures import build_model
 from anomaly_vae.collapse import LatentUse, latent_use
 from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
 from anomaly_vae.config import TrainingSettings as Settings
 from anomaly_vae.errors import DeviceError, TrainingError
 from anomaly_vae.features import FeatureExtractor, PixelFeatures
-from anomaly_vae.model import build_model, sample
+from anomaly_vae.model import sample
 from anomaly_vae.training import (
     ACTIVE_VARIANCE,
     EpochRecord,
