@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-page clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-page report-vae clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -37,6 +37,10 @@ report-precision: .venv/ready
 # DATA: as above, RUN_PIXELS: a run of pixels on bottle. Needs Chromium.
 report-page: .venv/ready
 	$(BIN)/python reports/page.py $(DATA) $(RUN_PIXELS)
+
+# DATA, WEIGHTS: as above, WORK: folder where trainings are kept.
+report-vae: .venv/ready
+	$(BIN)/python reports/vae.py $(DATA) $(WEIGHTS) --work $(WORK)
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml
