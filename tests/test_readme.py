@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 LINES = [line.split(" #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 OURS = [line for line in LINES if "anomaly-vae " in line and not line.startswith("pip")]
-SLOW = ("demo", "run18")
+SLOW = ("demo", "run18", "run4")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_slow_commands_of_the_readme_run(
 ) -> None:
     monkeypatch.chdir(photos)
     lines = [line for line in OURS if any(word in line for word in SLOW)]
-    assert len(lines) == 2
+    assert len(lines) == 3
     run_lines(lines, photos, command)
 
 
