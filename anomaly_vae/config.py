@@ -186,7 +186,7 @@ class ScoringSettings:
     """How reconstruction error and KL divergence become one score."""
 
     kl_weight: float = Field(default=0.01, allow_inf_nan=False)
-    """Weight of the KL divergence beside the reconstruction error, by default as in the loss."""
+    """Weight of the KL divergence beside the error; default: model.beta, but 1 at most."""
     per_place: bool = True
     """Judge each place of the map by what is usual there in good images not trained on."""
     window: OddNumber = Field(default=1, ge=1, le=63)
@@ -271,7 +271,9 @@ for _each in (_Loader, _Dumper):
 def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
     """Join defaults, the preset of the feature source, a YAML file and ``KEY=VALUE`` assignments.
 
-    ``path`` may also be one of ``model_names()``.
+    ``path`` may also be one of ``model_names()``. If nothing else is said, the KL has the same
+    weight in the score as in the loss, but no more than in the evidence bound: that of a plain
+    autoencoder, which nothing holds, says nothing.
 
     Raises:
         ConfigError: the file cannot be read, or anything in it or in the assignments is unknown,
@@ -283,7 +285,11 @@ def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Co
         given = _merged(given, _parse_assignment(assignment))
     features = given.get("features")
     source = features.get("source") if isinstance(features, dict) else None
-    return config_from_dict(_merged(_preset(source), given), origin=origin)
+    settings = _merged(_preset(source), given)
+    model = settings.get("model")
+    if isinstance(model, dict) and isinstance(beta := model.get("beta"), int | float):
+        settings = _merged({"scoring": {"kl_weight": min(float(beta), 1.0)}}, settings)
+    return config_from_dict(settings, origin=origin)
 
 
 def parse_values(text: str) -> list[Any]:

@@ -212,6 +212,23 @@ def test_a_value_out_of_range_is_refused(setting: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
+        ([], 0.01),
+        (["model.beta=0"], 0),
+        (["model.beta=1"], 1),
+        (["features.source=pixels"], 1),
+        (["features.source=pixels", "model.beta=4"], 1),
+        (["model.beta=4", "scoring.kl_weight=2"], 2),
+    ],
+)
+def test_the_kl_has_the_weight_of_the_loss_and_no_more_than_of_the_bound(
+    settings: list[str], expected: float
+) -> None:
+    assert load_config(None, settings).scoring.kl_weight == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
         (["features.local_mean=4"], "odd"),
         (["scoring.window=2"], "odd"),
         (["model.kind=dense"], "model.kind 'dense' needs features.source 'pixels'"),

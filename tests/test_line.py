@@ -73,6 +73,27 @@ def test_a_collapsed_posterior_is_a_warning_with_remedies(
     assert outcome.err[len("warning: ") :].strip() in (run / "card.html").read_text()
 
 
+@pytest.mark.parametrize("model", ["ladder", "vq-vae"])
+def test_models_of_the_literature_are_trained_and_inspected_with(
+    model: str, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    run, small = tmp_path / "r", ("model.base_channels=4", "model.latent_size=3", "model.codes=8")
+    short = ("training.epochs=2", "training.steps_per_epoch=5", "training.batch_size=14")
+    given = [word for each in (*small, *short) for word in ("--set", each)]
+    good = parts / "train" / "good"
+    outcome = command("train", good, "--out", run, "--config", model, *given)
+    assert outcome.code == 0, outcome.err
+    size = 3 + 4 * 64 if model == "ladder" else 3 * 64
+    assert len(table(run / "latents.csv")) == size
+    assert f"/{size} " in outcome.out
+    assert command("inspect", run / "model.onnx", good, "--out", tmp_path / "o").code in (0, 1)
+    images = table(tmp_path / "o" / "images.csv")
+    assert len(images) == 24
+    assert images.kl.notna().all()
+    drawn = command("generate", run, "--count", 2, "--out", tmp_path / "g")
+    assert drawn.code == 0, drawn.err
+
+
 def test_every_epoch_leaves_a_picture(run: Path) -> None:
     first, second = sorted((run / "epochs").iterdir())
     assert (first.name, second.name) == ("001.png", "002.png")
