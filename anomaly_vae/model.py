@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import softplus
 
 from anomaly_vae.config import ModelSettings
 
@@ -141,7 +141,9 @@ class VAE(nn.Module):
     def error(self, x: Tensor, output: Tensor) -> Tensor:
         """Minus log p(x | z) of each location, in nats: summed over channels."""
         if self.bernoulli:
-            elements = binary_cross_entropy_with_logits(output, x, reduction="none")
+            # Binary cross-entropy, spelled out: torch exports its own one as the log of a sigmoid,
+            # which ONNX Runtime rounds to zero where the decoder is sure.
+            elements = softplus(output) - x * output
         else:
             elements = gaussian_error(x, *self._gaussian(output))
         return elements.sum(self.channel_dim)

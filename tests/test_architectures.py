@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
+from anomaly_vae import latent
 from anomaly_vae.architectures import LadderVAE, QuantisedVAE, build_model
 from anomaly_vae.config import Config, ModelSettings, config_to_dict, load_config, model_names
 from anomaly_vae.errors import ConfigError
@@ -85,6 +86,18 @@ def test_the_exported_model_computes_what_torch_computes(kind: str, tmp_path: Pa
     detector.learn_places(*parts_of_images(detector, pictures(4)))
     parity = export_model(detector, card(), tmp_path / "model.onnx", pictures(6))
     assert parity.largest <= TOLERANCE
+
+
+def test_a_bernoulli_model_that_is_sure_is_exported_as_it_is(tmp_path: Path) -> None:
+    config = load_config(Path("kingma-welling"), ["images.size=64", "features.align=false"])
+    detector = build_detector(config)
+    with torch.no_grad():
+        for layer in (detector.model.decoder[0], detector.model.decoder[2]):
+            layer.weight.mul_(40)
+    detector.learn_places(*parts_of_images(detector, pictures(4)))
+    z = latent.encode(detector, pictures(6)).mean
+    assert detector.model.decode(z).min() < -30
+    export_model(detector, card(), tmp_path / "model.onnx", pictures(6))
 
 
 def test_a_ladder_has_a_latent_vector_for_the_part_and_one_for_each_place() -> None:
