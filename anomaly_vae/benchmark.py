@@ -79,11 +79,11 @@ def benchmark(inspector: Inspector, folder: Path, paths: Sequence[str], count: i
     decoded, busy = _decoded(inspector, names, images)
     with tempfile.TemporaryDirectory() as scratch:
         with Results(Path(scratch) / "alone", folder, {}) as results:
-            recorder = Recorder(inspector, folder, results, heatmaps="none")
+            recorder = Recorder(inspector, folder, results, heatmaps="none", page=False)
             write, _ = _measured("write", recorder.record, findings)
         begin = time.perf_counter()
         with Results(Path(scratch) / "together", folder, {}) as results:
-            recorder = Recorder(inspector, folder, results, heatmaps="none")
+            recorder = Recorder(inspector, folder, results, heatmaps="none", page=False)
             for finding in inspector.inspect(folder, names, recorder.shows):
                 recorder.record(finding)
         together = time.perf_counter() - begin

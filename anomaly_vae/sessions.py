@@ -80,7 +80,7 @@ class Outputs:
 
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
-        """All maps, [N, h, w]: they take less than the images did, and single ones a run more."""
+        """[N, h, w], fetched together: to get at a single one on a GPU takes a run of its own."""
         maps: NDArray[np.float32] = self._maps.numpy()
         return maps
 
@@ -132,10 +132,10 @@ class LoadedModel:
         self.model_id = model_id(data)
         if wanted != "cpu":
             preload_libraries(tensorrt=wanted == "tensorrt")
-        providers = _providers(wanted)
+        providers = providers_for(wanted)
         if wanted == "tensorrt":
             # What its engine is to be made for stands in the card.
-            card = _read_card(_start(data, path, _providers("cpu")), path)
+            card = _read_card(_start(data, path, providers_for("cpu")), path)
             size = batch_size or _BATCH_SIZE_GPU
             folder = engine_folder(self.model_id, size)
             _prepare(folder, told)
@@ -156,7 +156,7 @@ class LoadedModel:
         """How many batches are worth being under way."""
         self.busy = Busy()
         self._where = "cpu" if self.on_cpu else "cuda"
-        self._finite = start_session(FINITE_MODEL, _providers(self._where), threads=1)
+        self._finite = start_session(FINITE_MODEL, providers_for(self._where), threads=1)
 
     def score(self, images: NDArray[np.uint8]) -> Outputs:
         """Score images, uint8 [N, S, S, 3] RGB; any number of threads may do so."""
@@ -227,6 +227,14 @@ def preload_libraries(*, tensorrt: bool = False) -> None:
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
         with suppress(ImportError, OSError):  # it may be installed otherwise
             importlib.import_module("tensorrt")
+
+
+def providers_for(device: str) -> Providers:
+    """Give the providers for a device, and after them those that take what it cannot do."""
+    last: Providers = [(_CPU, {})]
+    # Without TF32, whose 10 bits of mantissa would move scores by far more than 1e-4.
+    cuda: Providers = [(_CUDA, {"use_tf32": "0"}), *last]
+    return {"cpu": last, "cuda": cuda, "tensorrt": [(_TENSORRT, {}), *cuda]}[device]
 
 
 def engine_folder(name: str, batch_size: int) -> Path:
@@ -305,14 +313,6 @@ def _wanted(device: Device) -> Literal["cpu", "cuda", "tensorrt"]:
             "'anomaly-vae doctor'"
         )
     return device
-
-
-def _providers(wanted: str) -> Providers:
-    """Give the providers for a processor, and those that take what it cannot do."""
-    last: Providers = [(_CPU, {})]
-    # Without TF32, whose 10 bits of mantissa would move scores by far more than 1e-4.
-    cuda: Providers = [(_CUDA, {"use_tf32": "0"}), *last]
-    return {"cpu": last, "cuda": cuda, "tensorrt": [(_TENSORRT, {}), *cuda]}[wanted]
 
 
 def _prepare(folder: Path, told: Callable[[str], None]) -> None:
