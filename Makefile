@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-page report-vae clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-gpu report-page report-vae clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -29,6 +29,10 @@ report-calibration: .venv/ready
 # DATA: as above, RUN18, RUN_PIXELS, RUN_SMALL: runs on bottle, see the script.
 report-speed: .venv/ready
 	$(BIN)/python reports/speed.py $(DATA) $(RUN18) $(RUN_PIXELS) $(RUN_SMALL) $(if $(PEERS),--peers $(PEERS) --weights $(WEIGHTS))
+
+# DATA: as above, RUN18, RUN_PIXELS: runs on bottle. Needs an NVIDIA GPU.
+report-gpu: .venv/ready
+	$(BIN)/python reports/gpu.py $(DATA)/bottle/test $(RUN18) $(RUN_PIXELS)
 
 # DATA: as above, RUNS: run folders called NAME_anything, for the data set NAME.
 report-precision: .venv/ready

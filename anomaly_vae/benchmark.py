@@ -2,7 +2,9 @@
 
 Every stage is measured alone first, then all of them together as ``inspect`` runs them. On a
 processor that decodes and runs the model, both share its cores: at best an image takes the sum of
-what each takes alone on all of them. With a graphics card the slower of the two is the bound.
+what each takes alone on all of them. With a graphics card the slower of the two is the bound. In
+between, images that are decoded already are inspected, without tables: how busy the model is then
+says whether the program around it keeps up.
 """
 
 import tempfile
@@ -17,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from anomaly_vae.images import LoadedImage, load_image
-from anomaly_vae.inspection import Finding, Inspector
+from anomaly_vae.inspection import Finding, Inspector, Read
 from anomaly_vae.reporting.folder import Recorder
 from anomaly_vae.reporting.results import Results
 
@@ -42,6 +44,10 @@ class Benchmark:
     """What was measured."""
 
     stages: tuple[Stage, ...]
+    decoded: float
+    """Images per second that are decoded already, without tables."""
+    busy: float
+    """Share of that time for which the model was running."""
     end_to_end: float
     """Images per second, from files to tables on the disk; without start-up and pictures."""
     bound: float
@@ -70,23 +76,25 @@ def benchmark(inspector: Inspector, folder: Path, paths: Sequence[str], count: i
         workers=inspector.workers,
     )
     infer, judge, findings = _model(inspector, names, images)
+    decoded, busy = _decoded(inspector, names, images)
     with tempfile.TemporaryDirectory() as scratch:
         with Results(Path(scratch) / "alone", folder, {}) as results:
-            recorder = Recorder(inspector, folder, results, heatmaps="none")
+            recorder = Recorder(inspector, folder, results, heatmaps="none", page=False)
             write, _ = _measured("write", recorder.record, findings)
         begin = time.perf_counter()
         with Results(Path(scratch) / "together", folder, {}) as results:
-            recorder = Recorder(inspector, folder, results, heatmaps="none")
-            for finding in inspector.inspect(folder, names):
+            recorder = Recorder(inspector, folder, results, heatmaps="none", page=False)
+            for finding in inspector.inspect(folder, names, recorder.shows):
                 recorder.record(finding)
         together = time.perf_counter() - begin
     shares = [1 / stage.images_per_second for stage in (decode, infer)]
-    on_cpu = inspector.provider == "CPUExecutionProvider"
     stages = (read, decode, infer, judge, write)
     return Benchmark(
         stages=stages,
+        decoded=decoded,
+        busy=busy,
         end_to_end=count / together,
-        bound=1 / (sum(shares) if on_cpu else max(shares)),
+        bound=1 / (sum(shares) if inspector.model.on_cpu else max(shares)),
         limit=min(stages, key=lambda stage: stage.images_per_second).name,
         images=count,
         batch_size=inspector.batch_size,
@@ -104,13 +112,25 @@ def _model(
     batches = [stack[begin : begin + size] for begin in range(0, len(stack), size)]
     inspector.run(batches[0])  # the first run of a graph allocates
     infer, outputs = _measured("infer", inspector.run, batches, per_step=len(images) / len(batches))
-    rows = [row for batch in outputs for row in zip(*batch, strict=True)]
+    rows = [row for batch in outputs for row in batch.rows()]
     judge, findings = _measured(
         "judge",
         lambda each: inspector.judge(*each),
         list(zip(names, images, rows, strict=True)),
     )
     return infer, judge, findings
+
+
+def _decoded(
+    inspector: Inspector, names: Sequence[str], images: Sequence[LoadedImage]
+) -> tuple[float, float]:
+    """Give images per second without reading and tables, and the share the model is busy."""
+    files = [Read(name, None, image) for name, image in zip(names, images, strict=True)]
+    busy, begin = inspector.model.busy.seconds, time.perf_counter()
+    for _ in inspector.inspect_read(files):
+        pass
+    seconds = time.perf_counter() - begin
+    return len(files) / seconds, (inspector.model.busy.seconds - busy) / seconds
 
 
 def _measured(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnxruntime
 
 from anomaly_vae import __version__
-from anomaly_vae.inspection import cuda_devices, preload_libraries, start_session
+from anomaly_vae.sessions import cuda_devices, preload_libraries, start_session
 
 # An ONNX model of one Identity node (float [1], opset 13), so that the onnx package, which belongs
 # to the training side, is not needed to try a provider.
@@ -48,7 +48,7 @@ def _runtime() -> str:
 
 def _providers() -> Iterator[tuple[str, str]]:
     """Try each GPU provider for real: the list of available ones says nothing about it."""
-    preload_libraries()
+    preload_libraries(tensorrt=True)
     for name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         if name not in onnxruntime.get_available_providers():
             yield name, "not in this build of ONNX Runtime"

@@ -17,12 +17,13 @@ from anomaly_vae.config import ImageSettings
 from anomaly_vae.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
 from anomaly_vae.errors import ExportError, OutputError
 from anomaly_vae.export import set_card, to_onnx
-from anomaly_vae.inspection import Device, Inspector
+from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import Agreement
 from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.precision import in_eight_bits, in_half_precision
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.runs import drawn_images, load_detector, saved_config
+from anomaly_vae.sessions import Device
 
 _MOST_FOR_RANGES = 100
 
@@ -162,7 +163,7 @@ def _compare(
         path = Path(folder) / "model.onnx"
         set_card(lower, single.card)
         write_bytes(path, lower.SerializeToString())
-        device: Device = "cpu" if single.provider == "CPUExecutionProvider" else "auto"
+        device: Device = "cpu" if single.model.on_cpu else "auto"
         after = _scores(Inspector(path, device=device), images.pixels, track)
     agreement = compare_scores(before, after, images.defective, limit)
     why = objection(agreement, precision)

@@ -29,7 +29,7 @@ from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, Trainin
 from anomaly_vae.export import Parity, export_model, replace_card
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
 from anomaly_vae.good_only import good_only_threshold
-from anomaly_vae.inspection import Finding, Inspector, map_maxima, model_id, profile_of
+from anomaly_vae.inspection import Finding, Inspector, map_maxima, profile_of
 from anomaly_vae.latent import decode, redrawn
 from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import (
@@ -53,6 +53,7 @@ from anomaly_vae.scoring import (
     parts_of_images,
     reconstruct,
 )
+from anomaly_vae.sessions import model_id
 from anomaly_vae.training import EpochRecord, Items, Trainer, select_device
 
 STATE = ".state"

@@ -19,7 +19,7 @@ from anomaly_vae.evaluation import areas_under_roc
 from anomaly_vae.export import replace_card
 from anomaly_vae.goals import Criterion, Goal
 from anomaly_vae.good_only import good_only_threshold
-from anomaly_vae.inspection import Inspector, map_maxima, model_id, profile_of
+from anomaly_vae.inspection import Inspector, map_maxima, profile_of
 from anomaly_vae.intervals import auroc_interval
 from anomaly_vae.labelled import LabelledFolder, Photographs, inspect_all, seen_before
 from anomaly_vae.metadata import Threshold
@@ -27,6 +27,7 @@ from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import write_card
+from anomaly_vae.sessions import model_id
 from anomaly_vae.weighting import WeightChoice, fit_kl_weight
 
 

@@ -131,7 +131,12 @@ def inspect(
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     inspector = Inspector(
-        model, device=device.value, batch_size=batch_size, workers=workers, min_area=min_area
+        model,
+        device=device.value,
+        batch_size=batch_size,
+        workers=workers,
+        min_area=min_area,
+        told=talk.warn,
     )
     talk.detail(f"model {inspector.model_id} on {inspector.provider}")
     listed = str(folder) == "-"

@@ -35,7 +35,9 @@ def benchmark(
     """Measure how fast images are inspected, stage by stage, and what limits it."""
     from anomaly_vae.inspection import Inspector
 
-    inspector = Inspector(model, device=device.value, batch_size=batch_size, workers=workers)
+    inspector = Inspector(
+        model, device=device.value, batch_size=batch_size, workers=workers, told=talk.warn
+    )
     if folder:
         measured = _measured(inspector, folder, count)
     else:
@@ -72,6 +74,9 @@ def _say(measured: "Benchmark") -> None:
             f"{'  per batch' if stage.name == 'infer' else ''}"
         )
     share = measured.end_to_end / measured.bound
+    talk.say(
+        f"{'without reading':14s} {measured.decoded:9.1f}  the model is busy {measured.busy:.0%}"
+    )
     talk.say(f"{'end to end':14s} {measured.end_to_end:10.1f}")
     talk.say(
         f"decoding and model allow {measured.bound:.1f} images/s: {share:.0%} is reached; "

@@ -54,7 +54,7 @@ def watch(
 
     if move_to and folder.resolve() in (move_to.resolve(), *move_to.resolve().parents):
         raise OutputError(f"--move-to {move_to}: lies in the watched folder; choose another")
-    inspector = Inspector(model, device=device.value, min_area=min_area)
+    inspector = Inspector(model, device=device.value, min_area=min_area, told=talk.warn)
     same = identity(inspector, f"watching {folder.resolve()}", mm_per_pixel)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with (
@@ -69,7 +69,7 @@ def watch(
             for paths in arrivals.batches(idle):
                 new = [path for path in paths if not results.is_done(path, stamp(folder / path))]
                 findings = []
-                for finding in inspector.inspect(folder, new):
+                for finding in inspector.inspect(folder, new, recorder.shows):
                     if finding.verdict == "error" and arrivals.again(finding.path):
                         results.put_back(finding.path)
                     else:

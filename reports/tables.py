@@ -182,9 +182,11 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def replace_tables(text: str, tables: dict[str, str]) -> str:
-    """Put each table where its name stands."""
+    """Put each table where its name stands; what was not measured stays as it is."""
 
     def filled(found: re.Match[str]) -> str:
+        if found[1] not in tables:
+            return found[0]
         return f"<!-- {found[1]} -->\n{tables[found[1]]}\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", filled, text, flags=re.S)

@@ -29,7 +29,7 @@ ORDER = [
     *("alignment", "scoring"),
     *("latent", "sampling", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
-    *("agreement", "precision", "export", "inspection"),
+    *("agreement", "precision", "export", "sessions", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
@@ -39,7 +39,8 @@ ORDER = [
     *("grid", "tradeoff", "sweep"),
 ]
 INSPECTION_SIDE = {
-    *("inspection", "reporting.rows", "reporting.tables", "reporting.parquet", "sources"),
+    *("sessions", "inspection", "sources"),
+    *("reporting.rows", "reporting.tables", "reporting.parquet"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.folder"),
     *("reporting.workbook", "benchmark", "watching"),
@@ -87,7 +88,7 @@ def test_the_inspection_side_shares_nothing_with_the_training_side(name: str) ->
 
 
 def test_imports_are_found_at_all() -> None:
-    assert imports(ROOT / PACKAGE / "inspection.py") >= {"errors", "images", "metadata", "regions"}
+    assert imports(ROOT / PACKAGE / "inspection.py") >= {"errors", "images", "sessions", "regions"}
     assert "reporting.figures" in imports(ROOT / PACKAGE / "runs.py")
 
 

@@ -21,6 +21,8 @@ def test_the_bound_follows_from_decoding_and_model(
     assert measured["limit"] == min(rates, key=lambda name: rates[name])
     assert (measured["images"], measured["workers"]) == (20, 2)
     assert measured["end_to_end"] > 0
+    assert measured["decoded"] > 0
+    assert 0 < measured["busy"] <= 1
     for stage in measured["stages"]:
         assert 0 < stage["p50"] <= stage["p95"] <= stage["p99"]
 

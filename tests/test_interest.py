@@ -34,6 +34,7 @@ from anomaly_vae.masks import LONGEST, filled, mask_from_text, mask_to_text
 from anomaly_vae.regions import find_regions
 from anomaly_vae.scoring import (
     Detector,
+    Scores,
     build_detector,
     inspected_places,
     parts_of_images,
@@ -328,9 +329,9 @@ def test_the_exported_model_computes_what_torch_computes(kind: str, tmp_path: Pa
     assert parity.largest <= TOLERANCE
     inspector = Inspector(path, device="cpu")
     assert inspector.card.images == mask
-    for output, value in zip(inspector.run(pictures(4)), score_images(detector, pictures(4)),
-                             strict=True):  # fmt: skip
-        np.testing.assert_allclose(output, value, rtol=1e-3, atol=1e-3)
+    given, expected = inspector.run(pictures(4)), score_images(detector, pictures(4))
+    for name in Scores._fields:
+        np.testing.assert_allclose(getattr(given, name), getattr(expected, name), 1e-3, 1e-3)
 
 
 def test_without_a_region_of_interest_nothing_is_added_to_the_graph() -> None:

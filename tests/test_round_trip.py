@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from anomaly_vae.images import LoadedImage, Placement
@@ -32,6 +33,7 @@ from anomaly_vae.reporting.rows import (
     spelled,
 )
 from anomaly_vae.reporting.tables import CsvReport, read_rows
+from anomaly_vae.sessions import Outputs
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 PHOTO = LoadedImage(PIXELS, 640, 480, Placement(1, 1, 0, 0), image_statistics(PIXELS))
@@ -185,23 +187,26 @@ def assert_same(
 # --- what is no number
 
 
-def judged(*row: Any) -> Finding:
+def judged(score: float, error: float, kl: float, anomaly_map: NDArray[np.float32]) -> Finding:
     """What is said of an image for which the model gives these outputs."""
     inspector = Inspector.__new__(Inspector)
     inspector.card = SimpleNamespace(threshold=LIMIT, good=None)  # type: ignore[assignment]
     inspector.min_area = 0.0
+    numbers = [np.array([each], np.float32) for each in (score, error, kl)]
+    maps = SimpleNamespace(numpy=lambda: anomaly_map[None])
+    (row,) = Outputs(numbers, np.isfinite(anomaly_map).all()[None], maps).rows()
     return inspector.judge("a.png", PHOTO, row)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", range(4))
 def test_what_is_not_finite_is_an_error_and_reaches_no_table(place: int, value: float) -> None:
-    row = [np.float32(9), np.float32(1), np.float32(1), np.full((4, 4), 9, np.float32)]
+    numbers, anomaly_map = [9.0, 1.0, 1.0], np.full((4, 4), 9, np.float32)
     if place == 3:
-        row[3][2, 1] = value
+        anomaly_map[2, 1] = value
     else:
-        row[place] = np.float32(value)
-    finding = judged(*row)
+        numbers[place] = value
+    finding = judged(*numbers, anomaly_map)
     assert (finding.verdict, finding.regions) == ("error", ())
     assert "not a number" in finding.error
     cells, regions = rows_of(finding)
@@ -219,7 +224,7 @@ def test_what_is_finite_stays_finite(
     score: float, error: float, kl: float, values: list[float], mm_per_pixel: float | None
 ) -> None:
     anomaly_map = np.array(values, np.float32).reshape(4, 4)
-    finding = judged(np.float32(score), np.float32(error), np.float32(kl), anomaly_map)
+    finding = judged(score, error, kl, anomaly_map)
     row, regions = rows_of(finding, mm_per_pixel)
     assert finding.verdict == ("fail" if score > LIMIT.score else "pass")
     assert all(math.isfinite(c) for r in (row, *regions) for c in r if isinstance(c, float))

@@ -192,7 +192,8 @@ def test_the_exported_model_computes_what_torch_computes(kind: str, tmp_path: Pa
     inspector = Inspector(tmp_path / "model.onnx", device="cpu")
     for count in (1, 4):  # any number of images
         outputs, expected = inspector.run(pictures(count)), score_images(model, pictures(count))
-        for output, value in zip(outputs, expected, strict=True):
+        for name in Scores._fields:
+            output, value = getattr(outputs, name), getattr(expected, name)
             np.testing.assert_allclose(output, value, rtol=1e-4, atol=1e-4)
 
 

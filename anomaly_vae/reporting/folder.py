@@ -44,7 +44,8 @@ def inspect_images(
         total = source.total() if callable(source.total) else source.total
         return None if total is None else total - results.skipped
 
-    for finding in track(inspector.inspect(folder, waiting), "Inspecting", left):
+    findings = inspector.inspect(folder, waiting, recorder.shows)
+    for finding in track(findings, "Inspecting", left):
         recorder.record(finding)
     return recorder.finish(unlisted=source.unlisted)
 
@@ -78,6 +79,12 @@ class Recorder:
         self._drift.restore(results.remembered)
         results.memory = self._drift.state
         self._start = time.perf_counter()
+
+    def shows(self, score: float) -> bool:
+        """Whether the map of an image that passes with this score will be in a picture."""
+        if isinstance(self.results, Passing):
+            return False
+        return self._heatmaps == "all" or (self._page and self.results.gallery.takes(score))
 
     def record(self, finding: Finding) -> None:
         """Write the rows of an image, and its picture if it is wanted.
