@@ -34,7 +34,8 @@ ORDER = [
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
     *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
-    *("reporting.pictures", "reporting.latents", "reporting.learning", "reporting.sweeps"),
+    *("reporting.pictures", "reporting.latents", "reporting.restorations", "reporting.learning"),
+    "reporting.sweeps",
     *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
     *("grid", "tradeoff", "sweep"),
 ]

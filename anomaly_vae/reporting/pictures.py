@@ -26,7 +26,7 @@ def save_picture(picture: Pictures, path: Path, *, compression: int = 6) -> None
         OutputError: it cannot be written.
     """
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path, compress_level=compression)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
