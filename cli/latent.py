@@ -35,6 +35,13 @@ class Sorting(StrEnum):
     EFFECT = "effect"
 
 
+class Film(StrEnum):
+    """What animations are written as."""
+
+    GIF = "gif"
+    WEBP = "webp"
+
+
 class Plane(StrEnum):
     """How many latent dimensions are shown in two."""
 
@@ -102,6 +109,10 @@ def interpolate(
     second: Annotated[Path, typer.Argument(metavar="B", help="Photograph to end with.")],
     out: Out,
     steps: Annotated[int, typer.Option(min=2, max=50, help="Pictures from A to B.")] = 9,
+    film: Annotated[
+        Film,
+        typer.Option("--format", help="Of the films: webp is smaller than gif, in full colour."),
+    ] = Film.GIF,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn one part into another, on the line and on the arc (needs a model of pixels)."""
@@ -120,14 +131,15 @@ def interpolate(
         name: latent.decode(detector, path(start, end, frames))
         for name, path in (("linear", sampling.linear_path), ("spherical", sampling.spherical_path))
     }
-    prepare_folder(out, ("strip.png", "linear.gif", "spherical.gif"), overwrite=overwrite)
+    own = [f"{name}.{each.value}" for name in films for each in Film]
+    prepare_folder(out, ("strip.png", *own), overwrite=overwrite)
     strip = {name: film[::_FRAMES_PER_STEP] for name, film in films.items()}
     figures.save_strip(strip, latent.as_seen(detector, images), out / "strip.png")
-    for name, film in films.items():
-        pictures.save_animation(film, out / f"{name}.gif")
+    for name, frames_of in films.items():
+        path = out / f"{name}.{film.value}"
+        pictures.save_animation(frames_of, path)
         talk.say(
-            f"{name:9s}  largest step {latent.unevenness(strip[name]):.2f} of the mean step: "
-            f"{out / name}.gif"
+            f"{name:9s}  largest step {latent.unevenness(strip[name]):.2f} of the mean step: {path}"
         )
     talk.say(f"side by side: {out / 'strip.png'}")
 

@@ -39,18 +39,54 @@ def test_generate_draws_as_many_parts_as_asked_for(
     assert np.array_equal(usual, drawn("f", "--temperature", 0, "--seed", 5, "--overwrite"))
 
 
+def test_generated_parts_are_single_files_in_order(
+    run: Path, command: Command, tmp_path: Path
+) -> None:
+    assert command("generate", run, "--count", 200, "--out", tmp_path / "out").code == 0
+    parts = sorted((tmp_path / "out" / "parts").iterdir())
+    assert [path.name for path in parts] == [f"{number:03d}.png" for number in range(200)]
+    for path in parts:
+        with Image.open(path) as part:
+            assert (part.format, part.mode, part.size) == ("PNG", "RGB", (64, 64))
+
+
 def test_interpolate_writes_a_strip_and_two_films(
     run: Path, parts: Path, command: Command, tmp_path: Path
 ) -> None:
     good = parts / "test" / "good"
-    outcome = command("interpolate", run, good / "000.png", good / "001.png",
-                      "--out", tmp_path / "out", "--steps", 3)  # fmt: skip
-    assert outcome.code == 0, outcome.err
-    assert files(tmp_path / "out") == {"strip.png", "linear.gif", "spherical.gif"}
-    assert "largest step" in outcome.out
-    with Image.open(tmp_path / "out" / "linear.gif") as film:
-        assert film.size == (128, 128)
-        assert film.n_frames == 2 * (2 * 4)
+    out = tmp_path / "out"
+    for options, suffix in (((), "gif"), (("--format", "webp", "--overwrite"), "webp")):
+        outcome = command("interpolate", run, good / "000.png", good / "001.png",
+                          "--out", out, "--steps", 3, *options)  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        assert files(out) == {"strip.png", f"linear.{suffix}", f"spherical.{suffix}"}
+        assert "largest step" in outcome.out
+        with Image.open(out / f"linear.{suffix}") as film:
+            assert film.format == suffix.upper()
+            assert film.size == (128, 128)
+            assert film.n_frames == 2 * (2 * 4)
+
+
+@pytest.mark.parametrize(("suffix", "colours"), [("gif", 256), ("webp", 10_000)])
+def test_a_film_comes_back_as_it_was_written(suffix: str, colours: int, tmp_path: Path) -> None:
+    across, down = np.meshgrid(np.linspace(0, 255, 128), np.linspace(0, 255, 128))
+    frames = np.stack(
+        [np.stack([across, down, np.full_like(across, 50 * t)], -1) for t in range(4)]
+    )
+    save_animation(frames.astype(np.uint8), tmp_path / f"film.{suffix}")
+    with Image.open(tmp_path / f"film.{suffix}") as film:
+        assert film.info["loop"] == 0
+        shown, durations = [], []
+        for number in range(film.n_frames):
+            film.seek(number)
+            shown.append(np.asarray(film.convert("RGB")).astype(float))
+            durations.append(film.info["duration"])
+    assert durations == [600, 60, 60, 600, 60, 60]
+    for number, expected in enumerate((0, 1, 2, 3, 2, 1)):
+        assert np.abs(shown[number] - frames[expected]).mean() < 25
+        assert abs(shown[number].mean() - frames[expected].mean()) < 8
+    seen = len(np.unique(shown[0].reshape(-1, 3), axis=0))
+    assert seen <= colours if suffix == "gif" else seen > 256
 
 
 def test_traverse_names_the_dimensions(
