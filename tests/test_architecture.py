@@ -27,7 +27,7 @@ ORDER = [
         "collapse",
     ),
     *("alignment", "scoring"),
-    *("latent", "sampling", "restoration", "information"),
+    *("latent", "sampling", "augmentation", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "sessions", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
