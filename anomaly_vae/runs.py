@@ -162,8 +162,7 @@ class TrainingSession:
             self.trainer.start()
             self._save_detector()
         if config.training.samples:
-            # Not before the start: among many likenesses of them, the principal components of a few
-            # images leave no residual of these to estimate the variance from.
+            # Not before the start: one from both finds far fewer defects (reports/augmentation.md).
             training.stored = self._augmented(training, stopping, resumed)
 
     def epochs(self) -> Iterator[EpochRecord]:

@@ -49,7 +49,8 @@ def train(
         typer.Option(
             "--augment-with-samples",
             metavar="N",
-            help="Learn from N parts, too, that a first VAE of the training images draws (pixels).",
+            help="Learn from N parts, too, that a first VAE of the training images draws (pixels); "
+            "has not been found to help.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
