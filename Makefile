@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-gpu report-page report-vae clean
+.PHONY: demo test test-slow lint report-detection report-calibration report-precision report-speed report-gpu report-page report-vae report-augmentation clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -45,6 +45,10 @@ report-page: .venv/ready
 # DATA, WEIGHTS: as above, WORK: folder where trainings are kept.
 report-vae: .venv/ready
 	$(BIN)/python reports/vae.py $(DATA) $(WEIGHTS) --work $(WORK)
+
+# DATA: one or more data sets.
+report-augmentation: .venv/ready
+	$(BIN)/python reports/augmentation.py $(DATA)
 
 # uv resolves and installs in seconds what takes pip minutes; it is fetched by pip first.
 .venv/ready: pyproject.toml

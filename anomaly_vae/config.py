@@ -175,6 +175,8 @@ class TrainingSettings:
     """Epochs without a better stopping loss after which training ends."""
     pictures: bool = True
     """Draw held-out parts, reconstructions and samples after each epoch (models of `pixels`)."""
+    samples: int = Field(default=0, ge=0, le=10_000)
+    """Parts drawn by a first VAE that are learned from beside the images (`pixels`; 0: none)."""
     cache_gib: float = Field(default=4.0, ge=0)
     """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -237,6 +239,8 @@ class Config:
             mistakes.append("images.inspect and images.ignore need images.fit 'stretch', or --roi")
         if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
             mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
+        if self.training.samples and self.features.source != "pixels":
+            mistakes.append("training.samples needs features.source 'pixels': others draw no parts")
         if self.training.free_bits and self.training.capacity:
             mistakes.append("training.free_bits and training.capacity exclude each other; set one")
         if self.training.cycles > 1 and not self.training.kl_warmup:

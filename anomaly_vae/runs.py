@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 from scipy.ndimage import gaussian_filter
 
 from anomaly_vae import __version__
+from anomaly_vae.augmentation import draw_parts
 from anomaly_vae.collapse import LatentUse, latent_use, remedies
 from anomaly_vae.config import Config, config_to_yaml, load_config
 from anomaly_vae.dataset import CALIBRATION, PARTS, STOPPING, TRAINING, read_images, split_parts
@@ -79,7 +80,6 @@ RESULTS = (
 _CHECKED_IMAGES = 20
 _SHOWN_IMAGES = 6
 _EXTRACTION_BATCH = 16
-_START_ITEMS = 512
 _EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
 
 
@@ -150,20 +150,20 @@ class TrainingSession:
             self._fit_alignment()
         gaussian = config.model.likelihood == "gaussian"
         rows = self._stored(TRAINING, standardise=gaussian and not resumed)
-        self.trainer = Trainer(
-            self.detector.model,
-            config,
-            Items(rows, self.detector.features, self.device),
-            Items(self._stored(STOPPING), self.detector.features, self.device),
-            out / STATE / "checkpoint.safetensors",
-        )
+        training = Items(rows, self.detector.features, self.device)
+        stopping = Items(self._stored(STOPPING), self.detector.features, self.device)
         write_text(out / "config.yaml", config_to_yaml(config))
+        self.trainer = Trainer(
+            self.detector.model, config, training, stopping, out / STATE / "checkpoint.safetensors"
+        )
         if resumed:
             self.trainer.resume()
         else:
-            first = np.arange(min(len(rows), _START_ITEMS))
-            self.detector.model.start_from(self.trainer.training.draw(first))
+            self.trainer.start()
             self._save_detector()
+        if config.training.samples:
+            # Not before the start: one from both finds far fewer defects (reports/augmentation.md).
+            training.stored = self._augmented(training, stopping, resumed)
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train; a checkpoint is written after each epoch, so that it can be interrupted."""
@@ -270,6 +270,17 @@ class TrainingSession:
             features.fit(items)
         return items
 
+    def _augmented(self, training: Items, stopping: Items, resumed: bool) -> NDArray[np.floating]:
+        """Give the raw training items, and behind them those that a first VAE draws, once."""
+        path = self.out / STATE / "samples.npy"
+        if not resumed:
+            first = self.out / STATE / "first.safetensors"
+            np.save(path, draw_parts(training, stopping, self.config, first, self._track))
+        drawn = np.load(path, mmap_mode="r")
+        items = self._allocate("augmented", (len(training) + len(drawn), *drawn.shape[1:]))
+        items[: len(training)], items[len(training) :] = training.stored, drawn
+        return items
+
     def _allocate(self, part: str, shape: tuple[int, ...]) -> NDArray[np.floating]:
         """Make room for items: in memory, or on disk when there are too many.
 
@@ -339,6 +350,7 @@ class TrainingSession:
         record = {
             "folder": spelled(str(self.images.folder)),
             "parts": {part: int((self.parts == part).sum()) for part in PARTS},
+            "samples": self.config.training.samples,
             "unreadable": unreadable,
             "command": spelled(shlex.join(command)),
             "latents": {

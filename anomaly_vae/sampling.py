@@ -14,7 +14,8 @@ from torch import Tensor
 
 from anomaly_vae.errors import FolderError
 
-_FEWEST = 10
+FEWEST = 10
+"""Good images that tell where good parts lie."""
 _MIXTURES = (("diag", 1), ("diag", 2), ("diag", 4), ("full", 1), ("full", 2), ("full", 4))
 _FOLDS = 5
 # Added to the variances of a mixture, of latents whose prior has variance 1.
@@ -31,9 +32,9 @@ def fit_mixture(means: Tensor) -> GaussianMixture:
     Raises:
         FolderError: there are too few images.
     """
-    if len(means) < _FEWEST:
+    if len(means) < FEWEST:
         raise FolderError(
-            f"--good holds {len(means)} readable images; expected {_FEWEST} or more "
+            f"--good holds {len(means)} readable images; expected {FEWEST} or more "
             "to know where good parts lie (--from prior needs none)"
         )
     rows = means.double().numpy()

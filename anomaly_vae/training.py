@@ -27,6 +27,7 @@ from anomaly_vae.objective import Objective
 ACTIVE_VARIANCE = 0.01
 _RISE, _FALL = 0.1, 0.3  # shares of all steps in which the learning rate rises and falls
 _FAST_PACE = 10.0
+_START_ITEMS = 512
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ class Trainer:
     @property
     def _best_record(self) -> EpochRecord:
         return min(self.history, key=lambda record: record.stopping_loss)
+
+    def start(self) -> None:
+        """Choose the first weights from some training items."""
+        first = np.arange(min(len(self.training), _START_ITEMS))
+        self.model.start_from(self.training.draw(first))
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train epoch by epoch, writing a checkpoint after each; at the end load the best one.

@@ -2,13 +2,18 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .app import Overwrite, app
 from .console import talk
 from .reading import open_model, open_pixel_model, read_folder, read_photographs
+from .saying import warn_unreadable
+
+if TYPE_CHECKING:
+    from anomaly_vae.config import ImageSettings
+    from anomaly_vae.scoring import Detector
 
 Run = Annotated[Path, typer.Argument(help="Run folder of 'train'.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
@@ -28,6 +33,13 @@ class Sorting(StrEnum):
 
     KL = "kl"
     EFFECT = "effect"
+
+
+class Film(StrEnum):
+    """What animations are written as."""
+
+    GIF = "gif"
+    WEBP = "webp"
 
 
 class Plane(StrEnum):
@@ -97,6 +109,10 @@ def interpolate(
     second: Annotated[Path, typer.Argument(metavar="B", help="Photograph to end with.")],
     out: Out,
     steps: Annotated[int, typer.Option(min=2, max=50, help="Pictures from A to B.")] = 9,
+    film: Annotated[
+        Film,
+        typer.Option("--format", help="Of the films: webp is smaller than gif, in full colour."),
+    ] = Film.GIF,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn one part into another, on the line and on the arc (needs a model of pixels)."""
@@ -115,14 +131,15 @@ def interpolate(
         name: latent.decode(detector, path(start, end, frames))
         for name, path in (("linear", sampling.linear_path), ("spherical", sampling.spherical_path))
     }
-    prepare_folder(out, ("strip.png", "linear.gif", "spherical.gif"), overwrite=overwrite)
+    own = [f"{name}.{each.value}" for name in films for each in Film]
+    prepare_folder(out, ("strip.png", *own), overwrite=overwrite)
     strip = {name: film[::_FRAMES_PER_STEP] for name, film in films.items()}
     figures.save_strip(strip, latent.as_seen(detector, images), out / "strip.png")
-    for name, film in films.items():
-        pictures.save_animation(film, out / f"{name}.gif")
+    for name, frames_of in films.items():
+        path = out / f"{name}.{film.value}"
+        pictures.save_animation(frames_of, path)
         talk.say(
-            f"{name:9s}  largest step {latent.unevenness(strip[name]):.2f} of the mean step: "
-            f"{out / name}.gif"
+            f"{name:9s}  largest step {latent.unevenness(strip[name]):.2f} of the mean step: {path}"
         )
     talk.say(f"side by side: {out / 'strip.png'}")
 
@@ -197,24 +214,64 @@ def latents(
 @app.command()
 def restore(
     run: Run,
-    image: Annotated[Path, typer.Argument(help="Photograph of a part, defective or not.")],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE_OR_FOLDER",
+            help="Photograph of a part, defective or not, or a folder, searched recursively.",
+        ),
+    ],
     out: Out,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the nearest good part, and where a part differs from it (needs a model of pixels)."""
-    from anomaly_vae.outputs import prepare_folder, refuse_used
-    from anomaly_vae.reporting import latents as figures
-    from anomaly_vae.reporting import pictures
-    from anomaly_vae.restoration import restore as restore_images
+    from anomaly_vae.outputs import refuse_used
 
     config, detector = open_pixel_model(run)
     if not overwrite:
         refuse_used(out)
-    found = restore_images(detector, read_photographs([image], config.images))
-    scores = float(found.score[0]), float(found.restored_score[0])
-    prepare_folder(out, ("restored.png", "difference.png", "restoration.png"), overwrite=overwrite)
-    pictures.save_picture(found.restored[0], out / "restored.png")
-    pictures.save_picture(found.difference[0], out / "difference.png")
-    figures.save_restoration(found.seen[0], found.restored[0], scores, out / "restoration.png")
-    talk.say(f"score {scores[0]:.4g}, of the nearest good part {scores[1]:.4g}")
+    if image.is_dir():
+        _restore_folder(detector, config.images, image, out, overwrite=overwrite)
+    else:
+        _restore_image(detector, config.images, image, out, overwrite=overwrite)
+
+
+def _restore_image(
+    detector: "Detector", settings: "ImageSettings", image: Path, out: Path, *, overwrite: bool
+) -> None:
+    from anomaly_vae.outputs import prepare_folder
+    from anomaly_vae.reporting.restorations import RESULTS, save_restored
+    from anomaly_vae.restoration import restore
+
+    found = restore(detector, read_photographs([image], settings))
+    prepare_folder(out, RESULTS, overwrite=overwrite)
+    save_restored(found, 0, out)
+    talk.say(f"score {found.score[0]:.4g}, of the nearest good part {found.restored_score[0]:.4g}")
     talk.say(f"side by side: {out / 'restoration.png'}")
+
+
+def _restore_folder(
+    detector: "Detector", settings: "ImageSettings", folder: Path, out: Path, *, overwrite: bool
+) -> None:
+    from anomaly_vae.errors import FolderError
+    from anomaly_vae.outputs import prepare_folder
+    from anomaly_vae.reporting.restorations import RESULTS, TABLE, restore_folder
+    from anomaly_vae.sources import images_below
+
+    source = images_below(folder, skip=out)
+    prepare_folder(out, RESULTS, overwrite=overwrite)
+    restored, unreadable = 0, []
+    rows = restore_folder(detector, settings, source, out)
+    for row in talk.track(rows, "Restoring", source.total):
+        restored += not row.error
+        if row.error:
+            unreadable.append(row)
+    if not restored:
+        first = unreadable[0]
+        raise FolderError(
+            f"{folder}: none of {len(unreadable)} images is readable; {first.path}: {first.error}"
+        )
+    warn_unreadable([row.path for row in unreadable])
+    for trouble in source.unlisted:
+        talk.warn(f"{trouble}: its images were not restored")
+    talk.say(f"{restored} images restored: {out / TABLE}")

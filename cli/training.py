@@ -44,6 +44,15 @@ def train(
     roi: Annotated[
         Path | None, typer.Option(help="Mask of what to inspect; black is ignored.")
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--augment-with-samples",
+            metavar="N",
+            help="Learn from N parts, too, that a first VAE of the training images draws (pixels); "
+            "has not been found to help.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
     device: Annotated[TrainingDevice, typer.Option(help="Where to train.")] = TrainingDevice.AUTO,
     group_by: Annotated[
@@ -60,6 +69,7 @@ def train(
     given = [*(settings or [])]
     for key, value in (
         ("features.source", features), ("training.seed", seed), ("split.group_by", group_by),
+        ("training.samples", samples),
         ("images.roi", read_roi(roi) if roi else None),
     ):  # fmt: skip
         given += [f"{key}={json.dumps(value)}"] if value is not None else []
@@ -87,6 +97,8 @@ def train_session(session: "TrainingSession") -> None:
         f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
     )
     talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
+    if session.config.training.samples:
+        talk.say(f"and {session.config.training.samples} parts drawn from a first VAE of them")
     if session.config.images.restricted:
         talk.say(f"inspected: {inspected_share(session.config.images):.1%} of each photograph")
     talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")

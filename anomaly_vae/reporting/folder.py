@@ -1,8 +1,6 @@
 """A folder of images in, a folder of results out: what ``anomaly-vae inspect`` does."""
 
-import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,14 +14,19 @@ from anomaly_vae.metadata import ModelCard
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reading import stamp
-from anomaly_vae.reporting.heatmaps import draw_heatmap, on_photo, save_picture, shown_photo
+from anomaly_vae.reporting.heatmaps import (
+    draw_heatmap,
+    on_photo,
+    picture_path,
+    save_picture,
+    shown_photo,
+)
 from anomaly_vae.reporting.results import Passing, Results
-from anomaly_vae.reporting.rows import Cell, image_row, region_rows, spelled
+from anomaly_vae.reporting.rows import Cell, image_row, region_rows
 from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.sources import Source
 
 Heatmaps = Literal["none", "defects", "all"]
-_LONGEST_NAME = 240  # bytes, of the 255 that file systems take
 
 
 Told = Callable[[list[Cell], list[list[Cell]]], None]
@@ -142,7 +145,7 @@ class Recorder:
                 square = self._inspector.expected(finding.image)
                 expected = None if square is None else on_photo(square, finding.image, photo.size)
         if drawn and photo:
-            target = heatmap_path(self.results.out, finding.path)
+            target = picture_path(self.results.out / "heatmaps", finding.path, ".jpg")
             save_picture(draw_heatmap(finding, photo, limit, expected), target)
         if self._page:
             self.results.gallery.add(finding, photo, limit, expected)
@@ -187,15 +190,3 @@ class _Drift:
     def restore(self, state: Any) -> None:
         if self._all and state:
             self._all.restore(state)
-
-
-def heatmap_path(out: Path, path: str) -> Path:
-    """Where the picture of the image at ``path`` goes: its whole name, so that none collide.
-
-    Paths of a list may lead anywhere; those of the pictures stay below ``out``.
-    """
-    *folders, name = spelled(path).replace(":", "_").split("/")
-    folders = ["up" if each == ".." else each for each in folders]
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f"{name[:60]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
-    return out.joinpath("heatmaps", *folders, f"{name}.jpg")

@@ -3,6 +3,8 @@
 Letters: h x w map, H x W pixels of the picture.
 """
 
+import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from anomaly_vae.errors import OutputError
 from anomaly_vae.images import LoadedImage, decode_image
 from anomaly_vae.inspection import Finding
 from anomaly_vae.interest import inspected
+from anomaly_vae.reporting.rows import spelled
 
 # Nine stations of "inferno" (Smith and van der Walt, 2015, CC0): perceptually uniform, readable
 # in grey and for the colour-blind.
@@ -33,6 +36,7 @@ LARGEST = 640
 LEGEND = 30
 """Height of the colour scale below the pictures, in pixels."""
 _GAP = 8
+_LONGEST_NAME = 240  # bytes, of the 255 that file systems take
 _DIMMED = 0.4  # brightness of what is not inspected
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
@@ -95,6 +99,18 @@ def save_picture(picture: Image.Image, target: Path) -> None:
         picture.save(target, quality=88)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def picture_path(folder: Path, path: str, suffix: str) -> Path:
+    """Where in ``folder`` the picture of the image at ``path`` goes: its whole name and ``suffix``.
+
+    So none collide. Paths of a list may lead anywhere; those of the pictures stay in ``folder``.
+    """
+    *folders, name = spelled(path).replace(":", "_").split("/")
+    folders = ["up" if each == ".." else each for each in folders]
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{name[:60]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+    return folder.joinpath(*folders, f"{name}{suffix}")
 
 
 def colored(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomaly_vae.outputs import write_text
+from anomaly_vae.outputs import replacing, write_text
 from anomaly_vae.reporting.rows import spelled
 
 matplotlib.use("Agg")
@@ -125,7 +125,11 @@ def save_plane(
 def save_restoration(
     seen: Pictures, restored: Pictures, scores: tuple[float, float], path: Path
 ) -> None:
-    """Draw a part as it is and as it should be, [S, S, 3], and where and how they differ."""
+    """Draw a part as it is and as it should be, [S, S, 3], and where and how they differ.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     difference = (seen.astype(np.float64) - restored) / 255
     size = np.abs(difference).mean(-1)
     figure = Figure(figsize=(12.4, 3.5), layout="constrained")
@@ -136,7 +140,8 @@ def save_restoration(
     figure.colorbar(shown, ax=where, shrink=0.85, label="share of white")
     contrast = 0.5 / max(np.abs(difference).max(), 1e-6)
     _show(how, 0.5 + contrast * difference, title="how: lighter, darker")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
 
 
 def _show(

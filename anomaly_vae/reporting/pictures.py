@@ -26,7 +26,7 @@ def save_picture(picture: Pictures, path: Path, *, compression: int = 6) -> None
         OutputError: it cannot be written.
     """
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path, compress_level=compression)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -72,17 +72,25 @@ def save_epoch(seen: Pictures, reconstructed: Pictures, drawn: Pictures, path: P
 
 
 def save_animation(frames: Pictures, path: Path) -> None:
-    """Write an endless GIF of frames, [T, S, S, 3], to the last and back, with a pause at ends."""
-    tiles = [_enlarged(frame) for frame in frames]
-    # One palette for all: with one each, colours would flicker.
-    sheet = Image.fromarray(np.concatenate([np.asarray(tile) for tile in tiles], axis=1))
-    palette = sheet.quantize(256, dither=Image.Dither.NONE)
-    there = [tile.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for tile in tiles]
+    """Write an endless film of frames, [T, S, S, 3], to the last and back, with a pause at ends.
+
+    GIF or WebP, as ``path`` ends.
+    """
+    there = [_enlarged(frame) for frame in frames]
+    if path.suffix == ".gif":
+        there = _with_one_palette(there)
     durations = [_FRAME_MILLISECONDS] * len(there)
     durations[0] = durations[-1] = _PAUSE_MILLISECONDS
     first, *others = there + there[-2:0:-1]
     first.save(path, save_all=True, append_images=others, loop=0,
                duration=durations + durations[-2:0:-1])  # fmt: skip
+
+
+def _with_one_palette(tiles: list[Image.Image]) -> list[Image.Image]:
+    """Give pictures the same 256 colours: with some of each one's own, they would flicker."""
+    sheet = Image.fromarray(np.concatenate([np.asarray(tile) for tile in tiles], axis=1))
+    palette = sheet.quantize(256, dither=Image.Dither.NONE)
+    return [tile.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for tile in tiles]
 
 
 def _enlarged(picture: Pictures) -> Image.Image:
