@@ -52,7 +52,7 @@ PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
 BETAS, SEEDS = (0.0, 0.5, 1.0, 4.0), 3
 PAIRS, FRAMES, IMPORTANCE_SAMPLES = 20, 9, 500
 # Half the default's steps: what differs between betas has shown by then.
-SHORTER = ("training.epochs=24", "training.batch_size=16", "training.kl_warmup=0.2")
+SHORTER = ("training.epochs=16", "training.batch_size=16", "training.kl_warmup=0.2")
 COLLAPSED = ("model.beta=8", "training.kl_warmup=0")
 CURES = {
     "collapsed on purpose": (),
