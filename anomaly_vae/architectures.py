@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, silu
 
-from anomaly_vae.config import ModelSettings
 from anomaly_vae.model import (
     POSTERIOR_RANGE,
     VAE,
@@ -22,6 +21,7 @@ from anomaly_vae.model import (
     Terms,
     bounded,
 )
+from anomaly_vae.settings import ModelSettings
 
 
 class DenseVAE(VAE):

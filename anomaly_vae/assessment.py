@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.comparison import Comparison, compare_models
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.drift import DriftMonitor, Shift
 from anomaly_vae.errors import CalibrationError
 from anomaly_vae.evaluation import (
@@ -36,6 +35,7 @@ from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.regions import enlarged
 from anomaly_vae.reporting import figures
+from anomaly_vae.settings import ImageSettings
 
 P_VALUES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _RESULTS = ("metrics.json", "roc.png", "precision_recall.png", "scores.png", "p_values.png")

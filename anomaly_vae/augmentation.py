@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomaly_vae.config import Config
 from anomaly_vae.errors import TrainingError
 from anomaly_vae.features import PixelFeatures
 from anomaly_vae.model import VAE
 from anomaly_vae.progress import Track
 from anomaly_vae.sampling import FEWEST, draw_from_mixture, fit_mixture
 from anomaly_vae.scoring import build_detector
+from anomaly_vae.settings import Config
 from anomaly_vae.training import Items, Trainer
 
 _BATCH = 64

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_vae.config import Config
 from anomaly_vae.model import VAE, Posterior
+from anomaly_vae.settings import Config
 from anomaly_vae.training import ACTIVE_VARIANCE, Items
 
 _MOST_ITEMS, _BATCH = 2000, 256

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.config import ImageSettings, SplitSettings
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reading import list_images, read_ahead
+from anomaly_vae.settings import ImageSettings, SplitSettings
 
 FEWEST_GOOD_IMAGES = 20
 TRAINING, STOPPING, CALIBRATION = PARTS = ("training", "stopping", "calibration")

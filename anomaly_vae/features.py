@@ -19,9 +19,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from anomaly_vae.config import FeatureSettings
 from anomaly_vae.errors import ConfigError, WeightsError
 from anomaly_vae.quality import LUMINANCE
+from anomaly_vae.settings import FeatureSettings
 
 # What torchvision's ImageNet weights were trained on.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -8,8 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from anomaly_vae.config import Config, load_config, parse_values
+from anomaly_vae.config import load_config, parse_values
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.settings import Config
 
 _LONGEST = 24  # characters of a value in a name: Windows allows 260 for a whole path
 SEED = "training.seed"

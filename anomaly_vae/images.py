@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import ConfigError, ImageReadError
 from anomaly_vae.interest import inspected, mask_size, misfit
 from anomaly_vae.masks import Mask, mask_to_text
 from anomaly_vae.quality import ImageStatistics, image_statistics
+from anomaly_vae.settings import ImageSettings
 
 # An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
 # "JPEG" opens multi-picture JPEGs (MPO) too.

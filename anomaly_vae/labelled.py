@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.dataset import CALIBRATION, digest
 from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images import load_mask
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.progress import Track
 from anomaly_vae.reading import list_images
+from anomaly_vae.settings import ImageSettings
 
 MARKS = ("good", "defect")
 

@@ -13,7 +13,6 @@ import onnx
 from numpy.typing import NDArray
 
 from anomaly_vae.agreement import Lower, compare_scores, objection
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
 from anomaly_vae.errors import ExportError, OutputError
 from anomaly_vae.export import set_card, to_onnx
@@ -24,6 +23,7 @@ from anomaly_vae.precision import in_eight_bits, in_half_precision
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.runs import drawn_images, load_detector, saved_config
 from anomaly_vae.sessions import Device
+from anomaly_vae.settings import ImageSettings
 
 _MOST_FOR_RANGES = 100
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import ModelFileError
 from anomaly_vae.profile import GoodProfile
+from anomaly_vae.settings import ImageSettings
 
 METADATA_KEY = "anomaly_vae"
 RECONSTRUCTION = "reconstruction"

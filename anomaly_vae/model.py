@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from anomaly_vae.config import ModelSettings
+from anomaly_vae.settings import ModelSettings
 
 # Bounds of log-variances, of the output and of the posterior: beyond them exp() would overflow
 # or a density would become infinite.

@@ -6,7 +6,7 @@ dimensions. Errors, divergences and losses are in nats per item.
 
 from torch import Tensor
 
-from anomaly_vae.config import Config
+from anomaly_vae.settings import Config
 
 
 class Objective:

@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from anomaly_vae import __version__
 from anomaly_vae.augmentation import draw_parts
 from anomaly_vae.collapse import LatentUse, latent_use, remedies
-from anomaly_vae.config import Config, config_to_yaml, load_config
+from anomaly_vae.config import config_to_yaml, load_config
 from anomaly_vae.dataset import CALIBRATION, PARTS, STOPPING, TRAINING, read_images, split_parts
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError, TrainingError
 from anomaly_vae.export import Parity, export_model, replace_card
@@ -55,6 +55,7 @@ from anomaly_vae.scoring import (
     reconstruct,
 )
 from anomaly_vae.sessions import model_id
+from anomaly_vae.settings import Config
 from anomaly_vae.training import EpochRecord, Items, Trainer, select_device
 
 STATE = ".state"

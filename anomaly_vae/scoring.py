@@ -34,7 +34,6 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from anomaly_vae.alignment import Alignment, inverse, warp
 from anomaly_vae.architectures import build_model
-from anomaly_vae.config import Config, ScoringSettings
 from anomaly_vae.errors import ConfigError, TrainingError
 from anomaly_vae.features import (
     FeatureExtractor,
@@ -46,6 +45,7 @@ from anomaly_vae.features import (
 )
 from anomaly_vae.images import inspected_square
 from anomaly_vae.model import VAE
+from anomaly_vae.settings import Config, ScoringSettings
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD_TO_STD = 1.4826

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomaly_vae.checkpoint import Checkpoint
-from anomaly_vae.config import Config
 from anomaly_vae.errors import DeviceError, TrainingError
 from anomaly_vae.features import FeatureExtractor
 from anomaly_vae.model import VAE, Terms
 from anomaly_vae.objective import Objective
+from anomaly_vae.settings import Config
 
 # A latent dimension is active when its mean moves with the input by more than this variance
 # (Burda et al., Importance Weighted Autoencoders, 2016, section 5.2).

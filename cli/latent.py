@@ -12,8 +12,8 @@ from .reading import open_model, open_pixel_model, read_folder, read_photographs
 from .saying import warn_unreadable
 
 if TYPE_CHECKING:
-    from anomaly_vae.config import ImageSettings
     from anomaly_vae.scoring import Detector
+    from anomaly_vae.settings import ImageSettings
 
 Run = Annotated[Path, typer.Argument(help="Run folder of 'train'.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from anomaly_vae.config import Config, ImageSettings
     from anomaly_vae.dataset import ImageSet
     from anomaly_vae.scoring import Detector
+    from anomaly_vae.settings import Config, ImageSettings
 
 
 def open_model(run: Path) -> "tuple[Config, Detector]":

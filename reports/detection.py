@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import anomaly_vae
-from anomaly_vae.config import Config, load_config
+from anomaly_vae.config import load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, read_images, split_parts
 from anomaly_vae.evaluation import image_metrics, pixel_metrics
 from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
@@ -44,6 +44,7 @@ from anomaly_vae.reading import list_images
 from anomaly_vae.regions import enlarged
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.scoring import parts_of_images
+from anomaly_vae.settings import Config
 
 HERE = Path(__file__).parent
 CELLS = HERE / "cells.json"

@@ -21,7 +21,6 @@ from onnxruntime import InferenceSession
 from tables import markdown, replace_tables
 
 from anomaly_vae.agreement import Lower, compare_scores, objection
-from anomaly_vae.config import Config
 from anomaly_vae.dataset import read_images
 from anomaly_vae.export import to_onnx
 from anomaly_vae.inspection import Inspector
@@ -29,6 +28,7 @@ from anomaly_vae.metadata import Agreement, Threshold
 from anomaly_vae.precision import in_eight_bits, in_half_precision, quantised
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.sessions import start_session
+from anomaly_vae.settings import Config
 
 HERE = Path(__file__).parent
 RANGES, BATCH, TURNS = 32, 8, 15

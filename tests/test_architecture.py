@@ -14,7 +14,17 @@ PACKAGE = "anomaly_vae"
 
 # A file imports only from the files above it.
 ORDER = [
-    *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
+    *(
+        "errors",
+        "masks",
+        "settings",
+        "config",
+        "progress",
+        "outputs",
+        "quality",
+        "interest",
+        "images",
+    ),
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
     *(
         "features",
@@ -47,7 +57,17 @@ INSPECTION_SIDE = {
     *("reporting.workbook", "benchmark", "watching"),
 }
 SHARED = {
-    *("errors", "masks", "config", "progress", "outputs", "quality", "interest", "images"),
+    *(
+        "errors",
+        "masks",
+        "settings",
+        "config",
+        "progress",
+        "outputs",
+        "quality",
+        "interest",
+        "images",
+    ),
     *("reading", "regions", "profile", "metadata", "drift"),
 }
 

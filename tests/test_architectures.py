@@ -10,11 +10,12 @@ from torch.distributions import kl_divergence as reference_kl
 
 from anomaly_vae import latent
 from anomaly_vae.architectures import LadderVAE, QuantisedVAE, build_model
-from anomaly_vae.config import Config, ModelSettings, config_to_dict, load_config, model_names
+from anomaly_vae.config import config_to_dict, load_config, model_names
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.export import TOLERANCE, export_model
 from anomaly_vae.model import VAE, Posterior
 from anomaly_vae.scoring import build_detector, parts_of_images, score_images
+from anomaly_vae.settings import Config, ModelSettings
 
 from .test_scoring import card, pictures
 

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from anomaly_vae import runs
-from anomaly_vae.config import Config, load_config
+from anomaly_vae.config import load_config
 from anomaly_vae.dataset import CALIBRATION, TRAINING, ImageSet, read_images, split_parts
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.runs import TrainingSession
+from anomaly_vae.settings import Config
 
 from .conftest import Command
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from anomaly_vae.collapse import LatentUse, latent_use, mutual_information, remedies
-from anomaly_vae.config import Config, ModelSettings, TrainingSettings
 from anomaly_vae.features import FeatureExtractor
 from anomaly_vae.model import VAE, Posterior, kl_divergence
+from anomaly_vae.settings import Config, ModelSettings, TrainingSettings
 from anomaly_vae.training import Items
 
 

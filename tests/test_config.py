@@ -8,10 +8,6 @@ import pytest
 import yaml
 
 from anomaly_vae.config import (
-    Config,
-    ModelSettings,
-    SplitSettings,
-    TrainingSettings,
     config_from_dict,
     config_to_dict,
     config_to_yaml,
@@ -19,6 +15,7 @@ from anomaly_vae.config import (
     preset_names,
 )
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.settings import Config, ModelSettings, SplitSettings, TrainingSettings
 
 PRESETS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PIXELS = yaml.safe_load((PRESETS[0].parent / "pixels.yaml").read_text(encoding="utf-8"))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomaly_vae.config import ImageSettings, SplitSettings
 from anomaly_vae.dataset import (
     CALIBRATION,
     PARTS,
@@ -19,6 +18,7 @@ from anomaly_vae.dataset import (
     split_parts,
 )
 from anomaly_vae.errors import FolderError, TrainingError
+from anomaly_vae.settings import ImageSettings, SplitSettings
 
 SETTINGS = ImageSettings(size=16, min_size=2)
 

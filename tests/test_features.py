@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import WeightsEnum, resnet18
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from anomaly_vae.config import FeatureSettings
 from anomaly_vae.errors import ConfigError, WeightsError
 from anomaly_vae.features import (
     PixelFeatures,
@@ -21,6 +20,7 @@ from anomaly_vae.features import (
     load_trunk_weights,
     mean_and_std,
 )
+from anomaly_vae.settings import FeatureSettings
 
 
 def images(count: int = 2, size: int = 64) -> torch.Tensor:

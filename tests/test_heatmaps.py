@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images import load_image
 from anomaly_vae.inspection import Finding
@@ -21,6 +20,7 @@ from anomaly_vae.reporting.heatmaps import (
     save_picture,
     shown_photo,
 )
+from anomaly_vae.settings import ImageSettings
 
 GAP = 8
 GREY = (120, 120, 120)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomaly_vae import images
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images import Placement, decode_image, load_image, load_mask
+from anomaly_vae.settings import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
 COLOR = (200, 100, 50)

@@ -13,17 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from anomaly_vae.config import (
-    Config,
-    FeatureSettings,
-    ImageSettings,
-    ModelSettings,
-    ScoringSettings,
-    config_from_dict,
-    config_to_dict,
-    config_to_yaml,
-    load_config,
-)
+from anomaly_vae.config import config_from_dict, config_to_dict, config_to_yaml, load_config
 from anomaly_vae.errors import ConfigError, ImageReadError
 from anomaly_vae.export import TOLERANCE, export_model, to_onnx
 from anomaly_vae.features import luminance, unit_range
@@ -39,6 +29,13 @@ from anomaly_vae.scoring import (
     inspected_places,
     parts_of_images,
     score_images,
+)
+from anomaly_vae.settings import (
+    Config,
+    FeatureSettings,
+    ImageSettings,
+    ModelSettings,
+    ScoringSettings,
 )
 
 from .test_scoring import card, pictures

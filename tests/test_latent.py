@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from anomaly_vae import latent
-from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
 from anomaly_vae.errors import FolderError, ModelFileError
 from anomaly_vae.features import unit_range
 from anomaly_vae.reporting.latents import save_table
@@ -22,6 +21,7 @@ from anomaly_vae.sampling import (
     spherical_path,
 )
 from anomaly_vae.scoring import Detector, build_detector, reconstruct
+from anomaly_vae.settings import Config, FeatureSettings, ImageSettings, ModelSettings
 
 
 def detector(kind: str = "dense", *, color: bool = True, latent_size: int = 3) -> Detector:

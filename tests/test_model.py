@@ -10,7 +10,6 @@ from torch.distributions import Bernoulli, LowRankMultivariateNormal, Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from anomaly_vae.architectures import build_model
-from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
 from anomaly_vae.model import (
     VAE,
     PatchVAE,
@@ -19,6 +18,7 @@ from anomaly_vae.model import (
     kl_divergence,
     sample,
 )
+from anomaly_vae.settings import Config, FeatureSettings, ImageSettings, ModelSettings
 
 
 def make(kind: str, size: int = 32, channels: int = 3, **settings: object) -> VAE:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from anomaly_vae.config import Config, ModelSettings, TrainingSettings
 from anomaly_vae.model import Posterior, kl_divergence
 from anomaly_vae.objective import Objective
+from anomaly_vae.settings import Config, ModelSettings, TrainingSettings
 
 ERROR = torch.tensor([10.0, 20.0])
 # Two items, two latent dimensions: means over the batch 1.0 and 0.2, together 1.2 nats.

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.inspection import Finding
@@ -33,6 +32,7 @@ from anomaly_vae.reporting.gallery import Gallery
 from anomaly_vae.reporting.html import policy
 from anomaly_vae.reporting.page import _rates
 from anomaly_vae.reporting.results import Results
+from anomaly_vae.settings import ImageSettings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from anomaly_vae import reading
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.reading import (
@@ -19,6 +18,7 @@ from anomaly_vae.reading import (
     read_ahead,
     stamp,
 )
+from anomaly_vae.settings import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
 COLOR = (200, 100, 50)

@@ -114,7 +114,8 @@ def test_the_tables_of_the_readme_are_the_schema() -> None:
 
 
 def test_every_setting_has_a_sentence() -> None:
-    from anomaly_vae.config import Config, config_to_yaml
+    from anomaly_vae.config import config_to_yaml
+    from anomaly_vae.settings import Config
 
     lines = config_to_yaml(Config()).splitlines()
     for above, line in pairwise(lines):

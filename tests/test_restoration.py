@@ -8,9 +8,9 @@ import torch
 
 from anomaly_vae import restoration
 from anomaly_vae.architectures import build_model
-from anomaly_vae.config import ModelSettings
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.samples import draw_sample
+from anomaly_vae.settings import ModelSettings
 
 
 def test_the_robust_error_is_that_of_a_mixture_with_a_constant() -> None:

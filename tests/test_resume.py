@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 from anomaly_vae import inspection
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.inspection import Inspector
+from anomaly_vae.settings import ImageSettings
 
 from .conftest import Command, Outcome, shell
 

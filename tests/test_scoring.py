@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
-from anomaly_vae.config import ScoringSettings as Settings
 from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
 from anomaly_vae.export import TOLERANCE, export_model, replace_card
 from anomaly_vae.images import load_image
@@ -26,6 +24,8 @@ from anomaly_vae.scoring import (
     reconstruct,
     score_images,
 )
+from anomaly_vae.settings import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.settings import ScoringSettings as Settings
 
 
 def detector(

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from anomaly_vae.architectures import build_model
 from anomaly_vae.collapse import LatentUse, latent_use
-from anomaly_vae.config import Config, FeatureSettings, ImageSettings, ModelSettings
-from anomaly_vae.config import TrainingSettings as Settings
 from anomaly_vae.errors import DeviceError, TrainingError
 from anomaly_vae.features import FeatureExtractor, PixelFeatures
 from anomaly_vae.model import sample
+from anomaly_vae.settings import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.settings import TrainingSettings as Settings
 from anomaly_vae.training import (
     ACTIVE_VARIANCE,
     EpochRecord,

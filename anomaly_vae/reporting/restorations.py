@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.config import ImageSettings
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images import load_image
 from anomaly_vae.reading import read_ahead
@@ -23,6 +22,7 @@ from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.reporting.tables import CsvTable
 from anomaly_vae.restoration import Restoration, restore
 from anomaly_vae.scoring import Detector
+from anomaly_vae.settings import ImageSettings
 from anomaly_vae.sources import Source
 
 TABLE = "restorations.csv"
