@@ -66,6 +66,7 @@ RESULTS = (
     "training.png",
     "latents.csv",
     "latents.png",
+    "rate_distortion.png",
     "epochs",
     "reconstructions.png",
     "normals.csv",
@@ -348,6 +349,7 @@ class TrainingSession:
                    "--device", self.device.type]  # fmt: skip
         command += ["--weights", str(self._weights)] if self._weights else []
         unreadable = [spelled(f"{path}: {reason}") for path, reason in self.images.unreadable]
+        items = len(self.trainer.stopping) / (self.parts == STOPPING).sum()
         record = {
             "folder": spelled(str(self.images.folder)),
             "parts": {part: int((self.parts == part).sum()) for part in PARTS},
@@ -358,6 +360,7 @@ class TrainingSession:
                 "dimensions": len(use.kl),
                 "active": sum(use.active),
                 "kl": sum(use.kl),
+                "bits_per_image": sum(use.kl) * items / math.log(2),
                 "mutual_information": use.mutual_information,
                 "summary": use.summary,
                 "advice": remedies(use, self.config),

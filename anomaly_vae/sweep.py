@@ -8,6 +8,7 @@ nats (other pixels, other features, another likelihood) cannot be compared by ra
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from anomaly_vae.outputs import prepare_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reading import list_images
 from anomaly_vae.reporting import sweeps as figures
+from anomaly_vae.reporting.card import RATE_DISTORTION, write_card
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.runs import STATE, TrainingSession, load_detector, saved_config
 from anomaly_vae.scoring import Detector, build_detector
@@ -42,7 +44,7 @@ from anomaly_vae.tradeoff import Result, as_csv, read_results, summarise, tabula
 from anomaly_vae.training import EpochRecord, select_device
 
 RUNS, _RECORD = "runs", "sweep.json"
-RESULTS = (RUNS, _RECORD, "sweep.csv", "summary.csv", "sweep.png", "rate_distortion.png")
+RESULTS = (RUNS, _RECORD, "sweep.csv", "summary.csv", "sweep.png", RATE_DISTORTION)
 
 
 class Sweep:
@@ -124,8 +126,16 @@ class Sweep:
         summary = summarise(done, self.keys)
         write_text(self.out / "summary.csv", as_csv(summary))
         figures.save_settings(done, summary, self.keys, self.out / "sweep.png")
-        figures.save_rate_distortion(summary, self.keys, self.out / "rate_distortion.png")
+        figures.save_rate_distortion(summary, self.keys, self.out / RATE_DISTORTION)
+        for name in done.run:
+            self._show_on_card(self.out / RUNS / name)
         return summary
+
+    def _show_on_card(self, folder: Path) -> None:
+        """Let the card of a training show the whole study."""
+        shutil.copyfile(self.out / RATE_DISTORTION, folder / RATE_DISTORTION)
+        inspector = Inspector(folder / "model.onnx", device="cpu")
+        write_card(folder, inspector.card, inspector.model_id)
 
     def _take_over(self, record: dict[str, Any]) -> None:
         """Know what is done already, and that it is of this study."""

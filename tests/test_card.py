@@ -1,6 +1,7 @@
 """The card of a model, made of what lies in its run folder, and what the terminal says."""
 
 import json
+import math
 import re
 import shutil
 from html import unescape
@@ -33,7 +34,10 @@ def test_training_leaves_a_card_of_the_very_model(run: Path) -> None:
     assert "14 training, 5 stopping, 5 calibration" in page
     # Thumbnails, training, latents, reconstructions, scores.
     assert page.count("<img ") == 5
-    assert json.loads((run / "training.json").read_text())["latents"]["summary"] in page
+    latents = json.loads((run / "training.json").read_text())["latents"]
+    assert latents["summary"] in page
+    assert latents["bits_per_image"] == pytest.approx(latents["kl"] / math.log(2))
+    assert f"takes {latents['bits_per_image']:.1f} bits" in page
     assert f"{card.threshold.score:.4g}" in page
 
 

@@ -1,5 +1,6 @@
 """A study over settings: what it lays out, measures, keeps, and calls Pareto-optimal."""
 
+import json
 import math
 from pathlib import Path
 
@@ -211,6 +212,11 @@ def test_a_study_is_runs_tables_and_figures(done: Path, parts: Path) -> None:
     np.testing.assert_allclose(summary.kl_mean, rows.kl)
     assert summary.kl_std.isna().all()
     assert summary.pareto.any()
+    for name, bits in zip(rows.run, rows.bits_per_image, strict=True):
+        card = (done / "runs" / name / "card.html").read_text(encoding="utf-8")
+        assert "Rate and distortion in the study that this run belongs to" in card
+        told = json.loads((done / "runs" / name / "training.json").read_text())["latents"]
+        assert told["bits_per_image"] == pytest.approx(bits, rel=0.5)  # of the stopping images
 
 
 def test_what_a_row_says_is_so_of_its_run(done: Path, parts: Path) -> None:

@@ -16,10 +16,12 @@ from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled
 
+RATE_DISTORTION = "rate_distortion.png"
 PICTURES = {
     "thumbnails.jpg": "Some of the good images, as the model sees them",
     "training.png": "Training",
     "latents.png": "What each latent dimension carries, on held-out good images",
+    RATE_DISTORTION: "Rate and distortion in the study that this run belongs to",
     "reconstructions.png": "Held-out good images, what the model makes of them, anomaly maps",
     "scores.png": "Scores of the images that the threshold was set on",
     "roc.png": "ROC curve",
