@@ -38,6 +38,7 @@ from anomaly_vae.alignment import warp
 from anomaly_vae.config import load_config, model_names
 from anomaly_vae.dataset import CALIBRATION, TRAINING, read_images, split_parts
 from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
+from anomaly_vae.information import measure
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.labelled import read_masks
 from anomaly_vae.latent import Pictures, as_seen, decode, encode
@@ -50,10 +51,11 @@ from anomaly_vae.scoring import Detector, parts_of_images, score_images
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
 BETAS, SEEDS = (0.0, 0.5, 1.0, 4.0), 3
+ERRORS = ("learned", "pixel_error")
 PAIRS, FRAMES, IMPORTANCE_SAMPLES = 20, 9, 500
 # Half the default's steps: what differs between betas has shown by then.
 SHORTER = ("training.epochs=16", "training.batch_size=16", "training.kl_warmup=0.2")
-COLLAPSED = ("model.beta=8", "training.kl_warmup=0")
+COLLAPSED = ("model.beta=64", "training.kl_warmup=0")
 CURES = {
     "collapsed on purpose": (),
     "free bits": ("training.free_bits=0.2",),
@@ -107,19 +109,22 @@ def orders(studies: Sequence[Study], work: Path) -> tuple[str, dict[str, pd.Data
     rows, runs = [], {}
     for study in studies:
         table = study.sweep(work / study.name, f"model.beta={','.join(map(str, BETAS))}")
+        folders = (work / study.name / "runs" / run for run in table["run"])
+        table["learned"] = [measure(*opened(each, TRAINING)).pixel_error for each in folders]
         runs[study.name] = table
-        groups = table.groupby("model.beta")
-        means = groups[["pixel_error", "kl", "active_latents"]].mean()
-        spread = groups["pixel_error"].std()
-        for beta, row in zip(BETAS, means.itertuples(), strict=True):
-            rows.append([
-                f"`{study.name}`", "autoencoder" if beta == 0 else f"beta {beta:g}",
-                f"{row.pixel_error:.5f} ± {spread[beta]:.5f}", f"{row.kl:.1f}",
-                f"{row.active_latents:.0f}",
-            ])  # fmt: skip
-        rising, falling = np.diff(means.pixel_error) > 0, np.diff(means.kl) < 0
-        rows.append([f"`{study.name}`", "**in order?**", in_order(rising), in_order(falling), ""])
-    head = ["images", "", "mean squared error, pixels in [0, 1]", "KL, nats", "active latents"]
+        measures = table.groupby("model.beta")[["learned", "pixel_error", "kl", "active_latents"]]
+        means, spreads = measures.mean(), measures.std()
+        for beta in BETAS:
+            mean, spread = means.loc[beta], spreads.loc[beta]
+            errors = (f"{1e3 * mean[k]:.3f} ± {1e3 * spread[k]:.3f}" for k in ERRORS)
+            name = "autoencoder" if beta == 0 else f"beta {beta:g}"
+            rows.append([f"`{study.name}`", name, *errors, f"{mean['kl']:.1f}",
+                         f"{mean['active_latents']:.0f}"])  # fmt: skip
+        rising = (in_order(np.diff(means[key]) > 0) for key in ERRORS)
+        falling = in_order(np.diff(means["kl"]) < 0)
+        rows.append([f"`{study.name}`", "**in order?**", *rising, falling, ""])
+    head = ["images", "", "error, images learned from", "error, held out", "KL, nats",
+            "active latents"]  # fmt: skip
     return markdown(head, rows), runs
 
 
