@@ -352,7 +352,8 @@ def main(
         "order": order,
         "collapse": collapses(digits, work),
         "samples": markdown(
-            ["images", "model", "1000 KID, prior", "told apart", "1000 KID, mixture", "told apart"], samples
+            ["images", "model", "1000 KID, prior", "told apart", "1000 KID, mixture", "told apart"],
+            samples,
         ),
         "smooth": markdown(
             ["images", "largest step / mean step, median of 20 pairs", "largest of 20 pairs"],
