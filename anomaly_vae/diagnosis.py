@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnxruntime
 
 from anomaly_vae import __version__
-from anomaly_vae.sessions import cuda_devices, preload_libraries, start_session
+from anomaly_vae.runtime import cuda_devices, preload_libraries, start_session
 
 # An ONNX model of one Identity node (float [1], opset 13), so that the onnx package, which belongs
 # to the training side, is not needed to try a provider.

@@ -22,7 +22,7 @@ from anomaly_vae.images import LoadedImage, load_image
 from anomaly_vae.profile import GoodProfile, good_profile
 from anomaly_vae.reading import Stamp, read_ahead, stamp
 from anomaly_vae.regions import Region, find_regions
-from anomaly_vae.sessions import Device, LoadedModel, Outputs, Row
+from anomaly_vae.runtime import Device, LoadedModel, Outputs, Row
 
 Verdict = Literal["pass", "review", "fail", "error"]
 

@@ -22,7 +22,7 @@ from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.precision import in_eight_bits, in_half_precision
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.runs import drawn_images, load_detector, saved_config
-from anomaly_vae.sessions import Device
+from anomaly_vae.runtime import Device
 from anomaly_vae.settings import ImageSettings
 
 _MOST_FOR_RANGES = 100

@@ -38,8 +38,9 @@ from anomaly_vae.reading import list_images
 from anomaly_vae.reporting import sweeps as figures
 from anomaly_vae.reporting.card import RATE_DISTORTION, write_card
 from anomaly_vae.reporting.rows import spelled
-from anomaly_vae.runs import STATE, TrainingSession, load_detector, saved_config
+from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.scoring import Detector, build_detector
+from anomaly_vae.session import STATE, TrainingSession
 from anomaly_vae.tradeoff import Result, as_csv, read_results, summarise, tabulate
 from anomaly_vae.training import EpochRecord, select_device
 

@@ -27,7 +27,7 @@ from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import write_card
-from anomaly_vae.sessions import model_id
+from anomaly_vae.runtime import model_id
 from anomaly_vae.weighting import WeightChoice, fit_kl_weight
 
 

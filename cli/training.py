@@ -12,7 +12,7 @@ from .console import talk
 from .saying import say_threshold
 
 if TYPE_CHECKING:
-    from anomaly_vae.runs import TrainingSession, TrainingSummary
+    from anomaly_vae.session import TrainingSession, TrainingSummary
     from anomaly_vae.training import EpochRecord
 
 
@@ -64,7 +64,8 @@ def train(
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
     from anomaly_vae.config import load_config
     from anomaly_vae.images import read_roi
-    from anomaly_vae.runs import TrainingSession, saved_config
+    from anomaly_vae.runs import saved_config
+    from anomaly_vae.session import TrainingSession
 
     given = [*(settings or [])]
     for key, value in (

@@ -20,8 +20,8 @@ from tables import markdown, replace_tables
 
 from anomaly_vae.config import load_config
 from anomaly_vae.dataset import CALIBRATION, STOPPING, ImageSet, read_images
-from anomaly_vae.runs import TrainingSession
 from anomaly_vae.scoring import parts_of_images, score_images
+from anomaly_vae.session import TrainingSession
 from anomaly_vae.settings import Config
 
 COUNTS, SAMPLES, SEEDS = (20, 50), (0, 200), (0, 1, 2)

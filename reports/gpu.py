@@ -31,7 +31,7 @@ from anomaly_vae.inspection import Inspector, Read
 from anomaly_vae.lowering import export_lower
 from anomaly_vae.metadata import Precision
 from anomaly_vae.reading import list_images
-from anomaly_vae.sessions import Device, cuda_devices, providers_for
+from anomaly_vae.runtime import Device, cuda_devices, providers_for
 
 HERE = Path(__file__).parent
 COUNT, SECONDS, COMPARED, TURNS = 2000, 20.0, 64, 3

@@ -27,7 +27,7 @@ from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import Agreement, Threshold
 from anomaly_vae.precision import in_eight_bits, in_half_precision, quantised
 from anomaly_vae.runs import load_detector, saved_config
-from anomaly_vae.sessions import start_session
+from anomaly_vae.runtime import start_session
 from anomaly_vae.settings import Config
 
 HERE = Path(__file__).parent

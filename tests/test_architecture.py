@@ -14,60 +14,35 @@ PACKAGE = "anomaly_vae"
 
 # A file imports only from the files above it.
 ORDER = [
-    *(
-        "errors",
-        "masks",
-        "settings",
-        "config",
-        "progress",
-        "outputs",
-        "quality",
-        "interest",
-        "images",
-    ),
+    *("errors", "masks", "settings", "config", "progress"),
+    *("outputs", "quality", "interest", "images"),
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
-    *(
-        "features",
-        "model",
-        "architectures",
-        "objective",
-        "checkpoint",
-        "dataset",
-        "training",
-        "collapse",
-    ),
+    *("features", "model", "architectures", "objective", "checkpoint"),
+    *("dataset", "training", "collapse"),
     *("alignment", "scoring"),
     *("latent", "sampling", "augmentation", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
-    *("agreement", "precision", "export", "sessions", "inspection"),
+    *("agreement", "precision", "export", "runtime", "inspection"),
     *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
     *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents", "reporting.restorations", "reporting.learning"),
     "reporting.sweeps",
-    *("diagnosis", "runs", "lowering", "labelled", "weighting", "thresholding", "assessment"),
+    *("diagnosis", "runs", "session", "lowering", "labelled"),
+    *("weighting", "thresholding", "assessment"),
     *("grid", "tradeoff", "sweep"),
 ]
 INSPECTION_SIDE = {
-    *("sessions", "inspection", "sources"),
+    *("runtime", "inspection", "sources"),
     *("reporting.rows", "reporting.tables", "reporting.parquet"),
     *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.folder"),
     *("reporting.workbook", "benchmark", "watching"),
 }
 SHARED = {
-    *(
-        "errors",
-        "masks",
-        "settings",
-        "config",
-        "progress",
-        "outputs",
-        "quality",
-        "interest",
-        "images",
-    ),
+    *("errors", "masks", "settings", "progress"),
+    *("outputs", "quality", "interest", "images"),
     *("reading", "regions", "profile", "metadata", "drift"),
 }
 
@@ -109,8 +84,8 @@ def test_the_inspection_side_shares_nothing_with_the_training_side(name: str) ->
 
 
 def test_imports_are_found_at_all() -> None:
-    assert imports(ROOT / PACKAGE / "inspection.py") >= {"errors", "images", "sessions", "regions"}
-    assert "reporting.figures" in imports(ROOT / PACKAGE / "runs.py")
+    assert imports(ROOT / PACKAGE / "inspection.py") >= {"errors", "images", "runtime", "regions"}
+    assert "reporting.figures" in imports(ROOT / PACKAGE / "session.py")
 
 
 def test_the_package_itself_imports_nothing() -> None:

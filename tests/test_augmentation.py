@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from anomaly_vae import runs
+from anomaly_vae import session as one_training
 from anomaly_vae.config import load_config
 from anomaly_vae.dataset import CALIBRATION, TRAINING, ImageSet, read_images, split_parts
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.runs import TrainingSession
+from anomaly_vae.session import TrainingSession
 from anomaly_vae.settings import Config
 
 from .conftest import Command
@@ -68,7 +68,7 @@ def test_nothing_is_drawn_from_images_set_aside_for_calibration(
             pixels = np.where((parts == part)[:, None, None, None], noise, images.pixels)
             return replace(images, pixels=pixels)
 
-        monkeypatch.setattr(runs, "read_images", read)
+        monkeypatch.setattr(one_training, "read_images", read)
         return drawn(TrainingSession(good, tmp_path / part, config()))
 
     assert np.array_equal(spoilt(CALIBRATION), expected)
@@ -98,7 +98,7 @@ def test_one_that_is_stopped_while_the_first_vae_learns_begins_anew(
     settings = [word for each in QUICK for word in ("--set", each)]
     arguments = ("train", good, "--out", out)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "draw_parts", interrupted)
+        patch.setattr(one_training, "draw_parts", interrupted)
         assert command(*arguments, *settings, "--augment-with-samples", SAMPLES).code == 130
     # Its settings are known, and need not be given again.
     outcome = command(*arguments, "--resume")

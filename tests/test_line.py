@@ -17,8 +17,9 @@ from PIL import Image
 from anomaly_vae.dataset import read_images
 from anomaly_vae.export import replace_card
 from anomaly_vae.inspection import Inspector
-from anomaly_vae.runs import RESULTS, load_detector, saved_config
+from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.scoring import score_images
+from anomaly_vae.session import RESULTS
 
 from .conftest import QUICK, SHARED, Command, shell
 

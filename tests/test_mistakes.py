@@ -237,7 +237,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     import re
 
-    from anomaly_vae.sessions import cuda_devices
+    from anomaly_vae.runtime import cuda_devices
 
     if ("cuda" in line or "tensorrt" in line) and cuda_devices():
         pytest.skip("needs a machine without a GPU")

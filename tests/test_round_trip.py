@@ -33,7 +33,7 @@ from anomaly_vae.reporting.rows import (
     spelled,
 )
 from anomaly_vae.reporting.tables import CsvReport, read_rows
-from anomaly_vae.sessions import Outputs
+from anomaly_vae.runtime import Outputs
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 PHOTO = LoadedImage(PIXELS, 640, 480, Placement(1, 1, 0, 0), image_statistics(PIXELS))

@@ -15,8 +15,9 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.grid import plan_runs
 from anomaly_vae.information import measure
 from anomaly_vae.inspection import Inspector
-from anomaly_vae.runs import TrainingSession, load_detector, saved_config
+from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.scoring import Detector, build_detector
+from anomaly_vae.session import TrainingSession
 from anomaly_vae.tradeoff import pareto_front, summarise
 from anomaly_vae.training import Trainer
 

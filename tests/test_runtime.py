@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from anomaly_vae import sessions
+from anomaly_vae import runtime
 from anomaly_vae.errors import DeviceError
 from anomaly_vae.inspection import Finding, Inspector
 from anomaly_vae.reading import list_images
 from anomaly_vae.reporting.folder import Recorder
 from anomaly_vae.reporting.results import Passing, Results
-from anomaly_vae.sessions import (
+from anomaly_vae.runtime import (
     FINITE_MODEL,
     Busy,
     LoadedModel,
@@ -148,7 +148,7 @@ def test_a_map_that_nobody_fetches_still_makes_an_error(
 ) -> None:
     inspector = Inspector(run / "model.onnx", device="cpu")
     before = findings(inspector, parts / "test", shown=lambda _: False)
-    bound = sessions._bound
+    bound = runtime._bound
 
     def torn(
         session: object, name: str, value: onnxruntime.OrtValue, places: dict[str, str]
@@ -160,7 +160,7 @@ def test_a_map_that_nobody_fetches_still_makes_an_error(
             outputs[3] = onnxruntime.OrtValue.ortvalue_from_numpy(maps)
         return outputs
 
-    monkeypatch.setattr(sessions, "_bound", torn)
+    monkeypatch.setattr(runtime, "_bound", torn)
     inspector.batch_size = 1
     after = findings(inspector, parts / "test", shown=lambda _: False)
     assert {each.verdict for each in after} == {"error"}
@@ -190,7 +190,7 @@ def test_only_pictures_need_the_maps_of_good_images(run: Path, parts: Path, tmp_
 
 def test_two_at_once_are_busy_for_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([10.0, 15.0, 20.0, 21.0])
-    monkeypatch.setattr(sessions.time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(moments))
     busy = Busy()
     with busy:
         other = Thread(target=lambda: busy.__enter__() or busy.__exit__())
@@ -225,7 +225,7 @@ def test_tensorrt_keeps_its_engine_and_the_precision_of_the_model(tmp_path: Path
 def test_engines_lie_in_the_cache_of_the_user_one_folder_per_model_and_batch_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: str, variable: str, below: str
 ) -> None:
-    monkeypatch.setattr(sessions.sys, "platform", system)
+    monkeypatch.setattr(runtime.sys, "platform", system)
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     monkeypatch.setenv(variable, str(tmp_path))
     assert engine_folder("abc", 32) == tmp_path / "anomaly-vae" / "tensorrt" / "abc-32"
@@ -237,7 +237,7 @@ def test_engines_lie_in_the_cache_of_the_user_one_folder_per_model_and_batch_siz
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine with a driver, but without the libraries that a provider needs."""
-    monkeypatch.setattr(sessions, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(runtime, "cuda_devices", lambda: 1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")
@@ -245,7 +245,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_device_whose_libraries_are_missing_is_refused(
-    gpu: None, run: Path, device: sessions.Device
+    gpu: None, run: Path, device: runtime.Device
 ) -> None:
     with pytest.raises(DeviceError, match=f"--device {device}: .*could not load.*doctor"):
         LoadedModel(run / "model.onnx", device, None, silent)
@@ -257,7 +257,7 @@ def test_it_is_told_that_an_engine_will_be_built_and_not_if_there_is_one(
     told: list[str] = []
     with pytest.raises(DeviceError):
         LoadedModel(run / "model.onnx", "tensorrt", 4, told.append)
-    folder = engine_folder(sessions.model_id((run / "model.onnx").read_bytes()), 4)
+    folder = engine_folder(runtime.model_id((run / "model.onnx").read_bytes()), 4)
     assert len(told) == 1 and "minutes" in told[0] and str(folder) in told[0]
     (folder / "a.engine").touch()
     with pytest.raises(DeviceError):
