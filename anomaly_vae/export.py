@@ -26,7 +26,10 @@ from anomaly_vae.scoring import Detector, Drawing, Scores, score_images
 
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest accepted difference of a score or its parts to torch, relative to max(1, |value|)."""
+"""Largest accepted difference of a score or its parts to torch, relative to max(1, |value|).
+
+Of the parts, relative to the scale that they are divided by in the score, too, where that is more.
+"""
 MAP_TOLERANCE = 1e-3
 """The same for a single value of an anomaly map: a score averages many of them."""
 _CHECKED_BATCHES = (1, 5)
@@ -39,8 +42,8 @@ class Parity:
 
     images: int
     largest: float
-    """Largest |difference| / max(1, |value|) of the scores and their parts, less what torch's own
-    rounding moves them by."""
+    """Largest relative difference of the scores and their parts, see ``TOLERANCE``, less what
+    torch's own rounding moves them by."""
     largest_in_map: float
     """The same over all values of the anomaly maps."""
 
@@ -123,6 +126,8 @@ def _compare(detector: Detector, data: bytes, check: NDArray[np.uint8]) -> Parit
     trained = {size: _by_batches(lambda x: score_images(detector, x), check, size)
                for size in _CHECKED_BATCHES}  # fmt: skip
     largest = dict.fromkeys(Scores._fields, 0.0)
+    in_score = max(1.0, float(detector.scale))
+    least = {"reconstruction_error": in_score, "kl": in_score}
     for index, name in enumerate(largest):
         one, other = (trained[size][index] for size in _CHECKED_BATCHES)
         # The order in which torch sums depends on the batch: what that moves is nobody's mistake.
@@ -131,7 +136,8 @@ def _compare(detector: Detector, data: bytes, check: NDArray[np.uint8]) -> Parit
             expected = trained[size][index]
             apart = np.abs(given[size][index] - expected)
             # Unlike max(), these keep what is not a number.
-            relative = np.maximum(apart - rounding, 0) / np.maximum(1, np.abs(expected))
+            size_of = np.maximum(least.get(name, 1.0), np.abs(expected))
+            relative = np.maximum(apart - rounding, 0) / size_of
             largest[name] = float(np.maximum(largest[name], relative.max()))
     in_map = largest.pop("anomaly_map")
     if not detector.settings.kl_weight:

@@ -258,6 +258,23 @@ def test_what_the_batch_moves_in_torch_itself_is_not_held_against_the_export(
     assert path.exists() == accepted
 
 
+@pytest.mark.parametrize(
+    ("moved", "weight", "accepted"), [(5e-3, 1.0, True), (5e-2, 1.0, False), (5e-2, 0.0, True)]
+)
+def test_the_kl_is_compared_in_the_size_that_it_has_in_the_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: float, weight: float, accepted: bool
+) -> None:
+    def rounded(model: Detector, images: NDArray[np.uint8]) -> Scores:
+        scores = score_images(model, images)
+        return scores._replace(kl=scores.kl + moved)
+
+    monkeypatch.setattr("anomaly_vae.export.score_images", rounded)
+    model = detector(kl_weight=weight)
+    model.scale.fill_(100)
+    with nullcontext() if accepted else pytest.raises(ExportError, match="differs from torch"):
+        export_model(model, card(), tmp_path / "model.onnx", pictures(5))
+
+
 def test_another_card_leaves_the_graph_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export_model(detector(), card(), path, pictures(1))

@@ -83,7 +83,7 @@ def save_rate_distortion(summary: pd.DataFrame, keys: Sequence[str], path: Path)
     if rates.min() > 0 and rates.max() > _WIDE * rates.min():
         axes.set_yscale("log")
     axes.set(xlabel="distortion, nats per item", ylabel="rate, bits per image",
-             title="What the latent says, and how true it is (held-out good images)")  # fmt: skip
+             title="Rate and distortion on held-out good images")  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) <= _MOST_NAMES:
