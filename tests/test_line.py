@@ -30,7 +30,8 @@ def table(path: Path) -> pd.DataFrame:
 
 def test_training_leaves_what_the_design_lists(run: Path) -> None:
     left = {path.name for path in run.iterdir()}
-    assert left == set(RESULTS) - {".state", "roc.png"}
+    # What calibrate and sweep add is not there yet.
+    assert left == set(RESULTS) - {".state", "roc.png", "rate_distortion.png"}
     normals = table(run / "normals.csv")
     assert dict(normals.part.value_counts()) == {"training": 14, "calibration": 5, "stopping": 5}
     assert len(table(run / "history.csv")) == 2
