@@ -26,7 +26,7 @@ FIGURES = {
     "f1": ("best F1", 4), "pixel_auroc": ("pixel AUROC", 4), "pro": ("PRO", 4),
     "training_seconds": ("training, s", 0), "images_per_second": ("images/s", 1),
 }  # fmt: skip
-# Of the first seed alone: it is measured with the machine to itself, the others at any time.
+# Of the first seed that has them: it had the machine to itself.
 TIMED = ("training_seconds", "images_per_second", "cost")
 
 Cells = dict[tuple[str, str], list[dict[str, Any]]]
@@ -79,7 +79,7 @@ def results(cells: Cells, name: str) -> str:
 
 def figure(measured: list[dict[str, Any]], digits: int, key: str) -> str:
     """Mean and, over several seeds, standard deviation."""
-    values = [cell[key] for cell in (measured[:1] if key in TIMED else measured) if key in cell]
+    values = [cell[key] for cell in measured if key in cell][: 1 if key in TIMED else None]
     if not values:
         return "-"
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
