@@ -214,8 +214,11 @@ class QuantisedVAE(ConvolutionalVAE):
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode the codes nearest to ``z``, [N, D]; the gradient passes straight through to it."""
-        codes = self._latents(self.codebook[self.nearest(z)])
-        return super().decode(codes.detach() + (z - z.detach()))
+        return super().decode(self.quantised(z).detach() + (z - z.detach()))
+
+    def quantised(self, z: Tensor) -> Tensor:
+        """Give the codes nearest to ``z``, alike, [N, D]."""
+        return self._latents(self.codebook[self.nearest(z)])
 
     def nearest(self, z: Tensor) -> Tensor:
         """Give the number of the nearest code at each place of ``z``, [N, D]: [N, h w]."""
@@ -232,7 +235,7 @@ class QuantisedVAE(ConvolutionalVAE):
     def terms(self, x: Tensor, posterior: Posterior, z: Tensor) -> Terms:
         """Add what only learns, and changes no value: codes and encoder draw near to each other."""
         error, kl = super().terms(x, posterior, z)
-        codes = self._latents(self.codebook[self.nearest(z)])
+        codes = self.quantised(z)
         pull = (codes - z.detach()).square().sum(1)
         commitment = (codes.detach() - z).square()
         return Terms(error + pull - pull.detach(), kl + commitment - commitment.detach())

@@ -71,15 +71,15 @@ def latent_use(model: VAE, items: Items, *, seed: int) -> LatentUse:
     model.eval()
     count = min(len(items), _MOST_ITEMS)
     chosen = np.linspace(0, len(items) - 1, count).astype(np.int64)
-    found: list[Posterior] = []
-    divergences = []
-    for begin in range(0, count, _BATCH):
-        found.append(model.encode(items.draw(chosen[begin : begin + _BATCH])))
-        divergences.append(model.divergences(found[-1]))
+    found = [
+        model.encode(items.draw(chosen[begin : begin + _BATCH]))
+        for begin in range(0, count, _BATCH)
+    ]
+    divergences = torch.cat([model.divergences(each) for each in found])
     posterior = Posterior(*(torch.cat(each).double().cpu() for each in zip(*found, strict=True)))
     generator = torch.Generator().manual_seed(seed)
     return LatentUse(
-        kl=torch.cat(divergences).double().mean(0).tolist(),
+        kl=divergences.double().mean(0).tolist(),
         activity=posterior.mean.var(0, correction=0).tolist(),
         mutual_information=mutual_information(posterior, generator),
         items=count,
