@@ -4,10 +4,11 @@ Pictures are uint8 [N, S, S, 3], as the model sees parts: turned onto the mean g
 three equal channels where it sees luminance only. They are not turned back, so that a pixel means
 the same place of the part in all of them.
 
-Letters: N images, S x S pixels, D latent dimensions, T values of a dimension or frames of a path.
+Letters: N images, S x S pixels, h x w places of a trunk's map, D latent dimensions, T values of a
+dimension or frames of a path.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,20 +34,21 @@ _BATCH = 16
 
 
 class Traversal(NamedTuple):
-    """What single latent dimensions do to one part."""
+    """What single latent dimensions do to one part, a row for each of some dimensions."""
 
     dimensions: list[int]
     """The active ones, the one with the largest KL or effect first."""
     kl: list[float]
-    """Of this image, in nats."""
+    """Of this image, in nats; of a model of places the mean over them."""
     effect: list[float]
-    """Mean difference of pixels between its ends, as a share of white."""
-    own: list[float]
-    """Where the image itself lies, in standard deviations of the prior."""
+    """Mean ``difference`` between its ends."""
+    own: NDArray[np.float32]
+    """[rows] or [rows, h, w], where the image itself lies, in standard deviations of the prior."""
     values: list[float]
     """What each dimension is set to."""
-    pictures: Pictures
-    """[dimensions, T, S, S, 3]."""
+    frames: NDArray[Any]
+    """Pictures, uint8 [rows, T, S, S, 3]; of a model of trunk features, which cannot draw, the
+    ``difference`` to the image itself, float32 [rows, T, h, w]."""
 
 
 def pixel_features(detector: Detector) -> PixelFeatures:
@@ -105,7 +107,23 @@ def redrawn(detector: Detector, items: Tensor) -> tuple[Pictures, Pictures]:
 def as_seen(detector: Detector, images: Pictures) -> Pictures:
     """Give images, uint8 [N, S, S, 3], as the model sees them."""
     aligned, _ = detector.aligned(torch.from_numpy(images).to(detector.center.device))
-    return to_pictures(pixel_features(detector).raw(aligned))
+    features = detector.features
+    return to_pictures(features.raw(aligned) if isinstance(features, PixelFeatures) else aligned)
+
+
+@torch.no_grad()
+def difference(detector: Detector, one: Tensor, other: Tensor) -> Tensor:
+    """Give how far apart what two sets of latents, [N, D] or [N, h, w, D], stand for is.
+
+    For each pixel, [N, S, S], the mean over channels, as a share of white. With trunk features, for
+    each place, [N, h, w], the root mean square over channels, in standard deviations of good parts.
+    """
+    detector.eval()
+    expected, features = detector.model.expected, detector.features
+    if isinstance(features, PixelFeatures):
+        seen = (features.restored(expected(each)).clamp(0, 1) for each in (one, other))
+        return (next(seen) - next(seen)).abs().mean(1)
+    return (expected(one) - expected(other)).square().mean(-1).sqrt()
 
 
 def to_pictures(pixels: Tensor) -> Pictures:
@@ -124,25 +142,29 @@ def unevenness(frames: Pictures) -> float:
     return float(steps.max() / steps.mean()) if steps.any() else 1.0
 
 
+@torch.no_grad()
 def traverse(
     detector: Detector, image: Pictures, *, steps: int, most: int, by_effect: bool = False
 ) -> Traversal:
     """Set each active dimension of one image, uint8 [S, S, 3], to values from -3 to 3.
 
-    They are standard deviations of the prior; all other dimensions stay as they are. At most
-    ``most`` dimensions are shown, those with the largest KL or the largest effect first.
+    They are standard deviations of the prior; all other dimensions stay as they are. A model of
+    places has its dimension set at all of them. At most ``most`` dimensions are shown, those with
+    the largest KL or the largest effect first.
 
     Raises:
-        ModelFileError: see ``pixel_features``; or no dimension is active, or none has a meaning.
+        ModelFileError: no dimension is active, or none has a meaning.
     """
-    pixel_features(detector)
     if isinstance(detector.model, QuantisedVAE):
         raise ModelFileError(
             "this model has a codebook: single dimensions of a code mean nothing; train one of "
             "another model.kind to traverse its latent space"
         )
-    posterior = encode(detector, image[None])
-    kl = kl_divergence(posterior)[0]
+    detector.eval()
+    pixels = torch.from_numpy(image[None]).to(detector.center.device)
+    posterior = detector.model.encode(detector.features(detector.aligned(pixels)[0]))
+    mean = posterior.mean
+    kl = kl_divergence(posterior).flatten(0, -2).mean(0)
     active = (kl > _ACTIVE_NATS).nonzero()[:, 0]
     if not len(active):
         raise ModelFileError(
@@ -150,32 +172,32 @@ def traverse(
             "with a lower model.beta"
         )
 
-    def effect(dimension: Tensor) -> float:
-        return _range(_varied(detector, posterior.mean, dimension, torch.tensor([-3.0, 3.0])))
+    def at(dimension: Tensor, values: Tensor) -> Tensor:
+        """Give latents of the image, one for each of ``values``, with a dimension set to it."""
+        z = mean.repeat(len(values), *[1] * (mean.dim() - 1))
+        z[..., dimension] = values.to(z).reshape(-1, *[1] * (mean.dim() - 2))
+        return z
 
-    keys = torch.tensor([effect(each) for each in active]) if by_effect else kl[active]
-    shown = active[keys.argsort(descending=True, stable=True)[:most]]
+    def effect(dimension: Tensor) -> float:
+        low, high = (at(dimension, torch.tensor([end])) for end in (-3.0, 3.0))
+        return difference(detector, low, high).mean().item()
+
+    def frames(z: Tensor) -> NDArray[Any]:
+        if isinstance(detector.features, PixelFeatures):
+            return decode(detector, z)
+        return difference(detector, mean, z).cpu().numpy()
+
+    keys = torch.tensor([effect(each) for each in active]) if by_effect else kl[active].cpu()
+    shown = active[keys.argsort(descending=True, stable=True)[:most].to(active.device)]
     values = torch.linspace(-3, 3, steps)
     return Traversal(
         shown.tolist(),
         kl[shown].tolist(),
         [effect(each) for each in shown],
-        posterior.mean[0, shown].tolist(),
+        mean[0].movedim(-1, 0)[shown].cpu().numpy(),
         values.tolist(),
-        np.stack([_varied(detector, posterior.mean, each, values) for each in shown]),
+        np.stack([frames(at(each, values)) for each in shown]),
     )
-
-
-def _varied(detector: Detector, mean: Tensor, dimension: Tensor, values: Tensor) -> Pictures:
-    """Draw a part, mean [1, D], with one dimension set to each of ``values``, [T, S, S, 3]."""
-    z = mean.repeat(len(values), 1)
-    z[:, dimension] = values
-    return decode(detector, z)
-
-
-def _range(pictures: Pictures) -> float:
-    """Give how far pixels vary over pictures, [T, S, S, 3], on average, as a share of white."""
-    return float(np.ptp(pictures, axis=0).mean() / 255)
 
 
 def plane(means: Tensor, method: Plane = "pca") -> tuple[NDArray[np.float64], tuple[str, str]]:

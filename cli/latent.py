@@ -42,6 +42,13 @@ class Film(StrEnum):
     WEBP = "webp"
 
 
+class Table(StrEnum):
+    """What the table of latents is written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 class Plane(StrEnum):
     """How many latent dimensions are shown in two."""
 
@@ -156,26 +163,36 @@ def traverse(
     ] = Sorting.KL,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show what each latent dimension means, from -3 to 3 sigma (needs a model of pixels)."""
+    """Show what each latent dimension means, from -3 to 3 sigma."""
     from anomaly_vae import latent
+    from anomaly_vae.features import PixelFeatures
     from anomaly_vae.outputs import prepare_folder, refuse_used
     from anomaly_vae.reporting import latents as figures
 
-    config, detector = open_pixel_model(run)
+    config, detector = open_model(run)
     if not overwrite:
         refuse_used(out)
-    (photograph,) = read_photographs([image], config.images)
+    photographs = read_photographs([image], config.images)
     found = latent.traverse(
-        detector, photograph, steps=steps, most=most, by_effect=sort == Sorting.EFFECT
+        detector, photographs[0], steps=steps, most=most, by_effect=sort == Sorting.EFFECT
     )
     prepare_folder(out, ("traversal.png",), overwrite=overwrite)
+    draws = isinstance(detector.features, PixelFeatures)
     talk.say("dimension   KL, nats    effect   this part")
     names = []
-    for dimension, kl, effect, own in zip(*found[:4], strict=True):
-        talk.say(f"{dimension:9d} {kl:10.2f} {effect:9.2%} {own:+11.2f}")
-        names.append(f"z{dimension} = {own:+.2f}\nKL {kl:.2f}")
-    figures.save_traversal(found.values, found.pictures, names, out / "traversal.png")
-    talk.say(f"picture: {out / 'traversal.png'}")
+    own = found.own.reshape(len(found.own), -1).mean(1)
+    for dimension, kl, effect, lies in zip(*found[:3], own, strict=True):
+        amount = f"{effect:9.2%}" if draws else f"{effect:9.3f}"
+        talk.say(f"{dimension:9d} {kl:10.2f} {amount} {lies:+11.2f}")
+        names.append(f"z{dimension} = {lies:+.2f}\nKL {kl:.2f}")
+    path = out / "traversal.png"
+    if draws:
+        figures.save_traversal(found.values, found.frames, names, path)
+    else:
+        talk.say("effect in standard deviations of good parts; all are means over the map")
+        (seen,) = latent.as_seen(detector, photographs)
+        figures.save_traversed_maps(found.values, found.frames, found.own, seen, names, path)
+    talk.say(f"picture: {path}")
 
 
 @app.command()
@@ -186,9 +203,15 @@ def latents(
     plane: Annotated[
         Plane, typer.Option(help="What more than two dimensions are shown by.")
     ] = Plane.PCA,
+    table: Annotated[
+        Table, typer.Option("--format", help="Of the table; parquet: pip install [parquet].")
+    ] = Table.CSV,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write where images lie in the latent space, as CSV and as a picture."""
+    """Write where images lie in the latent space, as a table and as a picture."""
+    if table is Table.PARQUET:
+        import pyarrow  # noqa: F401 (that it is missing is to be said before the work)
+
     from anomaly_vae import latent
     from anomaly_vae.outputs import prepare_folder, refuse_used
     from anomaly_vae.reporting import latents as figures
@@ -202,9 +225,11 @@ def latents(
     posterior = latent.encode(detector, images.pixels)
     scores = score_images(detector, images.pixels).score.numpy()
     points, axis_names = latent.plane(posterior.mean, plane.value)
-    prepare_folder(out, ("latents.csv", "latents.png"), overwrite=overwrite)
+    own = [f"latents.{each.value}" for each in Table]
+    prepare_folder(out, ("latents.png", *own), overwrite=overwrite)
     mean, log_variance = (each.numpy() for each in posterior)
-    figures.save_table(images.paths, classes, scores, mean, log_variance, out / "latents.csv")
+    path = out / f"latents.{table.value}"
+    figures.save_table(images.paths, classes, scores, mean, log_variance, path)
     figures.save_plane(
         points, axis_names, images.pixels, out / "latents.png", classes=classes, scores=scores
     )

@@ -9,6 +9,7 @@ A cell is one method on one data set with one seed. It is measured once and kept
 ``cells.json`` with a digest of the code that it depends on: the command can be stopped and goes
 on. With ``--fresh`` it measures anew what was measured with other code; without, that stands.
 With ``--busy`` figures of time are left out: those of a machine with other work mean nothing.
+``--worst`` draws what the default (seed 0) misses first, and what it rejects first.
 """
 
 import hashlib
@@ -30,7 +31,9 @@ import onnxruntime
 import tables
 import torch
 import typer
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 import anomaly_vae
@@ -324,10 +327,12 @@ def methods(peers: Path | None) -> list[Method]:
 def main(
     data: Path,
     weights: Path,
+    *,
     peers: Annotated[Path | None, typer.Option(help="Python with anomalib.")] = None,
     only: Annotated[str, typer.Option(help="Measure only cells like 'METHOD | SET | SEED'.")] = "",
     fresh: Annotated[bool, typer.Option(help="Measure anew what has older code.")] = False,
     busy: Annotated[bool, typer.Option(help="There is other work: leave times out.")] = False,
+    worst: Annotated[Path | None, typer.Option(help="Folder for pictures of the worst.")] = None,
 ) -> None:
     """Measure what is missing, and write the tables."""
     cells: dict[str, Cell] = json.loads(CELLS.read_text()) if CELLS.is_file() else {}
@@ -351,7 +356,25 @@ def main(
                     cells[key] = {k: v for k, v in measured.items() if k not in left_out}
                     CELLS.write_text(json.dumps(cells, indent=1) + "\n")
                     typer.echo(f"{key}: image AUROC {cells[key]['auroc']:.4f}")
+            if worst and method.name == tables.DEFAULT:
+                for name in tables.SETS:
+                    folder = drawn if name == "drawn" else data / name
+                    draw_worst(cells[f"{method.name} | {name} | 0"], folder, worst / f"{name}.jpg")
     tables.main()
+
+
+def draw_worst(cell: Cell, data: Path, path: Path) -> None:
+    """Draw the defective images with the lowest scores, and the good ones with the highest."""
+    figure = Figure(figsize=(20, 5), layout="constrained")
+    rows = (cell["misses"], cell["false_alarms"])
+    for images, row in zip(rows, figure.subplots(2, 10), strict=True):
+        for image, axes in zip(images, row, strict=True):
+            with Image.open(data / "test" / image) as photograph:
+                axes.imshow(photograph.convert("RGB"))
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(image, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
 
 
 def digest(sources: tuple[Path, ...]) -> str:

@@ -4,6 +4,9 @@ It runs in an environment of its own, because anomalib pins other versions than 
 
     python -m venv peers && peers/bin/pip install anomalib[cpu]
     peers/bin/python reports/peer.py {padim|patchcore} FOLDER WEIGHTS.safetensors OUT.npz [SEED]
+    peers/bin/python reports/peer.py {padim|patchcore} OUT.ckpt IMAGES
+
+The first also leaves the fitted model beside OUT.npz; the second only predicts with it.
 
 The trunk and its weights are the same as ours, everything else is anomalib's default, but for
 PatchCore's coreset, 1 % of the patches instead of 10 % (which takes ten times as long to choose),
@@ -40,27 +43,16 @@ def main(name: str, folder: Path, weights: Path, out: Path, seed: int) -> None:
         train_batch_size=16, eval_batch_size=16, num_workers=0,
         val_split_mode="same_as_test", test_split_mode="from_dir",
     )  # fmt: skip
-    if name == "patchcore":
-        model = Patchcore(
-            backbone="resnet18", layers=["layer2", "layer3"], pre_trained=False,
-            coreset_sampling_ratio=CORESET, post_processor=False,
-        )  # fmt: skip
-    else:
-        model = Padim(
-            backbone="resnet18", layers=["layer1", "layer2", "layer3"], pre_trained=False,
-            post_processor=False,
-        )  # fmt: skip
+    model = build(name)
     load_trunk(model, weights)
     with tempfile.TemporaryDirectory() as scratch:
-        engine = Engine(
-            accelerator="cpu", devices=1, logger=False, max_epochs=1,
-            default_root_dir=scratch, enable_progress_bar=False,
-        )  # fmt: skip
+        engine = build_engine(scratch)
         begin = time.perf_counter()
         engine.fit(model=model, datamodule=data)
         fitted = time.perf_counter()
         batches = engine.predict(model=model, data_path=folder / "test")
         predicted = time.perf_counter()
+        engine.trainer.save_checkpoint(out.with_suffix(".ckpt"))
     items = [item for batch in batches for item in batch]
     np.savez(
         out,
@@ -70,6 +62,33 @@ def main(name: str, folder: Path, weights: Path, out: Path, seed: int) -> None:
         fit_seconds=fitted - begin,
         images_per_second=len(items) / (predicted - fitted),
     )
+
+
+def predict(name: str, checkpoint: Path, images: Path) -> None:
+    """Predict a folder of images with a fitted model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        build_engine(scratch).predict(model=build(name), ckpt_path=checkpoint, data_path=images)
+
+
+def build(name: str) -> Padim | Patchcore:
+    """Make a model with an empty trunk."""
+    if name == "patchcore":
+        return Patchcore(
+            backbone="resnet18", layers=["layer2", "layer3"], pre_trained=False,
+            coreset_sampling_ratio=CORESET, post_processor=False,
+        )  # fmt: skip
+    return Padim(
+        backbone="resnet18", layers=["layer1", "layer2", "layer3"], pre_trained=False,
+        post_processor=False,
+    )  # fmt: skip
+
+
+def build_engine(scratch: str) -> Engine:
+    """Make what fits and predicts."""
+    return Engine(
+        accelerator="cpu", devices=1, logger=False, max_epochs=1,
+        default_root_dir=scratch, enable_progress_bar=False,
+    )  # fmt: skip
 
 
 def load_trunk(model: Padim | Patchcore, weights: Path) -> None:
@@ -83,6 +102,8 @@ def load_trunk(model: Padim | Patchcore, weights: Path) -> None:
 
 
 if __name__ == "__main__":
-    chosen, root, trunk, target = sys.argv[1:5]
-    seed = int(sys.argv[5]) if len(sys.argv) > 5 else 0
-    main(chosen, Path(root), Path(trunk), Path(target), seed)
+    chosen, *files = sys.argv[1:5]
+    if len(files) == 2:
+        predict(chosen, *map(Path, files))
+    else:
+        main(chosen, *map(Path, files), seed=int(sys.argv[5]) if len(sys.argv) > 5 else 0)

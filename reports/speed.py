@@ -9,24 +9,26 @@ of an environment with anomalib. Run it while nothing else runs: it takes half a
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import numpy as np
 import pandas as pd
 import tables
 import typer
-from detection import peer
 
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
 COPIES = 2000
 KILLS = 20
 SMALL, LARGE = 10_000, 100_000
+REPEATS = 4  # of the test images of bottle: 332
 
 
 def copies(source: Path, target: Path, count: int, per_folder: int = 1000) -> Path:
@@ -40,6 +42,17 @@ def copies(source: Path, target: Path, count: int, per_folder: int = 1000) -> Pa
     return target
 
 
+def with_test_images(source: Path, target: Path, repeats: int) -> Path:
+    """Make hard links of a data set, with ``repeats`` of each test image."""
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        inside = path.relative_to(source)
+        for number in range(repeats if inside.parts[0] == "test" else 1):
+            link = target / inside.with_stem(f"{inside.stem}_{number}")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, link)
+    return target
+
+
 def benchmark(run: Path, folder: Path, count: int) -> dict[str, Any]:
     """Measure each stage alone, and all together."""
     command = [PROGRAM, "benchmark", run / "model.onnx", folder, "--images", count, "--json"]
@@ -49,17 +62,55 @@ def benchmark(run: Path, folder: Path, count: int) -> dict[str, Any]:
 
 
 def cold_start(run: Path, folder: Path) -> tuple[float, float]:
-    """Seconds of wall time for ten images, and for Python alone; medians of five turns."""
-    inspect = [PROGRAM, "inspect", str(run / "model.onnx"), str(folder), "--jsonl", "--exit-zero"]
-    nothing = [sys.executable, "-c", ""]
-    times: tuple[list[float], list[float]] = ([], [])
+    """Seconds until the first row of ten images is there, and until the end; without Python's own.
+
+    Medians of five turns.
+    """
+    command = [PROGRAM, "inspect", str(run / "model.onnx"), str(folder), "--jsonl", "--exit-zero"]
+    turns = []
     for _ in range(5):
-        for command, taken in zip((inspect, nothing), times, strict=True):
+        begin = time.perf_counter()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            rows = cast(IO[bytes], process.stdout)
+            rows.readline()
+            first = time.perf_counter() - begin
+            rows.read()
+        turns.append((first, time.perf_counter() - begin))
+    first, whole = np.median(turns, 0) - python_start(Path(sys.executable))
+    return float(first), float(whole)
+
+
+def python_start(python: Path) -> float:
+    """Seconds that Python takes for nothing; the median of five turns."""
+    turns = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([python, "-c", ""], check=True)
+        turns.append(time.perf_counter() - begin)
+    return float(np.median(turns))
+
+
+def peer(python: Path, name: str, data: Path, ten: Path, weights: Path) -> tuple[float, float]:
+    """Images per second of anomalib on ``data``, and seconds for ``ten``, without Python's own.
+
+    The second is a program that loads a fitted model and predicts; the median of three turns.
+    """
+    script = HERE / "peer.py"
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out.npz"
+        fit = [python, script, name, data, weights, out]
+        subprocess.run([str(each) for each in fit], check=True, capture_output=True)
+        with np.load(out) as given:
+            rate = float(given["images_per_second"])
+        turns = []
+        for _ in range(3):
             begin = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            taken.append(time.perf_counter() - begin)
-    first, second = (float(np.median(taken)) for taken in times)
-    return first, second
+            predict = [python, script, name, out.with_suffix(".ckpt"), ten]
+            subprocess.run([str(each) for each in predict], check=True, capture_output=True)
+            turns.append(time.perf_counter() - begin)
+    return rate, float(np.median(turns)) - python_start(python)
 
 
 def peak_memory(run: Path, folder: Path, out: Path) -> float:
@@ -113,48 +164,63 @@ def main(
     run18: Path,
     run_pixels: Path,
     run_small: Path,
+    *,
     peers: Annotated[Path | None, typer.Option(help="Python with anomalib.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of the trunk of RUN18.")] = None,
+    only: Annotated[str, typer.Option(help="Tables to measure, a regular expression.")] = "",
 ) -> None:
     """Measure everything, and write the tables."""
-    rows, found = [], {}
+    bottle, found = data / "bottle", {}
     with tempfile.TemporaryDirectory(dir=run18) as place:
         scratch = Path(place)
-        many = copies(data / "bottle" / "test", scratch / "many", COPIES)
-        ten = copies(data / "bottle" / "test", scratch / "ten", 10)
-        for name, run in (("`resnet18`", run18), ("`pixels`", run_pixels)):
-            measured = benchmark(run, many, COPIES)
-            rates = {each["name"]: each["images_per_second"] for each in measured["stages"]}
-            start, python = cold_start(run, ten)
-            rows.append(
+        many = copies(bottle / "test", scratch / "many", COPIES)
+        ten = copies(bottle / "test", scratch / "ten", 10)
+        if re.search(only, "stages"):
+            runs = (("`resnet18`", run18), ("`pixels`", run_pixels))
+            found["stages"] = stages(runs, many, ten)
+        if re.search(only, "peers") and peers and weights:
+            repeated = with_test_images(bottle, scratch / "bottle", REPEATS)
+            found["peers"] = tables.markdown(
+                ["", "images/s", "start to ten images, s"],
                 [
-                    name, *(f"{rates[each]:.1f}" for each in rates),
-                    f"{measured['end_to_end']:.1f}", f"{measured['bound']:.1f}",
-                    f"{measured['end_to_end'] / measured['bound']:.2f}", f"{start - python:.2f}",
-                ]
-            )  # fmt: skip
-        head = ["", *rates, "end to end", "bound", "share", "start to ten images, s"]
-        found["stages"] = tables.markdown(head, rows)
-        outcome = killed(run_pixels, many, scratch)
-        found["kills"] = tables.markdown(list(outcome), [[str(each) for each in outcome.values()]])
-        memory = [
-            peak_memory(run_small, copies(data / "bottle" / "test", scratch / str(n), n),
-                        scratch / f"out{n}")
-            for n in (SMALL, LARGE)
-        ]  # fmt: skip
-        found["memory"] = tables.markdown(
-            [f"{SMALL} images", f"{LARGE} images", "ratio"],
-            [[f"{memory[0]:.0f} MiB", f"{memory[1]:.0f} MiB", f"{memory[1] / memory[0]:.3f}"]],
-        )
-    if peers and weights:
-        bottle = data / "bottle"
-        names = ("padim", "patchcore")
-        found["peers"] = tables.markdown(
-            list(names),
-            [[f"{peer(peers, n, bottle, 0, weights)['images_per_second']:.1f}" for n in names]],
-        )
+                    [name, *(f"{each:.1f}" for each in peer(peers, name, repeated, ten, weights))]
+                    for name in ("padim", "patchcore")
+                ],
+            )
+        if re.search(only, "kills"):
+            outcome = killed(run_pixels, many, scratch)
+            values = [str(each) for each in outcome.values()]
+            found["kills"] = tables.markdown(list(outcome), [values])
+        if re.search(only, "memory"):
+            memory = [
+                peak_memory(run_small, copies(bottle / "test", scratch / str(n), n),
+                            scratch / f"out{n}")
+                for n in (SMALL, LARGE)
+            ]  # fmt: skip
+            found["memory"] = tables.markdown(
+                [f"{SMALL} images", f"{LARGE} images", "ratio"],
+                [[f"{memory[0]:.0f} MiB", f"{memory[1]:.0f} MiB", f"{memory[1] / memory[0]:.3f}"]],
+            )
     path = HERE / "speed.md"
     path.write_text(tables.replace_tables(path.read_text(), found))
+
+
+def stages(runs: Sequence[tuple[str, Path]], many: Path, ten: Path) -> str:
+    """Measure what each stage does alone and all together, and the start."""
+    rows = []
+    for name, run in runs:
+        measured = benchmark(run, many, COPIES)
+        rates = {each["name"]: each["images_per_second"] for each in measured["stages"]}
+        rows.append(
+            [
+                name, *(f"{rates[each]:.1f}" for each in rates),
+                f"{measured['end_to_end']:.1f}", f"{measured['bound']:.1f}",
+                f"{measured['end_to_end'] / measured['bound']:.2f}",
+                *(f"{seconds:.2f}" for seconds in cold_start(run, ten)),
+            ]
+        )  # fmt: skip
+    ends = ["end to end", "bound", "share", "start to first result, s", "to all ten, s"]
+    return tables.markdown(["", *rates, *ends], rows)
 
 
 if __name__ == "__main__":

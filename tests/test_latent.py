@@ -137,13 +137,49 @@ def test_traversals_move_one_dimension_and_are_sorted_by_kl() -> None:
     np.testing.assert_allclose(found.own, [3, -2, 1], rtol=1e-4)
     assert found.values == [-3, 0, 3]
     expected = latent.decode(model, torch.tensor([[1.0, 3.0, 0.0, -3.0]]))
-    assert np.array_equal(found.pictures[1, 0], expected[0])
+    assert np.array_equal(found.frames[1, 0], expected[0])
     by_effect = latent.traverse(model, image, steps=3, most=2, by_effect=True)
     assert by_effect.effect == sorted(found.effect, reverse=True)[:2]
     with torch.no_grad():
         bias.zero_()
     with pytest.raises(ModelFileError, match="posterior collapse"):
         latent.traverse(model, image, steps=3, most=9)
+
+
+def test_a_model_of_places_is_traversed_at_all_of_them() -> None:
+    model, image = detector("patch", latent_size=4), photographs(1)[0]
+    with torch.no_grad():
+        weight, bias = list(model.model.encoder.parameters())[-2:]
+        weight[:2] *= 10
+        weight[2:] = 0
+        bias.copy_(torch.tensor([0.0, 2, 0.2, 0, 0, 0, 0, 0]))
+        posterior = model.model.encode(model.features(unit_range(torch.from_numpy(image[None]))))
+        moved = posterior.mean.clone()
+        moved[..., 1] = 3
+        expected = model.model.expected(moved) - model.model.expected(posterior.mean)
+    found = latent.traverse(model, image, steps=2, most=9)
+    assert found.dimensions == [1, 0, 2]  # of the last of them every place says the same: 0.2
+    assert found.own.shape == (3, *model.features.map_shape)
+    np.testing.assert_allclose(found.own[1], posterior.mean[0, ..., 0], rtol=1e-5)
+    np.testing.assert_allclose(found.kl[2], 0.02, rtol=1e-3)
+    assert found.frames.shape == (3, 2, *model.features.map_shape)
+    np.testing.assert_allclose(
+        found.frames[0, 1], expected[0].square().mean(-1).sqrt(), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["dense", "patch"])
+def test_latents_differ_by_what_they_stand_for(kind: str) -> None:
+    model = detector(kind)
+    shape = (2, 1, 1, 3) if kind == "patch" else (2, 3)
+    one, other = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    found = latent.difference(model, one, other)
+    if kind == "dense":
+        drawn = [latent.decode(model, each).astype(float) / 255 for each in (one, other)]
+        np.testing.assert_allclose(found, np.abs(drawn[0] - drawn[1]).mean(-1), atol=0.005)
+    else:
+        assert found.shape == (2, 1, 1)
+    assert not latent.difference(model, one, one).any()
 
 
 def test_the_dimensions_of_codes_are_not_traversed() -> None:
@@ -179,11 +215,16 @@ def test_t_sne_keeps_neighbours_together(images: int) -> None:
         assert ((nearest.argmin(1) < 20) == (np.arange(images) < 20)).all()
 
 
-def test_the_table_has_a_row_per_image_and_no_formula(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_the_table_has_a_row_per_image_and_no_formula(name: str, tmp_path: Path) -> None:
     mean, log_variance = np.array([[1.5, -2], [0, 1]]), np.array([[-1.0, -3], [-0.25, 0]])
-    save_table(["a/=1.png", "=b.png"], ["a", ""], np.array([3.5, -1]), mean, log_variance,
-               tmp_path / "t.csv")  # fmt: skip
-    table = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    path = tmp_path / name
+    save_table(["a/=1.png", "=b.png"], ["a", ""], np.array([3.5, -1]), mean, log_variance, path)
+    if name == "t.csv":
+        table = pd.read_csv(path, keep_default_na=False)
+    else:
+        pytest.importorskip("pyarrow", reason="is in the extra parquet")
+        table = pd.read_parquet(path)
     assert table["path"].tolist() == ["a/=1.png", "./=b.png"]
     assert table["class"].tolist() == ["a", ""]
     assert table[["mean_0", "mean_1"]].to_numpy().tolist() == mean.tolist()

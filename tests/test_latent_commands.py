@@ -89,14 +89,16 @@ def test_a_film_comes_back_as_it_was_written(suffix: str, colours: int, tmp_path
     assert seen <= colours if suffix == "gif" else seen > 256
 
 
+@pytest.mark.parametrize("model", ["run", "trunk_run"])
 def test_traverse_names_the_dimensions(
-    run: Path, parts: Path, command: Command, tmp_path: Path
+    model: str, request: pytest.FixtureRequest, parts: Path, command: Command, tmp_path: Path
 ) -> None:
-    outcome = command("traverse", run, parts / "test" / "good" / "000.png", "--most", 2,
+    outcome = command("traverse", request.getfixturevalue(model),
+                      parts / "test" / "good" / "000.png", "--most", 2,
                       "--sort", "effect", "--out", tmp_path / "out")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert files(tmp_path / "out") == {"traversal.png"}
-    assert len(outcome.out.splitlines()) == 4
+    assert len(outcome.out.splitlines()) == (4 if model == "run" else 5)
 
 
 @pytest.mark.parametrize("model", ["run", "trunk_run"])
@@ -114,6 +116,22 @@ def test_latents_of_any_model_are_a_table_and_a_picture(
     assert np.isfinite(table.filter(regex="mean|log_variance|score")).all(axis=None)
     if folder == "test":
         assert set(table["class"]) == {path.name for path in (parts / "test").iterdir()}
+
+
+def test_latents_go_into_parquet_too(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="is in the extra parquet")
+    out, good = tmp_path / "out", parts / "test" / "good"
+    tables = []
+    for table in ("csv", "parquet"):
+        outcome = command("latents", run, good, "--out", out, "--format", table, "--overwrite")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert files(out) == {f"latents.{table}", "latents.png"}
+        read = pd.read_csv if table == "csv" else pd.read_parquet
+        tables.append(read(out / f"latents.{table}"))
+    tables[0]["class"] = ""
+    pd.testing.assert_frame_equal(*tables, check_dtype=False, rtol=1e-6)
 
 
 def test_restore_writes_the_nearest_good_part(
@@ -189,9 +207,7 @@ def test_restore_names_folders_that_cannot_be_listed(
     assert re.search("warning: .*b: Permission denied.*: its images were not restored", outcome.err)
 
 
-@pytest.mark.parametrize(
-    "line", ["generate", "interpolate {photo} {photo}", "traverse {photo}", "restore {photo}"]
-)
+@pytest.mark.parametrize("line", ["generate", "interpolate {photo} {photo}", "restore {photo}"])
 def test_what_needs_pixels_says_so_of_a_model_of_trunk_features(
     line: str, trunk_run: Path, parts: Path, command: Command, tmp_path: Path
 ) -> None:

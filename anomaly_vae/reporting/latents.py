@@ -5,6 +5,7 @@ Letters: N pictures, S x S pixels of a picture, T steps of a path.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +17,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomaly_vae.outputs import replacing, write_text
+from anomaly_vae.outputs import replacing, write_bytes, write_text
 from anomaly_vae.reporting.rows import spelled
 
 matplotlib.use("Agg")
@@ -54,17 +55,52 @@ def save_traversal(
     The last column shows where: the range of each pixel over the row, on one scale for all.
     """
     ranges = np.ptp(pictures.astype(np.float64), axis=1).mean(-1) / 255
-    columns = len(values) + 1
-    figure = Figure(figsize=(1.25 * columns + 1, 1.3 * len(names) + 0.3), layout="constrained")
-    grid = figure.subplots(len(names), columns, squeeze=False)
-    for row, name, frames, changed in zip(grid, names, pictures, ranges, strict=True):
+    figure, grid = _table((*(f"{value:+.3g}" for value in values), "range"), names)
+    for row, frames, changed in zip(grid, pictures, ranges, strict=True):
         for axes, frame in zip(row, frames, strict=False):
             _show(axes, frame)
         _show(row[-1], changed, highest=max(float(ranges.max()), 1e-6))
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    for axes, title in zip(grid[0], (*(f"{value:+.3g}" for value in values), "range"), strict=True):
-        axes.set_title(title, fontsize=10)
     figure.savefig(path, dpi=90)
+
+
+def save_traversed_maps(
+    values: Sequence[float],
+    moved: Floats,
+    own: Floats,
+    photograph: NDArray[np.uint8],
+    names: Sequence[str],
+    path: Path,
+) -> None:
+    """Draw what each dimension says of the places of a part, and how far it moves them.
+
+    The first column has where the places of the photograph, [S, S, 3], lie themselves, [rows, h,
+    w]; the others how far what is expected there moves, [rows, T, h, w], on one scale for all.
+    """
+    figure, grid = _table(("this part", *(f"{value:+.3g}" for value in values)), names)
+    side = photograph.shape[0]
+    grey, extent = photograph.mean(-1), (-0.5, side - 0.5, side - 0.5, -0.5)
+    for row, frames, lies in zip(grid, moved, own, strict=True):
+        row[0].imshow(grey, cmap="gray", vmin=0, vmax=255)
+        over = row[0].imshow(lies, cmap="RdBu_r", vmin=-3, vmax=3, alpha=0.6, extent=extent)
+        for axes, frame in zip(row[1:], frames, strict=True):
+            drawn = _show(axes, frame, highest=max(float(moved.max()), 1e-6))
+        row[0].set(xticks=[], yticks=[])
+    bars: dict[str, Any] = {"fraction": 0.05, "shrink": min(1.0, 3 / len(names)), "aspect": 14}
+    figure.colorbar(over, ax=grid, location="left", label="standard deviations of N(0, 1)", **bars)
+    figure.colorbar(drawn, ax=grid, label="moves, standard deviations of good parts", **bars)
+    figure.savefig(path, dpi=90)
+
+
+def _table(titles: Sequence[str], names: Sequence[str]) -> tuple[Figure, NDArray[np.object_]]:
+    """Give a figure of rows and columns of pictures with a name each, and its axes."""
+    rows, columns = len(names), len(titles)
+    figure = Figure(figsize=(1.25 * columns + 1, 1.3 * rows + 0.3), layout="constrained")
+    grid: NDArray[np.object_] = figure.subplots(rows, columns, squeeze=False)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=10)
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure, grid
 
 
 def save_table(
@@ -75,7 +111,9 @@ def save_table(
     log_variance: Floats,
     path: Path,
 ) -> None:
-    """Write path, class, score, mean and log-variance, [N, D], of each image as CSV.
+    """Write path, class, score, mean and log-variance, [N, D], of each image.
+
+    As CSV, or as Parquet if that is how ``path`` ends.
 
     Raises:
         OutputError: the file cannot be written.
@@ -88,7 +126,11 @@ def save_table(
         **{f"mean_{number}": mean[:, number] for number in dimensions},
         **{f"log_variance_{number}": log_variance[:, number] for number in dimensions},
     }
-    write_text(path, pd.DataFrame(columns).to_csv(index=False, float_format="%.9g"))
+    table = pd.DataFrame(columns)
+    if path.suffix == ".parquet":
+        write_bytes(path, table.to_parquet(engine="pyarrow", index=False))
+    else:
+        write_text(path, table.to_csv(index=False, float_format="%.9g"))
 
 
 def save_plane(
