@@ -102,8 +102,9 @@ def load_trunk(model: Padim | Patchcore, weights: Path) -> None:
 
 
 if __name__ == "__main__":
-    chosen, *files = sys.argv[1:5]
-    if len(files) == 2:
-        predict(chosen, *map(Path, files))
+    chosen, first, second, *rest = sys.argv[1:]
+    if rest:
+        target, number = Path(rest[0]), int(rest[1]) if len(rest) > 1 else 0
+        main(chosen, Path(first), Path(second), target, number)
     else:
-        main(chosen, *map(Path, files), seed=int(sys.argv[5]) if len(sys.argv) > 5 else 0)
+        predict(chosen, Path(first), Path(second))

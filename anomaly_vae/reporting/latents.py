@@ -5,7 +5,6 @@ Letters: N pictures, S x S pixels of a picture, T steps of a path.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -76,25 +75,36 @@ def save_traversed_maps(
     The first column has where the places of the photograph, [S, S, 3], lie themselves, [rows, h,
     w]; the others how far what is expected there moves, [rows, T, h, w], on one scale for all.
     """
-    figure, grid = _table(("this part", *(f"{value:+.3g}" for value in values)), names)
-    side = photograph.shape[0]
-    grey, extent = photograph.mean(-1), (-0.5, side - 0.5, side - 0.5, -0.5)
+    figure, grid = _table(("this part", *(f"{value:+.3g}" for value in values)), names, foot=0.7)
+    # Lightened, so that colours can be told apart on dark parts.
+    grey, side = 0.5 + photograph.mean(-1) / 510, len(photograph)
+    far, farthest = max(3, np.quantile(np.abs(own), 0.98)), max(float(moved.max()), 1e-6)
     for row, frames, lies in zip(grid, moved, own, strict=True):
-        row[0].imshow(grey, cmap="gray", vmin=0, vmax=255)
-        over = row[0].imshow(lies, cmap="RdBu_r", vmin=-3, vmax=3, alpha=0.6, extent=extent)
+        _show(row[0], np.repeat(grey[..., None], 3, -1))
+        over = row[0].imshow(
+            lies, cmap="RdBu_r", vmin=-far, vmax=far, alpha=0.6, extent=(0, side, side, 0)
+        )
         for axes, frame in zip(row[1:], frames, strict=True):
-            drawn = _show(axes, frame, highest=max(float(moved.max()), 1e-6))
-        row[0].set(xticks=[], yticks=[])
-    bars: dict[str, Any] = {"fraction": 0.05, "shrink": min(1.0, 3 / len(names)), "aspect": 14}
-    figure.colorbar(over, ax=grid, location="left", label="standard deviations of N(0, 1)", **bars)
-    figure.colorbar(drawn, ax=grid, label="moves, standard deviations of good parts", **bars)
+            drawn = _show(axes, frame, highest=farthest)
+    where, how_far = "lies at, $\\sigma$", "moves by, in standard deviations of good parts"
+    for shown, axes, label in ((over, grid[:, :1], where), (drawn, grid[:, 1:], how_far)):
+        # As thick under one column as under several.
+        figure.colorbar(
+            shown, ax=axes, label=label, location="bottom", aspect=8 * axes.shape[1],
+            pad=0.02, fraction=0.3 / len(names),
+        )  # fmt: skip
     figure.savefig(path, dpi=90)
 
 
-def _table(titles: Sequence[str], names: Sequence[str]) -> tuple[Figure, NDArray[np.object_]]:
-    """Give a figure of rows and columns of pictures with a name each, and its axes."""
+def _table(
+    titles: Sequence[str], names: Sequence[str], *, foot: float = 0
+) -> tuple[Figure, NDArray[np.object_]]:
+    """Give a figure of rows and columns of pictures with a name each, and its axes.
+
+    ``foot`` is room at the bottom, in inches.
+    """
     rows, columns = len(names), len(titles)
-    figure = Figure(figsize=(1.25 * columns + 1, 1.3 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(1.25 * columns + 1, 1.3 * rows + 0.3 + foot), layout="constrained")
     grid: NDArray[np.object_] = figure.subplots(rows, columns, squeeze=False)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=10)
@@ -190,7 +200,9 @@ def _show(
     axes: Axes, picture: NDArray[np.generic], *, title: str = "", highest: float | None = None
 ) -> AxesImage:
     """Show a picture, [S, S, 3], or values from 0 to ``highest``, [S, S]."""
-    axes.set(xticks=[], yticks=[], title=title)
+    axes.set(xticks=[], yticks=[])
+    if title:
+        axes.set_title(title)
     return axes.imshow(picture, cmap="inferno", vmin=0, vmax=highest, interpolation="none")
 
 
