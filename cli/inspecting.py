@@ -128,6 +128,10 @@ def inspect(
 
     if out is None and not jsonl:
         raise typer.BadParameter("expected --out DIR, or --jsonl", param_hint="--out")
+    if out is None and (resume or overwrite or table is not Format.CSV):
+        raise typer.BadParameter(
+            "needed by --resume, --overwrite and --format; expected a folder", param_hint="--out"
+        )
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     inspector = Inspector(

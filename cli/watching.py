@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import app
+from .app import Overwrite, app
 from .console import talk
 from .inspecting import (
     Device,
@@ -43,6 +43,7 @@ def watch(
     idle: Annotated[
         float | None, typer.Option(min=0.1, help="End after so many seconds without an image.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Inspect photographs as they are written, until Ctrl-C."""
     from anomaly_vae.errors import OutputError
@@ -59,7 +60,9 @@ def watch(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with (
         Arrivals(folder, skip=out, polling=polling) as arrivals,
-        Results(out, folder, same, resume=True, renew=False) as results,
+        Results(
+            out, folder, same, overwrite=overwrite, resume=not overwrite, renew=False
+        ) as results,
     ):
         recorder = Recorder(
             inspector, folder, results, heatmaps=heatmaps.value, mm_per_pixel=mm_per_pixel

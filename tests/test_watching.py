@@ -74,6 +74,13 @@ def test_photographs_are_inspected_and_moved_and_a_restart_goes_on(
     assert command("watch", model, photos, "--out", out, *moving).code == 0
     assert list(table(out).path).count("new.png") == 2
     assert sorted(path.name for path in sorted_.rglob("*.png")) == ["new-2.png", "new.png"]
+    other = command("watch", model, photos, "--out", out, "--idle", "0.1", "--min-area", 5)
+    assert other.code == 2
+    assert "choose another --out, or give --overwrite" in other.err
+    anew = command("watch", model, photos, "--out", out, "--idle", "0.1", "--min-area", 5,
+                   "--overwrite")  # fmt: skip
+    assert anew.code == 0, anew.err
+    assert sorted(table(out).path) == names
 
 
 def test_what_can_never_be_read_is_an_error_in_the_end(
