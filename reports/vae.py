@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -184,35 +185,49 @@ def seen_by_trunk(weights: Path) -> See:
     return see
 
 
-def sampled(study: Study, runs: pd.DataFrame, work: Path, see: See) -> list[list[str]]:
-    """Compare samples of autoencoder and VAE with good images that neither has seen."""
+def sampled(study: Study, runs: pd.DataFrame, work: Path, see: See) -> list[list[list[str]]]:
+    """Compare samples of autoencoder and VAE with good images that neither has seen.
+
+    Gives rows of two tables: kernel distances, and how well samples are told apart.
+    """
+    distances, apart = [], []
+    for beta, name in ((0.0, "autoencoder"), (1.0, "VAE, beta 1")):
+        found = [
+            compared(work / study.name / "runs" / run, see)
+            for run in runs[runs["model.beta"] == beta]["run"]
+        ]
+        means = np.mean(found, axis=0)  # [origins, measures]
+        first = [f"`{study.name}`", name]
+        distances.append(first + [f"{value:.3f}" for value in means[:, 0]])
+        apart.append(first + [f"{value:.3f}" for value in means[:, 1:].ravel()])
+    return [distances, apart]
+
+
+def compared(run: Path, see: See) -> list[list[float]]:
+    """Compare samples from the prior, and from where training images lie: a row for each.
+
+    With held-out photographs by kernel distance, by a classifier, and at 8 x 8 pixels; and by a
+    classifier with what the model itself makes of those photographs.
+    """
+    detector, held_out = opened(run)
+    held_out = held_out[:200]
+    mixture = fit_mixture(encode(detector, opened(run, TRAINING)[1]).mean)
+    real = as_seen(detector, held_out)
+    seen, redrawn = see(real), see(decode(detector, encode(detector, held_out).mean))
     rows = []
-    for beta in (0.0, 1.0):
-        found = []
-        for run in runs[runs["model.beta"] == beta]["run"]:
-            detector, held_out = opened(work / study.name / "runs" / run)
-            held_out = held_out[:200]
-            mixture = fit_mixture(encode(detector, opened_training(work, study, run)).mean)
-            latents = (
-                detector.model.draw_prior(len(held_out), temperature=1.0, seed=0),
-                draw_from_mixture(mixture, len(held_out), temperature=1.0, seed=0),
-            )
-            real = as_seen(detector, held_out)
-            found.append([
-                value
-                for drawn in (decode(detector, z) for z in latents)
-                for value in (kernel_distance(see(real), see(drawn)),
-                              told_apart(see(real), see(drawn)),
-                              neighbours_alike(coarse(real), coarse(drawn)))
-            ])  # fmt: skip
-        name = "autoencoder" if beta == 0 else "VAE, beta 1"
-        rows.append([f"`{study.name}`", name, *(f"{v:.3f}" for v in np.mean(found, axis=0))])
+    for z in (
+        detector.model.draw_prior(len(held_out), temperature=1.0, seed=0),
+        draw_from_mixture(mixture, len(held_out), temperature=1.0, seed=0),
+    ):
+        drawn = decode(detector, z)
+        samples = see(drawn)
+        rows.append([
+            kernel_distance(seen, samples),
+            told_apart(seen, samples),
+            neighbours_alike(coarse(real), coarse(drawn)),
+            told_apart(redrawn, samples),
+        ])  # fmt: skip
     return rows
-
-
-def opened_training(work: Path, study: Study, run: str) -> Pictures:
-    """Give the images that a run has learned from."""
-    return opened(work / study.name / "runs" / run, TRAINING)[1]
 
 
 def kernel_distance(real: Features, drawn: Features) -> float:
@@ -365,7 +380,8 @@ def main(
     studies = [digits, bottle, drawn]
     order, runs = orders(studies, work)
     see = seen_by_trunk(weights)
-    samples = [row for each in studies for row in sampled(each, runs[each.name], work, see)]
+    samples = [sampled(each, runs[each.name], work, see) for each in studies]
+    distances, apart = (list(chain(*each)) for each in zip(*samples, strict=True))
     first = {name: table[table["model.beta"] == 1.0]["run"].iloc[0] for name, table in runs.items()}
     folders = {name: work / name / "runs" / run for name, run in first.items()}
     shutil.copy(work / "bottle" / "rate_distortion.png", HERE / "pictures" / "rate-distortion.png")
@@ -376,9 +392,12 @@ def main(
         "order": order,
         "collapse": collapses(digits, work),
         "samples": markdown(
-            ["images", "model", *(f"{each}, {origin}" for origin in ("prior", "mixture")
-             for each in ("1000 KID", "told apart", "at 8 x 8"))],
-            samples,
+            ["images", "model", "1000 KID, prior", "1000 KID, mixture"], distances
+        ),
+        "apart": markdown(
+            ["images", "model", *(f"{origin}, {each}" for origin in ("prior", "mixture")
+             for each in ("from photographs", "at 8 x 8", "from reconstructions"))],
+            apart,
         ),
         "smooth": markdown(
             ["images", "largest step / mean step, median of 20 pairs", "largest of 20 pairs"],
