@@ -119,11 +119,12 @@ def difference(detector: Detector, one: Tensor, other: Tensor) -> Tensor:
     each place, [N, h, w], the root mean square over channels, in standard deviations of good parts.
     """
     detector.eval()
-    expected, features = detector.model.expected, detector.features
+    features = detector.features
+    one, other = (detector.model.expected(each) for each in (one, other))
     if isinstance(features, PixelFeatures):
-        seen = (features.restored(expected(each)).clamp(0, 1) for each in (one, other))
-        return (next(seen) - next(seen)).abs().mean(1)
-    return (expected(one) - expected(other)).square().mean(-1).sqrt()
+        one, other = (features.restored(each).clamp(0, 1) for each in (one, other))
+        return (one - other).abs().mean(1)
+    return (one - other).square().mean(-1).sqrt()
 
 
 def to_pictures(pixels: Tensor) -> Pictures:
