@@ -71,13 +71,18 @@ def encode(detector: Detector, images: Pictures) -> Posterior:
     A model of trunk features has a posterior at each location: both are averaged over the map.
     """
 
-    def posterior(batch: Tensor) -> tuple[Tensor, ...]:
-        found = detector.model.encode(detector.features(detector.aligned(batch)[0]))
+    def averaged(batch: Tensor) -> tuple[Tensor, ...]:
+        found = _posterior(detector, batch)
         if not detector.model.kl_per_location:
             return found
         return tuple(each.flatten(1, -2).mean(1) for each in found)
 
-    return Posterior(*in_batches(detector, posterior, images))
+    return Posterior(*in_batches(detector, averaged, images))
+
+
+def _posterior(detector: Detector, images: Tensor) -> Posterior:
+    """Encode a batch of images, uint8 [N, S, S, 3]; at each location if the model does so."""
+    return detector.model.encode(detector.features(detector.aligned(images)[0]))
 
 
 @torch.no_grad()
@@ -162,10 +167,9 @@ def traverse(
             "another model.kind to traverse its latent space"
         )
     detector.eval()
-    pixels = torch.from_numpy(image[None]).to(detector.center.device)
-    posterior = detector.model.encode(detector.features(detector.aligned(pixels)[0]))
+    posterior = _posterior(detector, torch.from_numpy(image[None]).to(detector.center.device))
     mean = posterior.mean
-    kl = kl_divergence(posterior).flatten(0, -2).mean(0)
+    kl = kl_divergence(posterior).flatten(0, -2).mean(0).cpu()
     active = (kl > _ACTIVE_NATS).nonzero()[:, 0]
     if not len(active):
         raise ModelFileError(
@@ -188,14 +192,18 @@ def traverse(
             return decode(detector, z)
         return difference(detector, mean, z).cpu().numpy()
 
-    keys = torch.tensor([effect(each) for each in active]) if by_effect else kl[active].cpu()
-    shown = active[keys.argsort(descending=True, stable=True)[:most].to(active.device)]
+    shown = active[kl[active].argsort(descending=True, stable=True)]
+    effects = torch.tensor([effect(each) for each in (shown if by_effect else shown[:most])])
+    if by_effect:
+        order = effects.argsort(descending=True, stable=True)
+        shown, effects = shown[order], effects[order]
+    shown, effects = shown[:most], effects[:most]
     values = torch.linspace(-3, 3, steps)
     return Traversal(
         shown.tolist(),
         kl[shown].tolist(),
-        [effect(each) for each in shown],
-        mean[0].movedim(-1, 0)[shown].cpu().numpy(),
+        effects.tolist(),
+        mean[0].movedim(-1, 0).cpu()[shown].numpy(),
         values.tolist(),
         np.stack([frames(at(each, values)) for each in shown]),
     )

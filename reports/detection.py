@@ -337,12 +337,13 @@ def main(
     """Measure what is missing, and write the tables."""
     cells: dict[str, Cell] = json.loads(CELLS.read_text()) if CELLS.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
-        drawn = Path(scratch) / "drawn"
-        command = [str(Path(sys.executable).with_name("anomaly-vae")), "samples", str(drawn)]
+        folders = {name: data / name for name in tables.SETS} | {"drawn": Path(scratch) / "drawn"}
+        program = str(Path(sys.executable).with_name("anomaly-vae"))
+        command = [program, "samples", str(folders["drawn"])]
         subprocess.run(command, check=True, capture_output=True)
         for method in methods(peers):
             code = digest(method.sources)
-            for name in tables.SETS:
+            for name, folder in folders.items():
                 for seed in range(method.seeds):
                     key = f"{method.name} | {name} | {seed}"
                     known = cells.get(key)
@@ -350,16 +351,14 @@ def main(
                         known and not (fresh and known["code"] != code)
                     ):
                         continue
-                    folder = drawn if name == "drawn" else data / name
                     measured = method.measure(folder, seed, weights) | {"code": code}
                     left_out = tables.TIMED if busy else ()
                     cells[key] = {k: v for k, v in measured.items() if k not in left_out}
                     CELLS.write_text(json.dumps(cells, indent=1) + "\n")
                     typer.echo(f"{key}: image AUROC {cells[key]['auroc']:.4f}")
-            if worst and method.name == tables.DEFAULT:
-                for name in tables.SETS:
-                    folder = drawn if name == "drawn" else data / name
-                    draw_worst(cells[f"{method.name} | {name} | 0"], folder, worst / f"{name}.jpg")
+        if worst:
+            for name, folder in folders.items():
+                draw_worst(cells[f"{tables.DEFAULT} | {name} | 0"], folder, worst / f"{name}.jpg")
     tables.main()
 
 

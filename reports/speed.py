@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
 COPIES = 2000
 KILLS = 20
+TURNS = 5
 SMALL, LARGE = 10_000, 100_000
 LIBRARIES = "import typer, numpy, onnxruntime, PIL.Image; from pydantic import TypeAdapter"
 REPEATS = 4  # of the test images of bottle: 332
@@ -63,13 +64,10 @@ def benchmark(run: Path, folder: Path, count: int) -> dict[str, Any]:
 
 
 def cold_start(run: Path, folder: Path) -> tuple[float, float]:
-    """Seconds until the first row of ten images is there, and until the end; without Python's own.
-
-    Medians of five turns.
-    """
+    """Seconds until the first row of a folder is there, and until the end; medians of turns."""
     command = [PROGRAM, "inspect", str(run / "model.onnx"), str(folder), "--jsonl", "--exit-zero"]
     turns = []
-    for _ in range(5):
+    for _ in range(TURNS):
         begin = time.perf_counter()
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -79,18 +77,18 @@ def cold_start(run: Path, folder: Path) -> tuple[float, float]:
             first = time.perf_counter() - begin
             rows.read()
         turns.append((first, time.perf_counter() - begin))
-    first, whole = np.median(turns, 0) - python_start(Path(sys.executable))
+    first, whole = np.median(turns, 0)
     return float(first), float(whole)
 
 
-def python_start(python: Path, program: str = "") -> float:
-    """Seconds that Python takes for a short program; the median of five turns."""
-    turns = []
-    for _ in range(5):
+def seconds(*words: object, turns: int = TURNS) -> float:
+    """Wall time of a command, the median of some turns."""
+    taken = []
+    for _ in range(turns):
         begin = time.perf_counter()
-        subprocess.run([python, "-c", program], check=True)
-        turns.append(time.perf_counter() - begin)
-    return float(np.median(turns))
+        subprocess.run([str(each) for each in words], check=True, capture_output=True)
+        taken.append(time.perf_counter() - begin)
+    return float(np.median(taken))
 
 
 def peer(python: Path, name: str, data: Path, ten: Path, weights: Path) -> tuple[float, float]:
@@ -101,17 +99,11 @@ def peer(python: Path, name: str, data: Path, ten: Path, weights: Path) -> tuple
     script = HERE / "peer.py"
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out.npz"
-        fit = [python, script, name, data, weights, out]
-        subprocess.run([str(each) for each in fit], check=True, capture_output=True)
+        seconds(python, script, name, data, weights, out, turns=1)
         with np.load(out) as given:
             rate = float(given["images_per_second"])
-        turns = []
-        for _ in range(3):
-            begin = time.perf_counter()
-            predict = [python, script, name, out.with_suffix(".ckpt"), ten]
-            subprocess.run([str(each) for each in predict], check=True, capture_output=True)
-            turns.append(time.perf_counter() - begin)
-    return rate, float(np.median(turns)) - python_start(python)
+        start = seconds(python, script, name, out.with_suffix(".ckpt"), ten, turns=3)
+    return rate, start - seconds(python, "-c", "")
 
 
 def peak_memory(run: Path, folder: Path, out: Path) -> float:
@@ -227,14 +219,17 @@ def stages(runs: Mapping[str, Path], many: Path) -> str:
 
 
 def starts(runs: Mapping[str, Path], good: Path, defective: Path) -> str:
-    """Measure how soon the first results are there, and loading the libraries alone."""
-    rows, python = [], Path(sys.executable)
+    """Measure how soon the first results are there, and loading the libraries alone.
+
+    What Python takes for nothing is taken off all of them.
+    """
+    nothing, libraries = (seconds(sys.executable, "-c", each) for each in ("", LIBRARIES))
+    rows = []
     for name, run in runs.items():
         first, ten = cold_start(run, good)
         first_defective, _ = cold_start(run, defective)
-        libraries = python_start(python, LIBRARIES) - python_start(python)
-        seconds = (first, first_defective, ten, libraries)
-        rows.append([name, *(f"{each:.2f}" for each in seconds)])
+        measured = (first, first_defective, ten, libraries)
+        rows.append([name, *(f"{each - nothing:.2f}" for each in measured)])
     head = ["", "first is good", "first is defective", "all ten", "libraries alone"]
     return tables.markdown(head, rows)
 
