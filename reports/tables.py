@@ -13,8 +13,10 @@ from typing import Any
 HERE = Path(__file__).parent
 SETS = ("bottle", "screw", "elpv", "drawn")
 DEFAULT = "VAE on a trunk (default)"
+ONCE = "the same, not trained again on all good images"
 COMPARED = (
     DEFAULT,
+    ONCE,
     "autoencoder on a trunk (beta = 0)",
     "VAE on pixels",
     "nearest neighbour, 2 % of all locations",
@@ -36,7 +38,7 @@ def main() -> None:
     """Write all tables."""
     cells = read_cells(HERE / "cells.json")
     names = list(dict.fromkeys(method for method, _ in cells))
-    ablated = [name for name in names if name not in COMPARED[1:]]
+    ablated = [name for name in names if name not in COMPARED[2:]]
     tables = {
         "results": "\n\n".join(results(cells, name) for name in SETS),
         "cost": costs(cells),
@@ -60,7 +62,7 @@ def read_cells(path: Path) -> Cells:
         method, name, _seed = key.split(" | ")
         cells.setdefault((method, name), []).append(cell)
         for variant, auroc in cell.get("rescored", {}).items():
-            cells.setdefault((variant, name), []).append({"auroc": auroc})
+            cells.setdefault((f"not trained again; {variant}", name), []).append({"auroc": auroc})
     return cells
 
 
@@ -161,9 +163,9 @@ def rotation(cells: Cells, methods: list[str]) -> str:
 
 
 def kl_weights(cells: Cells) -> str:
-    """Image AUROC of the default with other weights of the KL."""
+    """Image AUROC with other weights of the KL."""
     measured = [
-        (name, [cell["kl_auroc"] for cell in cells.get((DEFAULT, name), []) if "kl_auroc" in cell])
+        (name, [cell["kl_auroc"] for cell in cells.get((ONCE, name), []) if "kl_auroc" in cell])
         for name in SETS
     ]
     weights = list(dict.fromkeys(key for _, each in measured for cell in each for key in cell))
