@@ -47,6 +47,7 @@ from anomaly_vae.reporting.heatmaps import save_picture
 from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
 from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.trained import SHOWN_IMAGES, save_held_out, save_normals
 from anomaly_vae.runs import load_detector, saved_config
 from anomaly_vae.runtime import model_id
 from anomaly_vae.scoring import (
@@ -79,7 +80,6 @@ RESULTS = (
     STATE,
 )
 _CHECKED_IMAGES = 20
-_SHOWN_IMAGES = 6
 _EXTRACTION_BATCH = 16
 _EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
 _ALL = "all"
@@ -211,9 +211,18 @@ class TrainingSession:
         replace_card(model, card)
         self._save_detector()
         model.replace(self.out / "model.onnx")
-        self._write_normals(findings)
+        save_normals(
+            self.images, self.parts, findings, self.out / "normals.csv",
+            refit=self.config.training.refit,
+        )  # fmt: skip
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
-        self._draw(card.threshold, calibration)
+        figures.save_training(
+            [asdict(record) for record in self.trainer.history], self.out / "training.png"
+        )
+        shown, drawn = held_out[:SHOWN_IMAGES], None
+        if not isinstance(self.detector.features, TrunkFeatures):
+            drawn = reconstruct(self.detector, shown)
+        save_held_out(calibration, card.threshold, shown, drawn, self.out)
         self._write_record(use)
         write_card(self.out, card, model_id((self.out / "model.onnx").read_bytes()))
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
@@ -385,19 +394,6 @@ class TrainingSession:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _write_normals(self, findings: Sequence[Finding]) -> None:
-        columns = {
-            "path": self.images.paths,
-            "part": self.parts,
-            "seen": (self.parts != CALIBRATION) | self.config.training.refit,
-            "score": [finding.score for finding in findings],
-            "reconstruction_error": [finding.reconstruction_error for finding in findings],
-            "kl": [finding.kl for finding in findings],
-            "sha256": self.images.digests,
-        }
-        table = pd.DataFrame(columns)
-        write_text(self.out / "normals.csv", table.to_csv(index=False, float_format="%.9g"))
-
     def _write_record(self, use: LatentUse) -> None:
         """Write down what the training was given and what became of its latents, for its card."""
         command = ["anomaly-vae", "train", str(self.images.folder), "--out", str(self.out),
@@ -410,6 +406,7 @@ class TrainingSession:
             "folder": spelled(str(self.images.folder)),
             "parts": {part: int((self.parts == part).sum()) for part in PARTS},
             "samples": self.config.training.samples,
+            "refit": self.config.training.refit,
             "unreadable": unreadable,
             "command": spelled(shlex.join(command)),
             "latents": {
@@ -435,25 +432,6 @@ class TrainingSession:
         save_latent_table(use, self.out / "latents.csv")
         save_latent_use(use, self.out / "latents.png")
         return use
-
-    def _draw(self, limit: Threshold, calibration: Sequence[Finding]) -> None:
-        history = [asdict(record) for record in self.trainer.history]
-        figures.save_training(history, self.out / "training.png")
-        scores = np.array([finding.score for finding in calibration])
-        figures.save_scores(
-            {"held-out good": scores}, limit.score, self.out / "scores.png",
-            title="Good images set aside for calibration",
-        )  # fmt: skip
-        shown = self.images.pixels[self.parts == CALIBRATION][:_SHOWN_IMAGES]
-        maps = [each.anomaly_map for each in calibration[:_SHOWN_IMAGES]]
-        reconstructions = None
-        if not isinstance(self.detector.features, TrunkFeatures):
-            reconstructions = reconstruct(self.detector, shown)
-        path = self.out / "reconstructions.png"
-        figures.save_reconstructions(
-            shown, reconstructions, np.stack([m for m in maps if m is not None]),
-            limit.anomaly_map, path,
-        )  # fmt: skip
 
 
 def _fixed(config: Config) -> Config:

@@ -28,6 +28,7 @@ ORDER = [
     *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
     *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
     *("reporting.pictures", "reporting.latents", "reporting.restorations", "reporting.learning"),
+    "reporting.trained",
     "reporting.sweeps",
     *("diagnosis", "runs", "session", "lowering", "labelled"),
     *("weighting", "thresholding", "assessment"),

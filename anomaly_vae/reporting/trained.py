@@ -1,0 +1,63 @@
+"""What a training leaves beside its model: scores of its good images, and figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from anomaly_vae.dataset import CALIBRATION, ImageSet
+from anomaly_vae.inspection import Finding
+from anomaly_vae.metadata import Threshold
+from anomaly_vae.outputs import write_text
+from anomaly_vae.reporting import figures
+
+SHOWN_IMAGES = 6
+
+
+def save_normals(
+    images: ImageSet,
+    parts: NDArray[np.str_],
+    findings: Sequence[Finding],
+    path: Path,
+    *,
+    refit: bool,
+) -> None:
+    """Write what each good image was for, [N], and what was found about it, as CSV.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    columns = {
+        "path": images.paths,
+        "part": parts,
+        "seen": (parts != CALIBRATION) | refit,
+        "score": [finding.score for finding in findings],
+        "reconstruction_error": [finding.reconstruction_error for finding in findings],
+        "kl": [finding.kl for finding in findings],
+        "sha256": images.digests,
+    }
+    write_text(path, pd.DataFrame(columns).to_csv(index=False, float_format="%.9g"))
+
+
+def save_held_out(
+    calibration: Sequence[Finding],
+    limit: Threshold,
+    pixels: NDArray[np.uint8],
+    reconstructions: NDArray[np.float32] | None,
+    folder: Path,
+) -> None:
+    """Draw the scores of the images set aside for calibration, and the first of them.
+
+    ``pixels`` are these first ones, uint8 [N, S, S, 3]; ``reconstructions`` [N, S, S, C], or None
+    for a model of features.
+    """
+    scores = np.array([finding.score for finding in calibration])
+    title = "Good images set aside for calibration"
+    figures.save_scores({"held-out good": scores}, limit.score, folder / "scores.png", title=title)
+    maps = [each.anomaly_map for each in calibration[: len(pixels)]]
+    figures.save_reconstructions(
+        pixels, reconstructions, np.stack([each for each in maps if each is not None]),
+        limit.anomaly_map, folder / "reconstructions.png",
+    )  # fmt: skip
