@@ -304,7 +304,7 @@ def methods(peers: Path | None) -> list[Method]:
     variants: dict[str, tuple[tuple[str, ...], int]] = {
         tables.DEFAULT: ((), 3),
         tables.ONCE: (ONCE, 3),
-        "autoencoder on a trunk (beta = 0)": (("model.beta=0", "scoring.kl_weight=0"), 3),
+        tables.AUTOENCODER: ((*ONCE, "model.beta=0", "scoring.kl_weight=0"), 3),
         "VAE on pixels": (("features.source=pixels",), 3),
         "without whitening": (("features.components=0",), 1),
         "all 448 components": (("features.components=448",), 1),
