@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, conv2d, interpolate
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -137,11 +137,33 @@ class TrunkFeatures(FeatureExtractor):
         """Stay in evaluation mode: the trunk is frozen, its batch normalisation included."""
         return super().train(False)
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the standardised items, [N, h, w, C], of images in [0, 1], [N, 3, S, S].
+
+        Whitening and resampling are linear: each layer is whitened where it has fewer places.
+        """
+        if not self.whitened:
+            return super().forward(images)
+        maps = self._averaged(images)
+        weights = self.components / self.std[:, None]
+        parts = torch.split(weights.T[:, :, None, None], [each.shape[1] for each in maps], 1)
+        items = -(self.mean @ weights)[:, None, None]
+        for each, part in zip(maps, parts, strict=True):
+            if each.shape[2] < self.map_shape[0]:
+                items = items + self._resampled(conv2d(each, part))
+            else:
+                items = items + conv2d(self._resampled(each), part)
+        return items.permute(0, 2, 3, 1)
+
     def raw(self, images: Tensor) -> Tensor:
         """Give the joined maps of the trunk, channels last, [N, h, w, C]."""
-        maps = self.trunk((images - self.image_mean) / self.image_std)
-        joined = [self._resampled(local_mean(maps[name], self.window)) for name in self.layers]
+        joined = [self._resampled(each) for each in self._averaged(images)]
         return torch.cat(joined, 1).permute(0, 2, 3, 1)
+
+    def _averaged(self, images: Tensor) -> list[Tensor]:
+        """Give the map of each layer, [N, channels, height, width], averaged over the window."""
+        maps = self.trunk((images - self.image_mean) / self.image_std)
+        return [local_mean(maps[name], self.window) for name in self.layers]
 
     def standardised(self, items: Tensor) -> Tensor:
         """Make items, [..., C], of raw ones: standardised channels, or whitened components."""

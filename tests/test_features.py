@@ -231,6 +231,30 @@ def test_the_strongest_components_of_a_trunk_are_made_equally_strong() -> None:
     np.testing.assert_allclose(np.cov(given.T), expected, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("source", "layers", "size"),
+    [
+        ("resnet18", (), 64),
+        ("resnet18", (), 72),  # layer1 is not twice as fine, layer3 not half
+        ("resnet18", ("layer3",), 64),
+        ("resnet18", ("layer3", "layer1"), 64),
+        ("mobilenet_v2", (), 64),
+    ],
+)
+@pytest.mark.parametrize("components", [0, 40])
+def test_whitening_each_layer_where_it_is_coarse_gives_the_same_items(
+    source: str, layers: tuple[str, ...], size: int, components: int
+) -> None:
+    features = trunk(source=source, layers=layers, components=components, size=size)
+    pictures = images(3, size)
+    with torch.no_grad():
+        raw = features.raw(pictures)
+        features.fit(raw.flatten(0, 2).numpy())
+        given, expected = features(pictures), features.standardised(raw)
+    assert given.shape == expected.shape == (3, *features.map_shape, *features.item_shape)
+    torch.testing.assert_close(given, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_whitening_looks_at_a_part_of_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrunkFeatures, "_WHITENING_ITEMS", 700)
     features, rows = trunk(), correlated_rows()
