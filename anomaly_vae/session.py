@@ -313,22 +313,28 @@ class TrainingSession:
 
     def _extracted(self, parts: Sequence[str]) -> dict[str, Items]:
         """Extract the raw items of some parts of the images, once: of each part, and of all."""
+        features = self.detector.features
         of_parts = [np.flatnonzero(self.parts == part) for part in parts]
-        order, features = np.concatenate(of_parts), self.detector.features
+        ends = np.cumsum([len(images) for images in of_parts])
+        batches = [
+            images[begin : begin + _EXTRACTION_BATCH]
+            for images in of_parts
+            for begin in range(0, len(images), _EXTRACTION_BATCH)
+        ]
         stored: NDArray[np.floating] | None = None
-        begins = range(0, len(order), _EXTRACTION_BATCH)
-        for begin in self._track(begins, "Extracting features", len(begins)):
-            images = self.images.pixels[order[begin : begin + _EXTRACTION_BATCH]]
+        filled = 0
+        for images in self._track(batches, "Extracting features", len(batches)):
             with torch.no_grad():
-                batch = torch.from_numpy(images).to(self.device)
-                values = self.detector.raw_items(batch).cpu().numpy()
+                pixels = torch.from_numpy(self.images.pixels[images]).to(self.device)
+                values = self.detector.raw_items(pixels).cpu().numpy()
             per_image = len(values) // len(images)
             if stored is None:
-                stored = self._allocate("items", (len(order) * per_image, *features.raw_shape))
-            stored[begin * per_image : begin * per_image + len(values)] = values
+                stored = self._allocate("items", (ends[-1] * per_image, *features.raw_shape))
+            stored[filled : filled + len(values)] = values
+            filled += len(values)
         assert stored is not None  # noqa: S101 - no part of a split is empty
-        ends = per_image * np.cumsum([len(each) for each in of_parts])
-        slices = dict(zip(parts, np.split(stored, ends[:-1]), strict=True)) | {_ALL: stored}
+        slices = dict(zip(parts, np.split(stored, per_image * ends[:-1]), strict=True))
+        slices[_ALL] = stored
         return {part: Items(values, features, self.device) for part, values in slices.items()}
 
     def _standardise(self, items: Items) -> None:
