@@ -6,12 +6,11 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from anomaly_vae import __version__
-from anomaly_vae.architectures import build_model
 from anomaly_vae.augmentation import draw_parts
 from anomaly_vae.collapse import LatentUse, latent_use, remedies
 from anomaly_vae.config import config_to_yaml
@@ -82,7 +80,6 @@ RESULTS = (
 _CHECKED_IMAGES = 20
 _EXTRACTION_BATCH = 16
 _EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
-_ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -150,9 +147,10 @@ class TrainingSession:
         self.detector.to(self.device).eval()
         if not resumed:
             self._fit_alignment()
-        items = self._extracted(PARTS if config.training.refit else (TRAINING, STOPPING))
-        training, stopping, self._all = (items[part] for part in (TRAINING, STOPPING, _ALL))
-        self._standardise(training)
+        gaussian = config.model.likelihood == "gaussian"
+        rows = self._stored(TRAINING, standardise=gaussian and not resumed)
+        training = Items(rows, self.detector.features, self.device)
+        stopping = Items(self._stored(STOPPING), self.detector.features, self.device)
         write_text(out / "config.yaml", config_to_yaml(config))
         self.trainer = Trainer(
             self.detector.model, config, training, stopping, out / STATE / "checkpoint.safetensors"
@@ -179,10 +177,14 @@ class TrainingSession:
     def finish(self) -> TrainingSummary:
         """Standardise and calibrate on the images set aside for it, export, draw the figures."""
         use = self._diagnose()
-        unseen = self._set_scales()
-        if self.config.training.refit:
-            self._refit()
-        held_out = self.images.pixels[self.parts == CALIBRATION]
+        stopping, held_out = (
+            self.images.pixels[self.parts == part] for part in (STOPPING, CALIBRATION)
+        )
+        said = [parts_of_images(self.detector, images) for images in (stopping, held_out)]
+        self.detector.cpu()  # as what it said
+        self.detector.learn_places(*said[0])
+        self.detector.standardise(*said[1])
+        self._save_detector()
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
         unset = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
@@ -198,8 +200,6 @@ class TrainingSession:
                 f"{self.images.folder / vanished[0]}: can no longer be read; put it back and give "
                 "--resume"
             )
-        if self.config.training.refit:
-            findings = [replace(f, **unseen.get(f.path, {})) for f in findings]
         calibration = [
             f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
         ]
@@ -209,12 +209,8 @@ class TrainingSession:
             profile_of(calibration),
         )
         replace_card(model, card)
-        self._save_detector()
         model.replace(self.out / "model.onnx")
-        save_normals(
-            self.images, self.parts, findings, self.out / "normals.csv",
-            refit=self.config.training.refit,
-        )  # fmt: skip
+        save_normals(self.images, self.parts, findings, self.out / "normals.csv")
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
         figures.save_training(
             [asdict(record) for record in self.trainer.history], self.out / "training.png"
@@ -227,8 +223,7 @@ class TrainingSession:
         write_card(self.out, card, model_id((self.out / "model.onnx").read_bytes()))
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
         # Windows does not remove files that are open: the items may lie on disk.
-        for items in (self.trainer.training, self.trainer.stopping, self._all):
-            items.stored = np.empty(0)
+        self.trainer.training.stored = self.trainer.stopping.stored = np.empty(0)
         (self.out / STATE / "checkpoint.safetensors").unlink(missing_ok=True)
         shutil.rmtree(self.out / STATE, ignore_errors=True)
         return TrainingSummary(
@@ -239,53 +234,6 @@ class TrainingSession:
             use,
             remedies(use, self.config),
         )
-
-    def _set_scales(self) -> dict[str, dict[str, Any]]:
-        """Learn what is usual at each place, and center and scale, from images held out.
-
-        Gives what the model says of these images, by path: fields of a ``Finding``.
-        """
-        given = {
-            part: parts_of_images(self.detector, self.images.pixels[self.parts == part])
-            for part in (STOPPING, CALIBRATION)
-        }
-        self.detector.cpu()
-        self.detector.learn_places(*given[STOPPING])
-        self.detector.standardise(*given[CALIBRATION])
-        said: dict[str, dict[str, Any]] = {}
-        for part, values in given.items():
-            rows = zip(*(column.numpy() for column in self.detector.join(*values)), strict=True)
-            paths = np.array(self.images.paths)[self.parts == part]
-            for path, (score, error, kl, anomaly_map) in zip(paths, rows, strict=True):
-                said[str(path)] = {
-                    "score": float(score), "reconstruction_error": float(error), "kl": float(kl),
-                    "anomaly_map": anomaly_map,
-                }  # fmt: skip
-        return said
-
-    def _refit(self) -> None:
-        """Train again on all good images, with the scales that held-out ones have set.
-
-        More images find more (reports/ablation.md), and a model that knows more good parts does
-        not find new ones more unusual than they were to the first: its promise stands.
-        """
-        self.detector.to(self.device)
-        self._standardise(self._all)
-        torch.manual_seed(self.config.training.seed)
-        model = build_model(self.config.model, self.detector.features.item_shape)
-        none = Items(self._all.stored[:0], self.detector.features, self.device)
-        trainer = Trainer(
-            model, self.config, self._all, none, self.out / STATE / "refit.safetensors",
-            epochs=self.trainer.best_epoch,
-        )  # fmt: skip
-        if trainer.checkpoint.is_file():
-            trainer.resume()
-        else:
-            trainer.start()
-        left = trainer.most_epochs - len(trainer.history)
-        for _ in self._track(trainer.epochs(), "Training on all good images", left):
-            pass
-        self.detector.model.load_state_dict(model.state_dict())
 
     def _picture(self, epoch: int) -> None:
         """Draw held-out parts, what the model makes of them, and what it makes of noise.
@@ -311,36 +259,24 @@ class TrainingSession:
             self.detector.alignment.fit(light, luminance(stopping))
             self.detector.alignment.set_backdrop(training, light)
 
-    def _extracted(self, parts: Sequence[str]) -> dict[str, Items]:
-        """Extract the raw items of some parts of the images, once: of each part, and of all."""
+    def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.floating]:
+        """Extract the raw items of a part of the images, once; see ``Items``."""
+        images: NDArray[np.uint8] = self.images.pixels[self.parts == part]
         features = self.detector.features
-        of_parts = [np.flatnonzero(self.parts == part) for part in parts]
-        ends = np.cumsum([len(images) for images in of_parts])
-        batches = [
-            images[begin : begin + _EXTRACTION_BATCH]
-            for images in of_parts
-            for begin in range(0, len(images), _EXTRACTION_BATCH)
-        ]
-        stored: NDArray[np.floating] | None = None
-        filled = 0
-        for images in self._track(batches, "Extracting features", len(batches)):
+        items: NDArray[np.floating] | None = None
+        begins = range(0, len(images), _EXTRACTION_BATCH)
+        for begin in self._track(begins, f"Extracting features ({part})", len(begins)):
+            batch = torch.from_numpy(images[begin : begin + _EXTRACTION_BATCH]).to(self.device)
             with torch.no_grad():
-                pixels = torch.from_numpy(self.images.pixels[images]).to(self.device)
-                values = self.detector.raw_items(pixels).cpu().numpy()
-            per_image = len(values) // len(images)
-            if stored is None:
-                stored = self._allocate("items", (ends[-1] * per_image, *features.raw_shape))
-            stored[filled : filled + len(values)] = values
-            filled += len(values)
-        assert stored is not None  # noqa: S101 - no part of a split is empty
-        slices = dict(zip(parts, np.split(stored, per_image * ends[:-1]), strict=True))
-        slices[_ALL] = stored
-        return {part: Items(values, features, self.device) for part, values in slices.items()}
-
-    def _standardise(self, items: Items) -> None:
-        """Learn from raw items how to make items of them; again when a training is resumed."""
-        if self.config.model.likelihood == "gaussian":
-            self.detector.features.fit(items.stored)
+                values = self.detector.raw_items(batch).cpu().numpy()
+            per_image = len(values) // len(batch)
+            if items is None:
+                items = self._allocate(part, (len(images) * per_image, *features.raw_shape))
+            items[begin * per_image : begin * per_image + len(values)] = values
+        assert items is not None  # noqa: S101 - no part of a split is empty
+        if standardise:
+            features.fit(items)
+        return items
 
     def _augmented(self, training: Items, stopping: Items, resumed: bool) -> NDArray[np.floating]:
         """Give the raw training items, and behind them those that a first VAE draws, once."""
@@ -412,7 +348,6 @@ class TrainingSession:
             "folder": spelled(str(self.images.folder)),
             "parts": {part: int((self.parts == part).sum()) for part in PARTS},
             "samples": self.config.training.samples,
-            "refit": self.config.training.refit,
             "unreadable": unreadable,
             "command": spelled(shlex.join(command)),
             "latents": {

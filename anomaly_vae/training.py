@@ -43,7 +43,7 @@ class EpochRecord:
     stopping_loss: float
     active_latents: int
     best: bool
-    """Whether this epoch's stopping loss is the lowest so far, or no items are held out."""
+    """Whether this epoch's stopping loss is the lowest so far."""
     seconds: float
 
 
@@ -82,26 +82,14 @@ def select_device(name: str) -> torch.device:
 
 
 class Trainer:
-    """Trains one VAE on items of good images, and keeps the weights of its best epoch.
-
-    Where there are no items to stop by, the last epoch counts as the best. ``epochs`` ends it
-    earlier than the settings say, with the rates of a training that goes on.
-    """
+    """Trains one VAE on items of good images, and keeps the weights of its best epoch."""
 
     def __init__(
-        self,
-        model: VAE,
-        config: Config,
-        training: Items,
-        stopping: Items,
-        checkpoint: Path,
-        *,
-        epochs: int | None = None,
+        self, model: VAE, config: Config, training: Items, stopping: Items, checkpoint: Path
     ) -> None:
         self.model = model.to(training.device)
         self.settings, self.objective = config.training, Objective(config)
         self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
-        self.most_epochs = epochs or self.settings.epochs
         fast = model.fast_parameters
         slow = [each for each in model.parameters() if all(each is not other for other in fast)]
         self.optimiser = torch.optim.Adam(
@@ -125,14 +113,13 @@ class Trainer:
         full. So none is given up before it has had the length of a cycle.
         """
         done, cycles = len(self.history), self.settings.cycles
+        since_best = done - self._best_record.epoch if done else 0
         cycle = math.ceil(self.settings.epochs / cycles) if cycles > 1 else 0
-        since_best = done - self.best_epoch
-        return done >= self.most_epochs or since_best >= max(self.settings.patience, cycle)
+        return done >= self.settings.epochs or since_best >= max(self.settings.patience, cycle)
 
     @property
-    def best_epoch(self) -> int:
-        """The number of the best epoch so far; 0 before the first."""
-        return max((record.epoch for record in self.history if record.best), default=0)
+    def _best_record(self) -> EpochRecord:
+        return min(self.history, key=lambda record: record.stopping_loss)
 
     def start(self) -> None:
         """Choose the first weights from some training items."""
@@ -170,18 +157,17 @@ class Trainer:
         means = np.mean(
             [self._step(first + step) for step in range(self.settings.steps_per_epoch)], axis=0
         )
-        loss, error, kl = (float(mean) for mean in means)
-        stopping_loss, active = self._evaluate() if len(self.stopping) else (loss, 0)
-        if not math.isfinite(loss) or not math.isfinite(stopping_loss):
+        stopping_loss, active = self._evaluate()
+        if not math.isfinite(means[0]) or not math.isfinite(stopping_loss):
             raise TrainingError(
                 f"the loss of epoch {number} is not a number; lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g})"
             )
-        before = min((record.stopping_loss for record in self.history), default=math.inf)
-        best = stopping_loss < before or not len(self.stopping)
+        best = not self.history or stopping_loss < self._best_record.stopping_loss
         if best:
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
         seconds = time.perf_counter() - start
+        loss, error, kl = (float(mean) for mean in means)
         record = EpochRecord(number, loss, error, kl, stopping_loss, active, best, seconds)
         self.history.append(record)
         self._snapshot().save(self.checkpoint)
