@@ -135,7 +135,8 @@ def test_eight_bits_are_those_of_trunk_and_vae_alone(kind: str, patch: Detector,
     # ResNet-18: 2 x 5 convolutions in layers 2 and 3; 2 x 3 products of the VAE. A model of pixels
     # has its two products twice: for the score, and for the picture of what it expects.
     assert len(rounded) == (16 if kind == "patch" else 4)
-    assert len(kept) == (8 if kind == "patch" else len(kept))  # conv1, layer 1, and whitening
+    # conv1, layer 1, and whitening: of three layers and of their mean.
+    assert len(kept) == (9 if kind == "patch" else len(kept))
     behind = [made[name].op_type for name in after_the_vae(single) if name in made]
     assert len(behind) > 20 and not {"QuantizeLinear", "DequantizeLinear"} & set(behind)
 
