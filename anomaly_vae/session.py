@@ -180,10 +180,10 @@ class TrainingSession:
         stopping, held_out = (
             self.images.pixels[self.parts == part] for part in (STOPPING, CALIBRATION)
         )
-        said = [parts_of_images(self.detector, images) for images in (stopping, held_out)]
-        self.detector.cpu()  # as what it said
-        self.detector.learn_places(*said[0])
-        self.detector.standardise(*said[1])
+        usual, unseen = (parts_of_images(self.detector, images) for images in (stopping, held_out))
+        self.detector.cpu()  # where these are
+        self.detector.learn_places(*usual)
+        self.detector.standardise(*unseen)
         self._save_detector()
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
