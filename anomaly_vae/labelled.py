@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from anomaly_vae.dataset import CALIBRATION, digest
+from anomaly_vae.dataset import digest
 from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images import load_mask
 from anomaly_vae.inspection import Finding, Inspector
@@ -129,16 +129,16 @@ def inspect_all(inspector: Inspector, photographs: Photographs, track: Track) ->
 
 
 def seen_before(run: Path, images: LabelledFolder, *, calibrated: bool) -> list[str]:
-    """Give the images that the model in ``run`` was made with; with those it was calibrated on.
+    """Give the images that the model in ``run`` has seen, or also those it was calibrated on.
 
     Judged by the content of the files and ``normals.csv``, which may not be there.
     """
     table = run / "normals.csv"
     if not table.is_file():
         return []
-    known = pd.read_csv(table, usecols=["part", "sha256"], encoding_errors="backslashreplace")
+    known = pd.read_csv(table, usecols=["seen", "sha256"], encoding_errors="backslashreplace")
     if not calibrated:
-        known = known[known["part"] != CALIBRATION]
+        known = known[known["seen"]]
     digests = set(known["sha256"])
     return [
         finding.path

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from safetensors.torch import save
 
@@ -26,6 +26,7 @@ from anomaly_vae.config import config_to_yaml
 from anomaly_vae.dataset import CALIBRATION, PARTS, STOPPING, TRAINING, read_images, split_parts
 from anomaly_vae.errors import ConfigError, OutputError, TrainingError
 from anomaly_vae.export import Parity, export_model, replace_card
+from anomaly_vae.extraction import Store
 from anomaly_vae.features import TrunkFeatures, load_trunk_weights, luminance, unit_range
 from anomaly_vae.good_only import good_only_threshold
 from anomaly_vae.inspection import Finding, Inspector, map_maxima, profile_of
@@ -39,6 +40,7 @@ from anomaly_vae.outputs import (
     write_text,
 )
 from anomaly_vae.progress import Track, untracked
+from anomaly_vae.refit import refit
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import contact_sheet, write_card
 from anomaly_vae.reporting.heatmaps import save_picture
@@ -78,7 +80,7 @@ RESULTS = (
     STATE,
 )
 _CHECKED_IMAGES = 20
-_EXTRACTION_BATCH = 16
+_REFITTED = "promised by the first training, to whose level the second, on all of them, was brought"
 _EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
 
 
@@ -147,10 +149,10 @@ class TrainingSession:
         self.detector.to(self.device).eval()
         if not resumed:
             self._fit_alignment()
-        gaussian = config.model.likelihood == "gaussian"
-        rows = self._stored(TRAINING, standardise=gaussian and not resumed)
-        training = Items(rows, self.detector.features, self.device)
-        stopping = Items(self._stored(STOPPING), self.detector.features, self.device)
+        self.store = Store(self.detector, out / STATE, limit=config.training.cache_gib * 2**30)
+        self.everything, (training, stopping, *_) = self._extract()
+        if config.model.likelihood == "gaussian":
+            self.detector.features.fit(training.stored)
         write_text(out / "config.yaml", config_to_yaml(config))
         self.trainer = Trainer(
             self.detector.model, config, training, stopping, out / STATE / "checkpoint.safetensors"
@@ -177,14 +179,14 @@ class TrainingSession:
     def finish(self) -> TrainingSummary:
         """Standardise and calibrate on the images set aside for it, export, draw the figures."""
         use = self._diagnose()
-        stopping, held_out = (
-            self.images.pixels[self.parts == part] for part in (STOPPING, CALIBRATION)
-        )
-        usual, unseen = (parts_of_images(self.detector, images) for images in (stopping, held_out))
-        self.detector.cpu()  # where these are
-        self.detector.learn_places(*usual)
-        self.detector.standardise(*unseen)
-        self._save_detector()
+        unseen = self._set_scales()
+        if self.config.training.refit:
+            refit(
+                self.detector.to(self.device), self.config, self.trainer.training, self.everything,
+                epochs=self.trainer.best_epoch, checkpoint=self.out / STATE / "refit.safetensors",
+                track=self._track,
+            )  # fmt: skip
+        held_out = self.images.pixels[self.parts == CALIBRATION]
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
         unset = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
@@ -200,17 +202,23 @@ class TrainingSession:
                 f"{self.images.folder / vanished[0]}: can no longer be read; put it back and give "
                 "--resume"
             )
+        if self.config.training.refit:
+            findings = [replace(f, **unseen.get(f.path, {})) for f in findings]
         calibration = [
             f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
         ]
         scores = np.array([finding.score for finding in calibration])
-        card = self._card(unset).calibrated(
-            good_only_threshold(scores, map_maxima(calibration)),
-            profile_of(calibration),
-        )
+        threshold = good_only_threshold(scores, map_maxima(calibration))
+        if self.config.training.refit:
+            threshold = replace(threshold, promise=f"{threshold.promise}; {_REFITTED}")
+        card = self._card(unset).calibrated(threshold, profile_of(calibration))
         replace_card(model, card)
+        self._save_detector()
         model.replace(self.out / "model.onnx")
-        save_normals(self.images, self.parts, findings, self.out / "normals.csv")
+        save_normals(
+            self.images, self.parts, findings, self.out / "normals.csv",
+            refit=self.config.training.refit,
+        )  # fmt: skip
         write_json(self.out / "calibration.json", {"threshold": asdict(card.threshold)})
         figures.save_training(
             [asdict(record) for record in self.trainer.history], self.out / "training.png"
@@ -223,7 +231,8 @@ class TrainingSession:
         write_card(self.out, card, model_id((self.out / "model.onnx").read_bytes()))
         ranked = sorted(findings, key=lambda finding: -finding.score)[:10]
         # Windows does not remove files that are open: the items may lie on disk.
-        self.trainer.training.stored = self.trainer.stopping.stored = np.empty(0)
+        for items in (self.trainer.training, self.trainer.stopping, self.everything):
+            items.stored = np.empty(0)
         (self.out / STATE / "checkpoint.safetensors").unlink(missing_ok=True)
         shutil.rmtree(self.out / STATE, ignore_errors=True)
         return TrainingSummary(
@@ -234,6 +243,29 @@ class TrainingSession:
             use,
             remedies(use, self.config),
         )
+
+    def _set_scales(self) -> dict[str, dict[str, Any]]:
+        """Learn what is usual at each place, and center and scale, from images held out.
+
+        Gives what the model says of these images, by path: fields of a ``Finding``.
+        """
+        given = {
+            part: parts_of_images(self.detector, self.images.pixels[self.parts == part])
+            for part in (STOPPING, CALIBRATION)
+        }
+        self.detector.cpu()
+        self.detector.learn_places(*given[STOPPING])
+        self.detector.standardise(*given[CALIBRATION])
+        said: dict[str, dict[str, Any]] = {}
+        for part, values in given.items():
+            rows = zip(*(column.numpy() for column in self.detector.join(*values)), strict=True)
+            paths = np.array(self.images.paths)[self.parts == part]
+            for path, (score, error, kl, anomaly_map) in zip(paths, rows, strict=True):
+                said[str(path)] = {
+                    "score": float(score), "reconstruction_error": float(error), "kl": float(kl),
+                    "anomaly_map": anomaly_map,
+                }  # fmt: skip
+        return said
 
     def _picture(self, epoch: int) -> None:
         """Draw held-out parts, what the model makes of them, and what it makes of noise.
@@ -259,24 +291,15 @@ class TrainingSession:
             self.detector.alignment.fit(light, luminance(stopping))
             self.detector.alignment.set_backdrop(training, light)
 
-    def _stored(self, part: str, *, standardise: bool = False) -> NDArray[np.floating]:
-        """Extract the raw items of a part of the images, once; see ``Items``."""
-        images: NDArray[np.uint8] = self.images.pixels[self.parts == part]
-        features = self.detector.features
-        items: NDArray[np.floating] | None = None
-        begins = range(0, len(images), _EXTRACTION_BATCH)
-        for begin in self._track(begins, f"Extracting features ({part})", len(begins)):
-            batch = torch.from_numpy(images[begin : begin + _EXTRACTION_BATCH]).to(self.device)
-            with torch.no_grad():
-                values = self.detector.raw_items(batch).cpu().numpy()
-            per_image = len(values) // len(batch)
-            if items is None:
-                items = self._allocate(part, (len(images) * per_image, *features.raw_shape))
-            items[begin * per_image : begin * per_image + len(values)] = values
-        assert items is not None  # noqa: S101 - no part of a split is empty
-        if standardise:
-            features.fit(items)
-        return items
+    def _extract(self) -> tuple[Items, list[Items]]:
+        """Give the items of all images that any training learns from, of each part in turn."""
+        parts = PARTS if self.config.training.refit else (TRAINING, STOPPING)
+        groups = [self.images.pixels[self.parts == part] for part in parts]
+        stored, of_parts = self.store.extract(groups, self.device, self._track)
+        everything, *items = (
+            Items(rows, self.detector.features, self.device) for rows in (stored, *of_parts)
+        )
+        return everything, items
 
     def _augmented(self, training: Items, stopping: Items, resumed: bool) -> NDArray[np.floating]:
         """Give the raw training items, and behind them those that a first VAE draws, once."""
@@ -285,22 +308,8 @@ class TrainingSession:
             first = self.out / STATE / "first.safetensors"
             np.save(path, draw_parts(training, stopping, self.config, first, self._track))
         drawn = np.load(path, mmap_mode="r")
-        items = self._allocate("augmented", (len(training) + len(drawn), *drawn.shape[1:]))
+        items = self.store.room("augmented", len(training) + len(drawn))
         items[: len(training)], items[len(training) :] = training.stored, drawn
-        return items
-
-    def _allocate(self, part: str, shape: tuple[int, ...]) -> NDArray[np.floating]:
-        """Make room for items: in memory, or on disk when there are too many.
-
-        Feature maps are kept in half precision: theirs is no better. Pixels need more, because
-        their noise is a small part of their range.
-        """
-        dtype = np.float16 if isinstance(self.detector.features, TrunkFeatures) else np.float32
-        if math.prod(shape) * np.dtype(dtype).itemsize <= self.config.training.cache_gib * 2**30:
-            return np.empty(shape, dtype)
-        items: NDArray[np.floating] = open_memmap(
-            self.out / STATE / f"{part}.npy", "w+", dtype, shape
-        )
         return items
 
     def _remember_images(self, resumed: bool) -> None:
@@ -348,6 +357,7 @@ class TrainingSession:
             "folder": spelled(str(self.images.folder)),
             "parts": {part: int((self.parts == part).sum()) for part in PARTS},
             "samples": self.config.training.samples,
+            "refit": self.config.training.refit,
             "unreadable": unreadable,
             "command": spelled(shlex.join(command)),
             "latents": {

@@ -163,6 +163,9 @@ class TrainingSettings:
     """KL of each latent dimension, in nats, that is not punished (0: all of it is)."""
     capacity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """KL per item, in nats, that the warm-up rises to; beta weighs the distance to it (0: off)."""
+    refit: bool = True
+    """Train again, as long as was best, on all good images, once those held out have set all scales
+    and the threshold."""
     patience: int = Field(default=10, ge=1)
     """Epochs without a better stopping loss after which training ends."""
     pictures: bool = True
@@ -233,6 +236,8 @@ class Config:
             mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
         if self.training.samples and self.features.source != "pixels":
             mistakes.append("training.samples needs features.source 'pixels': others draw no parts")
+        if self.training.samples and self.training.refit:
+            mistakes.append("training.samples and training.refit exclude each other; set one")
         if self.training.free_bits and self.training.capacity:
             mistakes.append("training.free_bits and training.capacity exclude each other; set one")
         if self.training.cycles > 1 and not self.training.kl_warmup:

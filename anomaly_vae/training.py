@@ -43,7 +43,7 @@ class EpochRecord:
     stopping_loss: float
     active_latents: int
     best: bool
-    """Whether this epoch's stopping loss is the lowest so far."""
+    """Whether this epoch's stopping loss is the lowest so far, or no items are held out."""
     seconds: float
 
 
@@ -67,6 +67,13 @@ class Items:
         with torch.no_grad():
             return self.features.standardised(items)
 
+    def some(self, most: int, batch_size: int = 4096) -> Iterator[Tensor]:
+        """Give at most so many items, the same ones each time, in batches."""
+        shuffled = np.random.default_rng(0).permutation(len(self))
+        chosen = np.sort(shuffled[:most])  # in the order of the disk
+        for begin in range(0, len(chosen), batch_size):
+            yield self.draw(chosen[begin : begin + batch_size])
+
 
 def select_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
@@ -82,14 +89,26 @@ def select_device(name: str) -> torch.device:
 
 
 class Trainer:
-    """Trains one VAE on items of good images, and keeps the weights of its best epoch."""
+    """Trains one VAE on items of good images, and keeps the weights of its best epoch.
+
+    Where there are no items to stop by, the last epoch counts as the best. ``epochs`` ends it
+    earlier than the settings say, with the rates of a training that goes on.
+    """
 
     def __init__(
-        self, model: VAE, config: Config, training: Items, stopping: Items, checkpoint: Path
+        self,
+        model: VAE,
+        config: Config,
+        training: Items,
+        stopping: Items,
+        checkpoint: Path,
+        *,
+        epochs: int | None = None,
     ) -> None:
         self.model = model.to(training.device)
         self.settings, self.objective = config.training, Objective(config)
         self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
+        self.most_epochs = epochs or self.settings.epochs
         fast = model.fast_parameters
         slow = [each for each in model.parameters() if all(each is not other for other in fast)]
         self.optimiser = torch.optim.Adam(
@@ -113,13 +132,14 @@ class Trainer:
         full. So none is given up before it has had the length of a cycle.
         """
         done, cycles = len(self.history), self.settings.cycles
-        since_best = done - self._best_record.epoch if done else 0
         cycle = math.ceil(self.settings.epochs / cycles) if cycles > 1 else 0
-        return done >= self.settings.epochs or since_best >= max(self.settings.patience, cycle)
+        since_best = done - self.best_epoch
+        return done >= self.most_epochs or since_best >= max(self.settings.patience, cycle)
 
     @property
-    def _best_record(self) -> EpochRecord:
-        return min(self.history, key=lambda record: record.stopping_loss)
+    def best_epoch(self) -> int:
+        """The number of the best epoch so far; 0 before the first."""
+        return max((record.epoch for record in self.history if record.best), default=0)
 
     def start(self) -> None:
         """Choose the first weights from some training items."""
@@ -157,17 +177,18 @@ class Trainer:
         means = np.mean(
             [self._step(first + step) for step in range(self.settings.steps_per_epoch)], axis=0
         )
-        stopping_loss, active = self._evaluate()
-        if not math.isfinite(means[0]) or not math.isfinite(stopping_loss):
+        loss, error, kl = (float(mean) for mean in means)
+        stopping_loss, active = self._evaluate() if len(self.stopping) else (loss, 0)
+        if not math.isfinite(loss) or not math.isfinite(stopping_loss):
             raise TrainingError(
                 f"the loss of epoch {number} is not a number; lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g})"
             )
-        best = not self.history or stopping_loss < self._best_record.stopping_loss
+        before = min((record.stopping_loss for record in self.history), default=math.inf)
+        best = stopping_loss < before or not len(self.stopping)
         if best:
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
         seconds = time.perf_counter() - start
-        loss, error, kl = (float(mean) for mean in means)
         record = EpochRecord(number, loss, error, kl, stopping_loss, active, best, seconds)
         self.history.append(record)
         self._snapshot().save(self.checkpoint)
@@ -223,12 +244,8 @@ class Trainer:
         self.model.eval()
         errors, kls, means = [], [], []
         size = min(self.settings.batch_size, 4096)
-        # The same ones each time, in the order of the disk.
-        shuffled = np.random.default_rng(0).permutation(len(self.stopping))
-        chosen = np.sort(shuffled[:_EVALUATED_ITEMS])
         with torch.no_grad():
-            for begin in range(0, len(chosen), size):
-                items = self.stopping.draw(chosen[begin : begin + size])
+            for items in self.stopping.some(_EVALUATED_ITEMS, size):
                 posterior = self.model.encode(items)
                 error, kl = self.model.terms(items, posterior, posterior.mean)
                 errors.append(error)

@@ -111,6 +111,11 @@ def train_session(session: "TrainingSession") -> None:
         if session.trainer.history:
             talk.warn(f"the best epoch so far is kept in {session.out}; give --resume to go on")
         raise
+    if session.config.training.refit:
+        talk.say(
+            f"trained again on all {len(session.images.paths)} good images, as long as was best: "
+            f"{session.trainer.best_epoch} epochs"
+        )
     _say_summary(summary, session.out)
 
 

@@ -19,7 +19,7 @@ ORDER = [
     *("reading", "regions", "profile", "metadata", "drift", "samples"),
     *("features", "model", "architectures", "objective", "checkpoint"),
     *("dataset", "training", "collapse"),
-    *("alignment", "scoring"),
+    *("alignment", "scoring", "extraction", "refit"),
     *("latent", "sampling", "augmentation", "restoration", "information"),
     *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
     *("agreement", "precision", "export", "runtime", "inspection"),

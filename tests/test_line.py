@@ -446,6 +446,87 @@ def test_a_trunk_with_streamed_features_gives_the_same_model(
     assert not (tmp_path / "disk" / ".state").exists()
 
 
+@pytest.fixture(scope="module")
+def refitted(
+    parts: Path, trunk_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[bool, Path]:
+    """Run folders of a trunk: trained again on all good images, and not."""
+    from anomaly_vae_cli import run as command_line
+
+    out = tmp_path_factory.mktemp("refit")
+    for refit in (False, True):
+        arguments = ("train", parts / "train/good", "--out", out / str(refit), *QUICK,
+                     "--weights", trunk_weights, "--set", "training.batch_size=256",
+                     "--set", f"training.refit={refit}")  # fmt: skip
+        assert command_line([str(argument) for argument in arguments]) == 0
+    return {refit: out / str(refit) for refit in (False, True)}
+
+
+def test_a_model_of_all_good_images_is_judged_by_one_that_has_not_seen_them(
+    parts: Path, refitted: dict[bool, Path]
+) -> None:
+    once, twice = (table(refitted[refit] / "normals.csv") for refit in (False, True))
+    held_out = once.part != "training"
+    close = {"rel": 1e-4, "abs": 1e-4}  # torch here, ONNX Runtime there
+    assert once.score[held_out].tolist() == pytest.approx(twice.score[held_out].tolist(), **close)
+    limits = [
+        json.loads((refitted[refit] / "calibration.json").read_text())["threshold"]
+        for refit in (False, True)
+    ]
+    assert limits[0]["score"] == pytest.approx(limits[1]["score"], **close)
+    assert limits[0]["anomaly_map"] == pytest.approx(limits[1]["anomaly_map"], **close)
+    assert limits[1]["promise"].startswith(limits[0]["promise"] + "; promised by the first")
+    assert list(once.seen) == list(once.part != "calibration")
+    assert twice.seen.all()
+
+    found = list(Inspector(refitted[True] / "model.onnx").inspect(parts / "train/good", twice.path))
+    scores = np.array([finding.score for finding in found])
+    assert not np.allclose(scores[held_out], twice.score[held_out], rtol=1e-2)
+    assert scores[~held_out] == pytest.approx(twice.score[~held_out].to_numpy(), **close)
+
+
+def test_images_of_the_second_training_are_not_new_to_the_model(
+    parts: Path, refitted: dict[bool, Path], command: Command, tmp_path: Path
+) -> None:
+    normals = table(refitted[True] / "normals.csv")
+    good = tmp_path / "good"
+    good.mkdir()
+    for path in normals.path[normals.part == "calibration"]:
+        shutil.copy(parts / "train/good" / path, good)
+    for refit, warned in ((False, False), (True, True)):
+        run = Path(shutil.copytree(refitted[refit], tmp_path / str(refit)))
+        outcome = command("calibrate", run, "--good", good)
+        assert outcome.code == 0, outcome.err
+        assert ("and 4 more: the model was made with" in outcome.err) == warned, outcome.err
+
+
+def test_a_second_training_that_was_interrupted_goes_on(
+    parts: Path, refitted: dict[bool, Path], trunk_weights: Path, command: Command, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from anomaly_vae.training import Trainer
+
+    epoch = Trainer._epoch
+    arguments = ("train", parts / "train/good", "--out", tmp_path / "r")
+    with monkeypatch.context() as patch:
+
+        def interrupted(self: Trainer) -> object:
+            record = epoch(self)
+            if not len(self.stopping):
+                raise KeyboardInterrupt
+            return record
+
+        patch.setattr(Trainer, "_epoch", interrupted)
+        stopped = command(*arguments, *QUICK, "--weights", trunk_weights,
+                          "--set", "training.batch_size=256")  # fmt: skip
+    assert stopped.code == 130
+    assert (tmp_path / "r" / ".state" / "refit.safetensors").is_file()
+    resumed = command(*arguments, "--resume")
+    assert resumed.code == 0, resumed.err
+    one, other = (folder / "normals.csv" for folder in (tmp_path / "r", refitted[True]))
+    assert table(one).equals(table(other))
+
+
 def test_hostile_names_are_safe_in_the_table(
     run: Path, parts: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -41,6 +41,12 @@ def test_the_grid_is_all_combinations_times_seeds() -> None:
     assert plan[-1].config == own
 
 
+def test_no_training_of_a_study_learns_from_the_images_that_it_is_measured_on() -> None:
+    plan = plan_runs(["model.beta=0,0.5"], assignments=["training.refit=true"])
+    assert load_config().training.refit
+    assert not any(each.config.training.refit for each in plan)
+
+
 def test_names_and_lists_can_be_varied() -> None:
     plan = plan_runs(
         ["features.layers=[layer1, layer2],[layer2]", "split.group_by='a|b','a/b',A,a"]
@@ -65,6 +71,7 @@ def test_names_and_lists_can_be_varied() -> None:
         (["model.beta=1", "model.beta=2"], "model.beta is given twice"),
         (["model.beta=1,2,1.0"], "model.beta: 1 is given twice"),
         (["training.seed=1,2"], "expected --seeds"),
+        (["training.refit=true,false"], "on images that none has seen"),
         (["model.bet=1"], "unknown key 'model.bet', did you mean 'beta'"),
         (["model.kind=linear,patch"], "'patch' needs a trunk"),
     ],

@@ -27,16 +27,17 @@ from anomaly_vae.training import (
 CPU = torch.device("cpu")
 
 
-def rows(count: int, seed: int = 0) -> NDArray[np.float16]:
+def rows(count: int, seed: int = 0, *, scale: float = 1.0) -> NDArray[np.float16]:
     """Points near a curved line in four dimensions."""
     rng = np.random.default_rng(seed)
-    t = rng.normal(size=(count, 1))
+    t = scale * rng.normal(size=(count, 1))
     line = np.hstack([t, t**2, np.sin(t), -t]) + 0.05 * rng.normal(size=(count, 4))
     return line.astype(np.float16)
 
 
 def trainer(path: Path, *, beta: float = 1.0, training: NDArray[np.float16] | None = None,
-            kind: type[Trainer] = Trainer, **settings: object) -> Trainer:  # fmt: skip
+            kind: type[Trainer] = Trainer, stopping: int = 200, ends: int | None = None,
+            **settings: object) -> Trainer:  # fmt: skip
     defaults = {"epochs": 4, "steps_per_epoch": 10, "batch_size": 64, "hardest": 0.5}
     config = Config(
         model=ModelSettings(latent_size=2, hidden_size=16, beta=beta),
@@ -49,8 +50,9 @@ def trainer(path: Path, *, beta: float = 1.0, training: NDArray[np.float16] | No
         build_model(config.model, (4,)),
         config,
         Items(stored, features, CPU),
-        Items(rows(200, seed=1), features, CPU),
+        Items(rows(200, seed=1)[:stopping], features, CPU),
         path / "checkpoint.safetensors",
+        epochs=ends,
     )
 
 
@@ -150,6 +152,21 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
     records = list(session.epochs())
     best = min(records, key=lambda record: record.stopping_loss)
     assert session._evaluate()[0] == pytest.approx(best.stopping_loss, rel=1e-6)
+
+
+def test_without_items_to_stop_by_the_last_epoch_of_as_many_as_asked_for_counts(
+    tmp_path: Path,
+) -> None:
+    """It has the rates of the whole training: its epochs are the first ones of that."""
+    whole, cut = (
+        trainer(tmp_path / name, epochs=6, learning_rate=0.3, patience=1, stopping=0, ends=ends)
+        for name, ends in (("whole", None), ("cut", 4))
+    )
+    first = list(whole.epochs())[:4]
+    assert losses(list(cut.epochs())) == losses(first)
+    assert len(whole.history) == 6
+    assert [record.best for record in cut.history] == [True] * 4 and cut.best_epoch == 4
+    assert all(torch.equal(cut.best[name], v) for name, v in cut.model.state_dict().items())
 
 
 def test_many_items_to_stop_by_are_judged_by_the_same_share_of_them(

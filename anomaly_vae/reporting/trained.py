@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from anomaly_vae.dataset import ImageSet
+from anomaly_vae.dataset import CALIBRATION, ImageSet
 from anomaly_vae.inspection import Finding
 from anomaly_vae.metadata import Threshold
 from anomaly_vae.outputs import write_text
@@ -17,7 +17,12 @@ SHOWN_IMAGES = 6
 
 
 def save_normals(
-    images: ImageSet, parts: NDArray[np.str_], findings: Sequence[Finding], path: Path
+    images: ImageSet,
+    parts: NDArray[np.str_],
+    findings: Sequence[Finding],
+    path: Path,
+    *,
+    refit: bool,
 ) -> None:
     """Write what each good image was for, [N], and what was found about it, as CSV.
 
@@ -27,6 +32,7 @@ def save_normals(
     columns = {
         "path": images.paths,
         "part": parts,
+        "seen": (parts != CALIBRATION) | refit,
         "score": [finding.score for finding in findings],
         "reconstruction_error": [finding.reconstruction_error for finding in findings],
         "kl": [finding.kl for finding in findings],
