@@ -174,7 +174,7 @@ class Detector(nn.Module):
         Raises:
             TrainingError: the scores are all the same, or not finite.
         """
-        self.whole_factor.fill_(1)  # the mean of a map is never more than that of its highest places
+        self.whole_factor.fill_(1)  # a mean is never more than that of the highest
         self.whole_offset.fill_(0)
         if self.settings.whole_map:
             _, _, joined = self._judged(error, kl)
