@@ -54,11 +54,6 @@ def kl_divergence(posterior: Posterior) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1)
 
 
-def gaussian_error(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Minus log N(x; mean, variance) of each element, in nats."""
-    return 0.5 * ((x - mean) ** 2 * (-log_variance).exp() + log_variance + math.log(2 * math.pi))
-
-
 def sample(posterior: Posterior, generator: torch.Generator | None) -> Tensor:
     """Draw z = mean + sigma * epsilon, epsilon ~ N(0, I) (the reparameterisation trick)."""
     mean, log_variance = posterior
@@ -143,10 +138,12 @@ class VAE(nn.Module):
         if self.bernoulli:
             # Binary cross-entropy, spelled out: torch exports its own one as the log of a sigmoid,
             # which ONNX Runtime rounds to zero where the decoder is sure.
-            elements = softplus(output) - x * output
-        else:
-            elements = gaussian_error(x, *self._gaussian(output))
-        return elements.sum(self.channel_dim)
+            return (softplus(output) - x * output).sum(self.channel_dim)
+        mean, log_variance = self._gaussian(output)
+        squares = ((x - mean) ** 2 * (-log_variance).exp()).sum(self.channel_dim)
+        # Of a learned variance the rest is the same for all items, and is summed once.
+        rest = log_variance if self._decodes_variance else log_variance.expand(1, *self.item_shape)
+        return 0.5 * (squares + (rest + math.log(2 * math.pi)).sum(self.channel_dim))
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence of each latent vector, in nats."""

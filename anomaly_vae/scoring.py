@@ -18,9 +18,10 @@ with one latent vector per image has one KL per image, which is added whole. ``c
 ``scale`` are median and 1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
 
 With a region of interest, only the places that it touches count, in all of this: a place outside
-is in no average, top fraction or spread, and has the lowest value of its map.
+is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
+count that an extractor leaves out; in the map it has the values of the nearest places.
 
-Letters: N images, S x S pixels, h x w map.
+Letters: N images, S x S pixels, h x w places, b locations of border on each side.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,6 +43,8 @@ from anomaly_vae.features import (
     local_mean,
     luminance,
     unit_range,
+    with_border,
+    without_border,
 )
 from anomaly_vae.images import inspected_square
 from anomaly_vae.model import VAE
@@ -49,6 +52,8 @@ from anomaly_vae.settings import Config, ScoringSettings
 
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD_TO_STD = 1.4826
+# How often the spread of all places counts beside that of a place by itself.
+_SHARED = 3
 _BATCH = 16
 # Fewer places of a map tell nothing of what is usual.
 _FEWEST_PLACES = 5
@@ -64,7 +69,7 @@ class Scores(NamedTuple):
     kl: Tensor
     """[N], in the same unit."""
     anomaly_map: Tensor
-    """[N, h, w], in the unit of ``score``."""
+    """[N, h + 2 b, w + 2 b], in the unit of ``score``."""
 
 
 class Detector(nn.Module):
@@ -122,7 +127,7 @@ class Detector(nn.Module):
             (error + self.settings.kl_weight * kl - self.center) / self.scale,
             error,
             kl,
-            (self._calm_outside(joined) - self.center) / self.scale,
+            (self._mapped(joined) - self.center) / self.scale,
         )
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,9 +169,9 @@ class Detector(nn.Module):
         if self.settings.per_place:
             joined = error + self.settings.kl_weight * kl if self.model.kl_per_location else error
             self.usual_error.copy_(self._smooth(error.mean(0)))
-            # A few images say little about a single place: what all places say counts as much.
+            # A few images say little about a single place: what all places say counts thrice.
             everywhere = self._counted(joined).std(correction=0)
-            self.spread.copy_(self._smooth(joined.std(0, correction=0)) + everywhere)
+            self.spread.copy_(self._smooth(joined.std(0, correction=0)) + _SHARED * everywhere)
 
     def standardise(self, error: Tensor, kl: Tensor) -> None:
         """Set all scales from the ``parts`` of good images that nothing else was learned from.
@@ -233,21 +238,23 @@ class Detector(nn.Module):
 
     def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
         """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
-        maps = maps[:, None]
+        border = self.features.border
         if pose is not None:
-            maps = warp(maps, inverse(pose))
-        return local_mean(maps, self.settings.window)[:, 0]
+            turned = warp(with_border(maps, border)[:, None], inverse(pose))[:, 0]
+            maps = without_border(turned, border)
+        return local_mean(maps[:, None], self.settings.window)[:, 0]
 
-    def _calm_outside(self, joined: Tensor) -> Tensor:
-        """Give places that are not inspected the lowest value of their map, [N, h, w].
+    def _mapped(self, joined: Tensor) -> Tensor:
+        """Give the map of the whole square, [N, h + 2 b, w + 2 b], from that of the places.
 
-        So the highest value of a map is that of an inspected place, no limit is exceeded outside
-        alone, and maps can be enlarged without a jump by an invented number.
+        Places that are not inspected have the lowest value of their map. So its highest value is
+        that of an inspected place, no limit is exceeded outside alone, and maps can be enlarged
+        without a jump by an invented number.
         """
-        if self.inside is None:
-            return joined
-        lowest = self._counted(joined).amin(1)
-        return torch.where(self.inside, joined, lowest[:, None, None])
+        if self.inside is not None:
+            lowest = self._counted(joined).amin(1)
+            joined = torch.where(self.inside, joined, lowest[:, None, None])
+        return with_border(joined, self.features.border)
 
     def _smooth(self, values: Tensor) -> Tensor:
         """Average values of places, [h, w], with their neighbours': parts never lie quite alike.
@@ -274,19 +281,21 @@ def build_detector(config: Config) -> Detector:
     kept = inspected_square(config.images)
     square = None if kept is None else torch.from_numpy(kept)
     alignment = Alignment(config.images.size, square) if config.features.align else None
-    inside = None if square is None else inspected_places(square, features.map_shape)
+    inside = None if square is None else inspected_places(square, features)
     return Detector(features, model, config.scoring, alignment, inside)
 
 
-def inspected_places(square: Tensor, map_shape: tuple[int, int]) -> Tensor | None:
-    """Give the places of a map, [h, w], of which any pixel of the square, [S, S], is inspected.
+def inspected_places(square: Tensor, features: FeatureExtractor) -> Tensor | None:
+    """Give the places, [h, w], of which any pixel of the square, bool [S, S], is inspected.
 
     None if all are.
 
     Raises:
         ConfigError: they are too few to learn from.
     """
-    places = adaptive_max_pool2d(square.float()[None], map_shape)[0] > 0
+    height, width = (side + 2 * features.border for side in features.map_shape)
+    touched = adaptive_max_pool2d(square.float()[None], (height, width))[0] > 0
+    places = without_border(touched, features.border)
     count = int(places.sum())
     if count < _FEWEST_PLACES:
         raise ConfigError(

@@ -95,6 +95,8 @@ class FeatureSettings:
     """Side of the window over which feature maps are averaged, in locations (odd)."""
     components: int = Field(default=256, ge=0)
     """Principal components of a trunk's channels, made equally strong (0: its channels)."""
+    border: int = Field(default=1, ge=0, le=16)
+    """Outermost locations of a trunk's maps, on each side, neither learned from nor judged."""
     align: bool = False
     """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
     color: bool = True

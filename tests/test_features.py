@@ -27,9 +27,9 @@ def images(count: int = 2, size: int = 64) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def trunk(size: int = 64, **settings: object) -> TrunkFeatures:
+def trunk(size: int = 64, border: int = 0, **settings: object) -> TrunkFeatures:
     torch.manual_seed(0)
-    features = build_features(FeatureSettings(**settings), size)
+    features = build_features(FeatureSettings(border=border, **settings), size)
     assert isinstance(features, TrunkFeatures)
     return features.eval()
 
@@ -242,10 +242,11 @@ def test_the_strongest_components_of_a_trunk_are_made_equally_strong() -> None:
     ],
 )
 @pytest.mark.parametrize("components", [0, 40])
+@pytest.mark.parametrize("border", [0, 1])
 def test_whitening_each_layer_where_it_is_coarse_gives_the_same_items(
-    source: str, layers: tuple[str, ...], size: int, components: int
+    source: str, layers: tuple[str, ...], size: int, components: int, border: int
 ) -> None:
-    features = trunk(source=source, layers=layers, components=components, size=size)
+    features = trunk(source=source, layers=layers, components=components, size=size, border=border)
     pictures = images(3, size)
     with torch.no_grad():
         raw = features.raw(pictures)
@@ -261,3 +262,16 @@ def test_whitening_looks_at_a_part_of_many_items(monkeypatch: pytest.MonkeyPatch
     features.fit(rows)
     given = features.standardised(torch.from_numpy(rows)).numpy()
     np.testing.assert_allclose(given[::3].var(0), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("size", [64, 72])
+def test_the_border_of_the_maps_is_left_out(size: int) -> None:
+    whole, inner = trunk(size), trunk(size, border=1)
+    assert (inner.border, inner.map_shape) == (1, tuple(side - 2 for side in whole.map_shape))
+    expected = whole.raw(images(2, size))[:, 1:-1, 1:-1]
+    torch.testing.assert_close(inner.raw(images(2, size)), expected)
+
+
+def test_a_border_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"4 x 4 locations.*border = 2 leaves none.*more pixels"):
+        trunk(32, border=2)

@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation
 from anomaly_vae.config import config_from_dict, config_to_dict, config_to_yaml, load_config
 from anomaly_vae.errors import ConfigError, ImageReadError
 from anomaly_vae.export import TOLERANCE, export_model, to_onnx
-from anomaly_vae.features import luminance, unit_range
+from anomaly_vae.features import FeatureExtractor, luminance, unit_range, without_border
 from anomaly_vae.images import inspected_square, load_image, read_roi
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.interest import inspected, inspected_share
@@ -263,11 +263,15 @@ def learned(settings: Config) -> Detector:
 
 def test_a_place_is_inspected_if_any_part_of_it_is() -> None:
     square = torch.zeros(64, 64, dtype=torch.bool)
-    square[8:24, 7:24] = True  # from the last column of the first cell on
+    square[8:32, 7:24] = True  # from the last column of the first cell on
     expected = torch.zeros(8, 8, dtype=torch.bool)
-    expected[1:3, 0:3] = True
-    assert torch.equal(inspected_places(square, (8, 8)), expected)
-    assert inspected_places(torch.ones(64, 64, dtype=torch.bool), (8, 8)) is None
+    expected[1:4, 0:3] = True
+    features = FeatureExtractor((4,), (8, 8))
+    assert torch.equal(inspected_places(square, features), expected)
+    assert inspected_places(torch.ones(64, 64, dtype=torch.bool), features) is None
+    features = FeatureExtractor((4,), (6, 6))
+    features.border = 1
+    assert torch.equal(inspected_places(square, features), expected[1:7, 1:7])
 
 
 @pytest.mark.parametrize("kind", ["image", "patch"])
@@ -287,10 +291,11 @@ def test_the_score_is_that_of_the_inspected_places_alone(kind: str) -> None:
     raw = torch.maximum(highest, whole) + of_image
     scores = detector.join(error, kl)
     torch.testing.assert_close(scores.score, (raw - detector.center) / detector.scale)
-    inner = scores.anomaly_map[..., :half]
+    maps = without_border(scores.anomaly_map, detector.features.border)
+    inner = maps[..., :half]
     torch.testing.assert_close(inner.flatten(1), (joined - detector.center) / detector.scale)
     lowest = inner.flatten(1).amin(1)
-    assert (scores.anomaly_map[..., half:] == lowest[:, None, None]).all()
+    assert (maps[..., half:] == lowest[:, None, None]).all()
 
 
 @pytest.mark.parametrize("kind", ["image", "patch"])
@@ -348,8 +353,8 @@ def test_without_a_region_of_interest_nothing_is_added_to_the_graph() -> None:
 def test_a_patch_model_learns_from_the_inspected_places() -> None:
     detector = build_detector(config("patch")).eval()
     images = torch.from_numpy(pictures(2))
-    expected = detector.features.raw(detector.aligned(images)[0])[:, :, :4]
-    assert torch.equal(detector.raw_items(images), expected.reshape(2 * 8 * 4, -1))
+    expected = detector.features.raw(detector.aligned(images)[0])[:, :, :3]  # of 6, without border
+    assert torch.equal(detector.raw_items(images), expected.reshape(2 * 6 * 3, -1))
     whole = build_detector(config("image"))
     assert whole.raw_items(images).shape == (2, 3, 64, 64)
 

@@ -14,7 +14,6 @@ from anomaly_vae.model import (
     VAE,
     PatchVAE,
     Posterior,
-    gaussian_error,
     kl_divergence,
     sample,
 )
@@ -51,12 +50,6 @@ def test_kl_equals_a_monte_carlo_estimate() -> None:
 
 def test_kl_of_the_prior_itself_is_zero() -> None:
     assert kl_divergence(Posterior(torch.zeros(2), torch.zeros(2))).tolist() == [0, 0]
-
-
-def test_gaussian_error_is_minus_the_log_density() -> None:
-    x, mean, log_variance = torch.randn(3, 7), torch.randn(3, 7), torch.randn(3, 7)
-    expected = -Normal(mean, (0.5 * log_variance).exp()).log_prob(x)
-    torch.testing.assert_close(gaussian_error(x, mean, log_variance), expected)
 
 
 def test_samples_have_the_moments_of_the_posterior() -> None:
@@ -126,13 +119,25 @@ def test_the_gaussian_error_uses_the_learned_variance(variance: str, expected: f
     torch.testing.assert_close(model.error(x, mean), -density, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("kind", ["patch", "linear"])
+@pytest.mark.parametrize("variance", ["channel", "element"])
+def test_the_gaussian_error_uses_each_variance_where_it_belongs(kind: str, variance: str) -> None:
+    model = make(kind, channels=3, variance=variance)
+    with torch.no_grad():
+        model.log_variance.normal_()
+    x = torch.randn(4, *model.item_shape)
+    mean, log_variance = model.decode(torch.randn(4, 4)), model.log_variance
+    density = Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(model.channel_dim)
+    torch.testing.assert_close(model.error(x, mean), -density, rtol=2e-3, atol=2e-3)
+
+
 def test_a_decoded_variance_is_an_output_of_the_decoder() -> None:
     model = make("image", variance="decoded")
     output = model.decode(torch.randn(2, 4))
     assert output.shape == (2, 6, 32, 32)
     mean, log_variance = output.chunk(2, 1)
     x = torch.rand(2, 3, 32, 32)
-    expected = gaussian_error(x, mean, log_variance).sum(1)
+    expected = -Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(1)
     torch.testing.assert_close(model.error(x, output), expected, rtol=1e-2, atol=1e-2)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
 from anomaly_vae.export import TOLERANCE, export_model, replace_card
+from anomaly_vae.features import luminance, unit_range
 from anomaly_vae.images import load_image
 from anomaly_vae.inspection import Inspector
 from anomaly_vae.metadata import ModelCard, Threshold, card_from_json, card_to_json
@@ -30,12 +31,17 @@ from anomaly_vae.settings import ScoringSettings as Settings
 
 
 def detector(
-    kind: str = "image", *, color: bool = True, align: bool = False, **scoring: object
+    kind: str = "image",
+    *,
+    color: bool = True,
+    align: bool = False,
+    border: int = 0,
+    **scoring: object,
 ) -> Detector:
     source = "resnet18" if kind == "patch" else "pixels"
     config = Config(
         images=ImageSettings(size=64),
-        features=FeatureSettings(source=source, color=color, align=align),
+        features=FeatureSettings(source=source, color=color, align=align, border=border),
         model=ModelSettings(kind=kind, latent_size=3, hidden_size=8, base_channels=2),
         scoring=Settings(**scoring),
     )
@@ -73,6 +79,34 @@ def test_the_top_fraction_of_the_map_is_averaged() -> None:
     np.testing.assert_allclose(scores.score, highest.mean(1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("align", [False, True])
+def test_the_border_counts_in_no_score_and_looks_like_its_neighbours(align: bool) -> None:
+    whole = detector("patch", kl_weight=0.5, top_fraction=0.1, align=align)
+    model = detector("patch", kl_weight=0.5, top_fraction=0.1, align=align, border=2)
+    model.load_state_dict(
+        {k: v for k, v in whole.state_dict().items() if v.shape != (8, 8)}, strict=False
+    )
+    for each in (whole, model):
+        if each.alignment is not None:
+            light = luminance(unit_range(torch.from_numpy(pictures(6))))
+            each.alignment.fit(light, light)
+    error, kl = parts_of_images(model, pictures(6))
+    assert error.shape == kl.shape == (6, 4, 4)
+    if not align:
+        all_errors = parts_of_images(whole, pictures(6))[0]
+        torch.testing.assert_close(error, all_errors[:, 2:6, 2:6])
+    model.learn_places(error, kl)
+    model.standardise(error, kl)
+    scores = score_images(model, pictures(6))
+    assert scores.anomaly_map.shape == (6, 8, 8)
+    inner = scores.anomaly_map[:, 2:6, 2:6]
+    expected = np.pad(inner.numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
+    assert np.array_equal(scores.anomaly_map.numpy(), expected)
+    highest = inner.flatten(1).topk(2).values.mean(1)  # a tenth of 16 places
+    assert (scores.score >= highest - 1e-5).all()  # or the mean, if that is more unusual
+    assert model.raw_items(torch.from_numpy(pictures(3))).shape == (3 * 4 * 4, 448)
+
+
 def test_the_kl_of_an_image_counts_in_its_score_but_in_no_place_of_its_map() -> None:
     model = detector("image", kl_weight=2.0)
     scores = score_images(model, pictures())
@@ -92,7 +126,7 @@ def test_each_place_is_judged_by_what_is_usual_there(kind: str) -> None:
     torch.testing.assert_close(
         model.usual_kl[3, 5] if kind == "patch" else model.usual_kl, usual_kl
     )
-    spread = joined[here].std(0, correction=0).mean() + joined.std(correction=0)
+    spread = joined[here].std(0, correction=0).mean() + 3 * joined.std(correction=0)
     torch.testing.assert_close(model.spread[3, 5], spread)
     expected = (error[:, 3, 5] - model.usual_error[3, 5]) / model.spread[3, 5]
     if kind == "patch":
