@@ -131,8 +131,8 @@ class TrunkFeatures(FeatureExtractor):
         height, width = (side - 2 * settings.border for side in self.grid)
         if min(height, width) < 1:
             raise ConfigError(
-                f"images.size = {size} gives a map of {self.grid[0]} x {self.grid[1]} locations, of "
-                f"which features.border = {settings.border} leaves none; expected more pixels"
+                f"images.size = {size} gives a map of {self.grid[0]} x {self.grid[1]} locations; "
+                f"features.border = {settings.border} leaves none of them; expected more pixels"
             )
         super().__init__((sum(shape[1] for shape in shapes),), (height, width))
         self.border = settings.border

@@ -55,7 +55,7 @@ CELLS = HERE / "cells.json"
 # Whatever changes a score is in these.
 CODE = (
     "settings", "config", "masks", "interest", "images", "dataset", "alignment", "features",
-    "model", "architectures", "training", "scoring", "session",
+    "model", "architectures", "training", "scoring", "extraction", "refit", "session",
 )  # fmt: skip
 ONCE = ("training.refit=false",)
 KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
