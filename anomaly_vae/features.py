@@ -41,7 +41,7 @@ class FeatureExtractor(nn.Module):
     mean: Tensor
     std: Tensor
     border = 0
-    """How many locations around the map are left out of it."""
+    """How many locations around those that are judged have raw items, too."""
 
     def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("std", torch.ones(raw_shape))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the standardised items, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
+        """Give items to be judged, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
         return self.standardised(self.raw(images))
 
     def raw(self, images: Tensor) -> Tensor:
@@ -103,10 +103,11 @@ class TrunkFeatures(FeatureExtractor):
     made equally strong: defects show in directions in which good parts hardly vary (Rippel et
     al., ICPR 2020), which a squared error over correlated channels would drown.
 
-    The outermost locations are left out. They see the zeros that convolutions put around an image,
-    light that falls off, and what reaches into the picture a little more or less, so that good
-    images differ there more than by many a defect (reports/ablation.md). It is 1 part in 40 on each
-    side; PatchCore and PaDiM as published cut 1 in 16 off the image itself.
+    The outermost locations are learned from, as surroundings of the others, but not judged. They
+    see the zeros that convolutions put around an image, light that falls off, and what reaches into
+    the picture a little more or less, so that good images differ there more than by many a defect
+    (reports/ablation.md). It is 1 part in 40 on each side; PatchCore and PaDiM as published cut 1
+    in 16 off the image itself.
     """
 
     image_mean: Tensor
@@ -152,27 +153,31 @@ class TrunkFeatures(FeatureExtractor):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the standardised items, [N, h, w, C], of images in [0, 1], [N, 3, S, S].
+        """Give the items that are judged, [N, h, w, C], of images in [0, 1], [N, 3, S, S].
 
         Whitening and resampling are linear: each layer is whitened where it has fewer places.
         """
         if not self.whitened:
-            return super().forward(images)
+            return self.standardised(self._joined(images, self.border))
         maps = self._averaged(images)
         weights = self.components / self.std[:, None]
         parts = torch.split(weights.T[:, :, None, None], [each.shape[1] for each in maps], 1)
         items = -(self.mean @ weights)[:, None, None]
         for each, part in zip(maps, parts, strict=True):
             if each.shape[2] < self.grid[0]:
-                items = items + self._resampled(conv2d(each, part))
+                items = items + without_border(self._resampled(conv2d(each, part)), self.border)
             else:
-                items = items + conv2d(self._resampled(each), part)
+                items = items + conv2d(without_border(self._resampled(each), self.border), part)
         return items.permute(0, 2, 3, 1)
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the joined maps of the trunk, channels last, [N, h, w, C]."""
-        joined = [self._resampled(each) for each in self._averaged(images)]
-        return torch.cat(joined, 1).permute(0, 2, 3, 1)
+        """Give the joined maps of the trunk with their border, channels last, [N, h', w', C]."""
+        return self._joined(images, 0)
+
+    def _joined(self, images: Tensor, border: int) -> Tensor:
+        """Give the joined maps of the trunk without so much of a border, channels last."""
+        maps = [without_border(self._resampled(each), border) for each in self._averaged(images)]
+        return torch.cat(maps, 1).permute(0, 2, 3, 1)
 
     def _averaged(self, images: Tensor) -> list[Tensor]:
         """Give the map of each layer, [N, channels, height, width], averaged over the window."""
@@ -198,13 +203,11 @@ class TrunkFeatures(FeatureExtractor):
             self.components.copy_((axes * scale).flip(1)[:, :kept])
 
     def _resampled(self, maps: Tensor) -> Tensor:
-        """Bring maps, [N, channels, ...], to the grid, and leave out its border."""
+        """Bring maps, [N, channels, ...], to the grid."""
         (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.grid
         if height > wanted_height and height % wanted_height == 0 and width % wanted_width == 0:
-            maps = avg_pool2d(maps, (height // wanted_height, width // wanted_width))
-        else:
-            maps = interpolate(maps, self.grid, mode="bilinear", align_corners=False)
-        return without_border(maps, self.border)
+            return avg_pool2d(maps, (height // wanted_height, width // wanted_width))
+        return interpolate(maps, self.grid, mode="bilinear", align_corners=False)
 
 
 def without_border(maps: Tensor, width: int) -> Tensor:

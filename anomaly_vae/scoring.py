@@ -19,7 +19,7 @@ with one latent vector per image has one KL per image, which is added whole. ``c
 
 With a region of interest, only the places that it touches count, in all of this: a place outside
 is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
-count that an extractor leaves out; in the map it has the values of the nearest places.
+of a trunk's map count, in which the map has the values of the nearest places.
 
 Letters: N images, S x S pixels, h x w places, b locations of border on each side.
 """
@@ -54,6 +54,8 @@ from anomaly_vae.settings import Config, ScoringSettings
 _MAD_TO_STD = 1.4826
 # How often the spread of all places counts beside that of a place by itself.
 _SHARED = 3
+# The median image of both means is equal in both: rounding must not decide which one counts.
+_TIE = 1e-3
 _BATCH = 16
 # Fewer places of a map tell nothing of what is usual.
 _FEWEST_PLACES = 5
@@ -90,6 +92,8 @@ class Detector(nn.Module):
     """[h, w], whether a place is inspected; none where all are."""
     places: Tensor | None
     """The same as indices of the flat map."""
+    learned: Tensor | None
+    """Those that are learned from, as indices of the flat map with its border."""
 
     def __init__(
         self,
@@ -97,8 +101,9 @@ class Detector(nn.Module):
         model: VAE,
         settings: ScoringSettings,
         alignment: Alignment | None = None,
-        inside: Tensor | None = None,
+        touched: Tensor | None = None,
     ) -> None:
+        """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest."""
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
         self.settings = settings
@@ -111,9 +116,11 @@ class Detector(nn.Module):
         self.register_buffer("whole_factor", torch.ones(()))
         self.register_buffer("whole_offset", torch.zeros(()))
         # They follow from the settings, and are not stored with what was learned.
-        indices = None if inside is None else inside.flatten().nonzero()[:, 0]
+        inside = None if touched is None else without_border(touched, features.border)
+        for name, given in (("places", inside), ("learned", touched)):
+            indices = None if given is None else given.flatten().nonzero()[:, 0]
+            self.register_buffer(name, indices, persistent=False)
         self.register_buffer("inside", inside, persistent=False)
-        self.register_buffer("places", indices, persistent=False)
 
     def forward(self, images: Tensor) -> Scores:
         """Score images, uint8 [N, S, S, 3] RGB."""
@@ -150,11 +157,11 @@ class Detector(nn.Module):
     def raw_items(self, images: Tensor) -> Tensor:
         """Give what a VAE learns from, raw items [B, ...], of images, uint8 [N, S, S, 3].
 
-        Items that are single places are those that are inspected.
+        Items that are single places are those that are inspected, and their border.
         """
         raw = self.features.raw(self.aligned(images)[0])
-        if self.places is not None and self.model.kl_per_location:
-            raw = raw.flatten(1, 2).index_select(1, self.places)
+        if self.learned is not None and self.model.kl_per_location:
+            raw = raw.flatten(1, 2).index_select(1, self.learned)
         return raw.reshape(-1, *self.features.raw_shape)
 
     def learn_places(self, error: Tensor, kl: Tensor) -> None:
@@ -186,7 +193,8 @@ class Detector(nn.Module):
             top, whole = self._over(joined, self._highest(joined)), self._counted(joined).mean(1)
             if _mad(whole) > 0:
                 self.whole_factor.copy_(_mad(top) / _mad(whole))
-                self.whole_offset.copy_(top.quantile(0.5) - self.whole_factor * whole.quantile(0.5))
+                middle = top.quantile(0.5) - _TIE * _mad(top)
+                self.whole_offset.copy_(middle - self.whole_factor * whole.quantile(0.5))
         scores = self.join(error, kl)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
@@ -281,29 +289,29 @@ def build_detector(config: Config) -> Detector:
     kept = inspected_square(config.images)
     square = None if kept is None else torch.from_numpy(kept)
     alignment = Alignment(config.images.size, square) if config.features.align else None
-    inside = None if square is None else inspected_places(square, features)
-    return Detector(features, model, config.scoring, alignment, inside)
+    touched = None if square is None else inspected_places(square, features)
+    return Detector(features, model, config.scoring, alignment, touched)
 
 
 def inspected_places(square: Tensor, features: FeatureExtractor) -> Tensor | None:
-    """Give the places, [h, w], of which any pixel of the square, bool [S, S], is inspected.
+    """Give the places of which any pixel of the square, bool [S, S], is inspected.
 
-    None if all are.
+    [h + 2 b, w + 2 b], or None if all are.
 
     Raises:
         ConfigError: they are too few to learn from.
     """
     height, width = (side + 2 * features.border for side in features.map_shape)
     touched = adaptive_max_pool2d(square.float()[None], (height, width))[0] > 0
-    places = without_border(touched, features.border)
-    count = int(places.sum())
+    judged = without_border(touched, features.border)
+    count = int(judged.sum())
     if count < _FEWEST_PLACES:
         raise ConfigError(
-            f"images.roi, images.inspect and images.ignore leave {count} of {places.numel()} "
+            f"images.roi, images.inspect and images.ignore leave {count} of {judged.numel()} "
             f"places of the map to inspect; expected {_FEWEST_PLACES} or more: inspect a larger "
             "region, or raise images.size"
         )
-    return None if places.all() else places
+    return None if touched.all() else touched
 
 
 def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:

@@ -96,7 +96,7 @@ class FeatureSettings:
     components: int = Field(default=256, ge=0)
     """Principal components of a trunk's channels, made equally strong (0: its channels)."""
     border: int = Field(default=1, ge=0, le=16)
-    """Outermost locations of a trunk's maps, on each side, neither learned from nor judged."""
+    """Outermost locations of a trunk's maps, on each side, that are not judged."""
     align: bool = False
     """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
     color: bool = True

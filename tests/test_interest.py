@@ -271,7 +271,7 @@ def test_a_place_is_inspected_if_any_part_of_it_is() -> None:
     assert inspected_places(torch.ones(64, 64, dtype=torch.bool), features) is None
     features = FeatureExtractor((4,), (6, 6))
     features.border = 1
-    assert torch.equal(inspected_places(square, features), expected[1:7, 1:7])
+    assert torch.equal(inspected_places(square, features), expected)
 
 
 @pytest.mark.parametrize("kind", ["image", "patch"])
@@ -353,8 +353,8 @@ def test_without_a_region_of_interest_nothing_is_added_to_the_graph() -> None:
 def test_a_patch_model_learns_from_the_inspected_places() -> None:
     detector = build_detector(config("patch")).eval()
     images = torch.from_numpy(pictures(2))
-    expected = detector.features.raw(detector.aligned(images)[0])[:, :, :3]  # of 6, without border
-    assert torch.equal(detector.raw_items(images), expected.reshape(2 * 6 * 3, -1))
+    expected = detector.features.raw(detector.aligned(images)[0])[:, :, :4]  # with its border
+    assert torch.equal(detector.raw_items(images), expected.reshape(2 * 8 * 4, -1))
     whole = build_detector(config("image"))
     assert whole.raw_items(images).shape == (2, 3, 64, 64)
 

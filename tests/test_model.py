@@ -124,7 +124,7 @@ def test_the_gaussian_error_uses_the_learned_variance(variance: str, expected: f
 def test_the_gaussian_error_uses_each_variance_where_it_belongs(kind: str, variance: str) -> None:
     model = make(kind, channels=3, variance=variance)
     with torch.no_grad():
-        model.log_variance.normal_()
+        model.log_variance.normal_(std=0.3)
     x = torch.randn(4, *model.item_shape)
     mean, log_variance = model.decode(torch.randn(4, 4)), model.log_variance
     density = Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(model.channel_dim)
