@@ -4,8 +4,8 @@ Pictures are uint8 [N, S, S, 3], as the model sees parts: turned onto the mean g
 three equal channels where it sees luminance only. They are not turned back, so that a pixel means
 the same place of the part in all of them.
 
-Letters: N images, S x S pixels, h x w places of a trunk's map, D latent dimensions, T values of a
-dimension or frames of a path.
+Letters: N images, S x S pixels, h x w places of a trunk's map and b of its border on each side, D
+latent dimensions, T values of a dimension or frames of a path.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anomaly_vae.architectures import QuantisedVAE
 from anomaly_vae.errors import FolderError, ModelFileError
-from anomaly_vae.features import PixelFeatures
+from anomaly_vae.features import PixelFeatures, with_border
 from anomaly_vae.model import Posterior, kl_divergence
 from anomaly_vae.scoring import Detector, in_batches
 
@@ -43,12 +43,13 @@ class Traversal(NamedTuple):
     effect: list[float]
     """Mean ``difference`` between its ends."""
     own: NDArray[np.float32]
-    """[rows] or [rows, h, w], where the image itself lies, in standard deviations of the prior."""
+    """[rows] or [rows, h + 2 b, w + 2 b], where the image itself lies, in standard deviations of
+    the prior."""
     values: list[float]
     """What each dimension is set to."""
     frames: NDArray[Any]
     """Pictures, uint8 [rows, T, S, S, 3]; of a model of trunk features, which cannot draw, the
-    ``difference`` to the image itself, float32 [rows, T, h, w]."""
+    ``difference`` to the image itself, float32 [rows, T, h + 2 b, w + 2 b]."""
 
 
 def pixel_features(detector: Detector) -> PixelFeatures:
@@ -190,7 +191,7 @@ def traverse(
     def frames(z: Tensor) -> NDArray[Any]:
         if isinstance(detector.features, PixelFeatures):
             return decode(detector, z)
-        return difference(detector, mean, z).cpu().numpy()
+        return with_border(difference(detector, mean, z), detector.features.border).cpu().numpy()
 
     shown = active[kl[active].argsort(descending=True, stable=True)]
     effects = torch.tensor([effect(each) for each in (shown if by_effect else shown[:most])])
@@ -199,11 +200,12 @@ def traverse(
         shown, effects = shown[order], effects[order]
     shown, effects = shown[:most], effects[:most]
     values = torch.linspace(-3, 3, steps)
+    own = mean[0].movedim(-1, 0).cpu()[shown]
     return Traversal(
         shown.tolist(),
         kl[shown].tolist(),
         effects.tolist(),
-        mean[0].movedim(-1, 0).cpu()[shown].numpy(),
+        (own if own.dim() == 1 else with_border(own, detector.features.border)).numpy(),
         values.tolist(),
         np.stack([frames(at(each, values)) for each in shown]),
     )
