@@ -1,6 +1,7 @@
 """What the VAE sees of an image: its pixels, or the feature maps of a frozen trunk.
 
-Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map.
+Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map, b
+of its border on each side.
 Both extractors take RGB images in [0, 1] and contain all further normalisation.
 """
 
@@ -171,7 +172,7 @@ class TrunkFeatures(FeatureExtractor):
         return items.permute(0, 2, 3, 1)
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the joined maps of the trunk with their border, channels last, [N, h', w', C]."""
+        """Give the joined maps of the trunk with their border, channels last, [N, h + 2 b, w + 2 b, C]."""
         return self._joined(images, 0)
 
     def _joined(self, images: Tensor, border: int) -> Tensor:

@@ -80,7 +80,9 @@ RESULTS = (
     STATE,
 )
 _CHECKED_IMAGES = 20
-_REFITTED = "promised by the first training, to whose level the second, on all of them, was brought"
+_REFITTED = (
+    "promised by the first training, to whose level the second, on all good images, was brought"
+)
 _EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
 
 
