@@ -172,7 +172,7 @@ class TrunkFeatures(FeatureExtractor):
         return items.permute(0, 2, 3, 1)
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the joined maps of the trunk with their border, channels last, [N, h + 2 b, w + 2 b, C]."""
+        """Give the joined maps of the trunk, border and all, [N, h + 2 b, w + 2 b, C]."""
         return self._joined(images, 0)
 
     def _joined(self, images: Tensor, border: int) -> Tensor:
