@@ -42,7 +42,8 @@ Cells = dict[tuple[str, str], list[dict[str, Any]]]
 def main() -> None:
     """Write all tables."""
     cells = read_cells(HERE / "cells.json")
-    names = list(dict.fromkeys([*COMPARED, *(method for method, _ in cells)]))
+    measured = dict.fromkeys(method for method, _ in cells)
+    names = dict.fromkeys([*(name for name in COMPARED if name in measured), *measured])
     ablated = [name for name in names if name not in COMPARED[3:]]
     tables = {
         "results": "\n\n".join(results(cells, name) for name in SETS),
