@@ -50,6 +50,12 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("mean", torch.zeros(raw_shape))
         self.register_buffer("std", torch.ones(raw_shape))
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the map with its border."""
+        height, width = self.map_shape
+        return height + 2 * self.border, width + 2 * self.border
+
     def forward(self, images: Tensor) -> Tensor:
         """Give items to be judged, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
         return self.standardised(self.raw(images))
@@ -129,11 +135,11 @@ class TrunkFeatures(FeatureExtractor):
         shapes = [tuple(maps[layer].shape) for layer in layers]
         if any(len(shape) != 4 for shape in shapes):
             raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
-        self.grid = shapes[min(1, len(shapes) - 1)][2:]
-        height, width = (side - 2 * settings.border for side in self.grid)
+        grid = shapes[min(1, len(shapes) - 1)][2:]
+        height, width = (side - 2 * settings.border for side in grid)
         if min(height, width) < 1:
             raise ConfigError(
-                f"images.size = {size} gives a map of {self.grid[0]} x {self.grid[1]} locations; "
+                f"images.size = {size} gives a map of {grid[0]} x {grid[1]} locations; "
                 f"features.border = {settings.border} leaves none of them; expected more pixels"
             )
         super().__init__((sum(shape[1] for shape in shapes),), (height, width))
@@ -166,9 +172,9 @@ class TrunkFeatures(FeatureExtractor):
         items = -(self.mean @ weights)[:, None, None]
         for each, part in zip(maps, parts, strict=True):
             if each.shape[2] < self.grid[0]:
-                items = items + without_border(self._resampled(conv2d(each, part)), self.border)
+                items = items + self._resampled(conv2d(each, part), self.border)
             else:
-                items = items + conv2d(without_border(self._resampled(each), self.border), part)
+                items = items + conv2d(self._resampled(each, self.border), part)
         return items.permute(0, 2, 3, 1)
 
     def raw(self, images: Tensor) -> Tensor:
@@ -177,7 +183,7 @@ class TrunkFeatures(FeatureExtractor):
 
     def _joined(self, images: Tensor, border: int) -> Tensor:
         """Give the joined maps of the trunk without so much of a border, channels last."""
-        maps = [without_border(self._resampled(each), border) for each in self._averaged(images)]
+        maps = [self._resampled(each, border) for each in self._averaged(images)]
         return torch.cat(maps, 1).permute(0, 2, 3, 1)
 
     def _averaged(self, images: Tensor) -> list[Tensor]:
@@ -203,12 +209,14 @@ class TrunkFeatures(FeatureExtractor):
             scale = (variances.clamp_min(0) + self._SMALLEST_VARIANCE).rsqrt()
             self.components.copy_((axes * scale).flip(1)[:, :kept])
 
-    def _resampled(self, maps: Tensor) -> Tensor:
-        """Bring maps, [N, channels, ...], to the grid."""
+    def _resampled(self, maps: Tensor, border: int) -> Tensor:
+        """Bring maps, [N, channels, ...], to the grid, and leave so much of a border out."""
         (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.grid
         if height > wanted_height and height % wanted_height == 0 and width % wanted_width == 0:
-            return avg_pool2d(maps, (height // wanted_height, width // wanted_width))
-        return interpolate(maps, self.grid, mode="bilinear", align_corners=False)
+            maps = avg_pool2d(maps, (height // wanted_height, width // wanted_width))
+        else:
+            maps = interpolate(maps, self.grid, mode="bilinear", align_corners=False)
+        return without_border(maps, border)
 
 
 def without_border(maps: Tensor, width: int) -> Tensor:

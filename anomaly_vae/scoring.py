@@ -301,8 +301,7 @@ def inspected_places(square: Tensor, features: FeatureExtractor) -> Tensor | Non
     Raises:
         ConfigError: they are too few to learn from.
     """
-    height, width = (side + 2 * features.border for side in features.map_shape)
-    touched = adaptive_max_pool2d(square.float()[None], (height, width))[0] > 0
+    touched = adaptive_max_pool2d(square.float()[None], features.grid)[0] > 0
     judged = without_border(touched, features.border)
     count = int(judged.sum())
     if count < _FEWEST_PLACES:

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
+from torch import Tensor
 
 from anomaly_vae import __version__
 from anomaly_vae.augmentation import draw_parts
@@ -181,8 +182,10 @@ class TrainingSession:
     def finish(self) -> TrainingSummary:
         """Standardise and calibrate on the images set aside for it, export, draw the figures."""
         use = self._diagnose()
-        unseen = self._set_scales()
+        held_out_parts = self._set_scales()
+        unseen: dict[str, dict[str, Any]] = {}
         if self.config.training.refit:
+            unseen = self._said(held_out_parts)
             refit(
                 self.detector.to(self.device), self.config, self.trainer.training, self.everything,
                 epochs=self.trainer.best_epoch, checkpoint=self.out / STATE / "refit.safetensors",
@@ -204,8 +207,7 @@ class TrainingSession:
                 f"{self.images.folder / vanished[0]}: can no longer be read; put it back and give "
                 "--resume"
             )
-        if self.config.training.refit:
-            findings = [replace(f, **unseen.get(f.path, {})) for f in findings]
+        findings = [replace(f, **unseen.get(f.path, {})) for f in findings]
         calibration = [
             f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
         ]
@@ -246,18 +248,22 @@ class TrainingSession:
             remedies(use, self.config),
         )
 
-    def _set_scales(self) -> dict[str, dict[str, Any]]:
+    def _set_scales(self) -> dict[str, list[Tensor]]:
         """Learn what is usual at each place, and center and scale, from images held out.
 
-        Gives what the model says of these images, by path: fields of a ``Finding``.
+        Gives ``Detector.parts`` of these images, for each part of the split.
         """
         given = {
             part: parts_of_images(self.detector, self.images.pixels[self.parts == part])
             for part in (STOPPING, CALIBRATION)
         }
-        self.detector.cpu()
+        self.detector.cpu()  # where these are
         self.detector.learn_places(*given[STOPPING])
         self.detector.standardise(*given[CALIBRATION])
+        return given
+
+    def _said(self, given: dict[str, list[Tensor]]) -> dict[str, dict[str, Any]]:
+        """Give what the model says of images held out, by path: fields of a ``Finding``."""
         said: dict[str, dict[str, Any]] = {}
         for part, values in given.items():
             rows = zip(*(column.numpy() for column in self.detector.join(*values)), strict=True)

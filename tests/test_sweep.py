@@ -173,8 +173,8 @@ def test_the_distortion_is_expected_over_the_posterior() -> None:
 def test_the_rate_of_a_trunk_is_that_of_all_places_of_an_image() -> None:
     detector = hand_made("patch", "images.size=64", "model.latent_size=2", "features.components=4")
     found = measure(detector, np.zeros((3, 64, 64, 3), np.uint8))
-    height, width = (side + 2 * detector.features.border for side in detector.features.map_shape)
-    assert height * width == 64
+    places = math.prod(detector.features.grid)
+    assert places == 64
     assert found.bits_per_image == pytest.approx(64 * found.kl / math.log(2))
     assert math.isnan(found.pixel_error)
     quarter = "images.inspect=[[[0,0],[0.5,0],[0.5,0.5],[0,0.5]]]"
