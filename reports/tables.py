@@ -17,7 +17,7 @@ SETS = tuple(TESTED)
 DEFAULT = "VAE on a trunk (default)"
 ONCE = "trained once"
 BORDER = f"{ONCE}; border judged, too"
-AUTOENCODER = f"autoencoder (beta = 0), {BORDER}"
+AUTOENCODER = f"autoencoder (beta = 0), {ONCE}"
 COMPARED = (
     DEFAULT,
     ONCE,
