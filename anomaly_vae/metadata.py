@@ -99,7 +99,8 @@ class ModelCard:
     unit: str = (
         "score: robust standard deviations of good images; reconstruction_error and kl: nats, less "
         "what is usual at their place, divided by its spread there (unless scoring.per_place is "
-        "off), averaged over the most unusual places, or over all where that is the more unusual"
+        "off), averaged over the most unusual places, plus what scoring.whole_map adds of the mean "
+        "over all"
     )
     schema_version: int = SCHEMA_VERSION
     precision: Precision = "fp32"

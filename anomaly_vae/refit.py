@@ -23,8 +23,6 @@ from anomaly_vae.scoring import Detector
 from anomaly_vae.settings import Config
 from anomaly_vae.training import Items, Trainer
 
-_COMPARED_ITEMS = 2**15
-
 
 def refit(
     detector: Detector,
@@ -67,6 +65,6 @@ def refit(
 @torch.no_grad()
 def _level(detector: Detector, items: Items) -> Parts:
     """Give the mean reconstruction error and KL of items, in nats per place."""
-    batches = [detector.model(batch) for batch in items.some(_COMPARED_ITEMS)]
+    batches = [detector.model(batch) for batch in items.sample()]
     errors, kls = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return Parts(errors.mean(), kls.mean())

@@ -11,11 +11,17 @@ Good parts vary more in some places than in others, so each place is judged by i
 and from KL their usual value there is subtracted, and both are divided by the usual spread of
 R + kl_weight * KL there, known from good images not trained on. Then they are averaged over the
 top_fraction of locations (at the least one) where the map is highest, so that a small defect is
-not lost among good surroundings. With ``whole_map`` the mean over all locations is judged as well,
-so that a faint defect on the whole part is not lost either: brought to the median and spread that
-the other has among good images, it counts instead where it is the more unusual of the two. A model
-with one latent vector per image has one KL per image, which is added whole. ``center`` and
-``scale`` are median and 1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
+not lost among good surroundings. With ``whole_map`` the mean over all locations is added, with a
+weight, so that a faint defect of the whole part is not lost either. What the highest places stand
+out of their map by, and the level of the map, each in its spread among good images and the second
+counted half, have the sum highest + weight * mean, but for a factor, with
+
+    weight = MAD(highest - mean) / (2 MAD(mean)) - 1
+
+So the level of the map counts the more, the steadier good parts are as a whole, and not at all
+where there are several kinds of them: no place may lower the score. A model with one latent vector
+per image has one KL per image, which is added whole. ``center`` and ``scale`` are median and
+1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
 
 With a region of interest, only the places that it touches count, in all of this: a place outside
 is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
@@ -54,8 +60,6 @@ from anomaly_vae.settings import Config, ScoringSettings
 _MAD_TO_STD = 1.4826
 # How often the spread of all places counts beside that of a place by itself.
 _SHARED = 3
-# The median image of both means is equal in both: rounding must not decide which one counts.
-_TIE = 1e-3
 _BATCH = 16
 # Fewer places of a map tell nothing of what is usual.
 _FEWEST_PLACES = 5
@@ -85,9 +89,8 @@ class Detector(nn.Module):
     """[h, w], or one number where an image has one KL, in nats."""
     spread: Tensor
     """[h, w], in nats."""
-    whole_factor: Tensor
-    whole_offset: Tensor
-    """What brings the mean over all locations to the scale of that over the highest."""
+    whole_weight: Tensor
+    """Of the mean over all locations, beside that over the highest."""
     inside: Tensor | None
     """[h, w], whether a place is inspected; none where all are."""
     places: Tensor | None
@@ -113,8 +116,7 @@ class Detector(nn.Module):
         self.register_buffer("usual_error", torch.zeros(places))
         self.register_buffer("usual_kl", torch.zeros(places if model.kl_per_location else ()))
         self.register_buffer("spread", torch.ones(places))
-        self.register_buffer("whole_factor", torch.ones(()))
-        self.register_buffer("whole_offset", torch.zeros(()))
+        self.register_buffer("whole_weight", torch.zeros(()))
         # They follow from the settings, and are not stored with what was learned.
         inside = None if touched is None else without_border(touched, features.border)
         for name, given in (("places", inside), ("learned", touched)):
@@ -186,15 +188,14 @@ class Detector(nn.Module):
         Raises:
             TrainingError: the scores are all the same, or not finite.
         """
-        self.whole_factor.fill_(1)  # a mean is never more than that of the highest
-        self.whole_offset.fill_(0)
+        self.whole_weight.zero_()
         if self.settings.whole_map:
             _, _, joined = self._judged(error, kl)
-            top, whole = self._over(joined, self._highest(joined)), self._counted(joined).mean(1)
+            whole = self._counted(joined).mean(1)
+            outstanding = self._over(joined, self._highest(joined)) - whole
             if _mad(whole) > 0:
-                self.whole_factor.copy_(_mad(top) / _mad(whole))
-                middle = top.quantile(0.5) - _TIE * _mad(top)
-                self.whole_offset.copy_(middle - self.whole_factor * whole.quantile(0.5))
+                weight = _mad(outstanding) / (2 * _mad(whole)) - 1
+                self.whole_weight.copy_(weight.clamp_min(0))
         scores = self.join(error, kl)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
@@ -233,16 +234,13 @@ class Detector(nn.Module):
         return self._counted(maps).gather(1, where).mean(1)
 
     def _reduced(self, error: Tensor, kl: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
-        """Make one number of each map: over its highest places, or all if that is more unusual."""
+        """Make one number of each map; what is highest is so in the map of both, ``joined``."""
         where = self._highest(joined)
-        whole = self.whole_factor * self._counted(joined).mean(1) + self.whole_offset
-        faint = whole > self._over(joined, where)
-        whole_error = self.whole_factor * self._counted(error).mean(1) + self.whole_offset
-        error = torch.where(faint, whole_error, self._over(error, where))
-        if self.model.kl_per_location:
-            whole_kl = self.whole_factor * self._counted(kl).mean(1)
-            kl = torch.where(faint, whole_kl, self._over(kl, where))
-        return error, kl
+
+        def reduced(maps: Tensor) -> Tensor:
+            return self._over(maps, where) + self.whole_weight * self._counted(maps).mean(1)
+
+        return reduced(error), reduced(kl) if self.model.kl_per_location else kl
 
     def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
         """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""

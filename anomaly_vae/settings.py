@@ -193,8 +193,8 @@ class ScoringSettings:
     top_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
     whole_map: bool = True
-    """Judge the mean of the whole map as well, where faint large defects show; the more unusual of
-    the two counts."""
+    """Add the mean of the whole map, where faint large defects show, as far as that of good images
+    is steady."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -28,8 +28,7 @@ ACTIVE_VARIANCE = 0.01
 _RISE, _FALL = 0.1, 0.3  # shares of all steps in which the learning rate rises and falls
 _FAST_PACE = 10.0
 _START_ITEMS = 512
-# Items that say how good an epoch was: a third of what the default draws in one.
-_EVALUATED_ITEMS = 2**15
+_SAMPLED_ITEMS = 2**15
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,13 @@ class Items:
         with torch.no_grad():
             return self.features.standardised(items)
 
-    def some(self, most: int, batch_size: int = 4096) -> Iterator[Tensor]:
-        """Give at most so many items, the same ones each time, in batches."""
+    def sample(self, batch_size: int = 4096) -> Iterator[Tensor]:
+        """Give what stands for all of them, in batches: at most 32,768, the same each time.
+
+        A third of what the default draws in an epoch, so that judging it costs little.
+        """
         shuffled = np.random.default_rng(0).permutation(len(self))
-        chosen = np.sort(shuffled[:most])  # in the order of the disk
+        chosen = np.sort(shuffled[:_SAMPLED_ITEMS])  # in the order of the disk
         for begin in range(0, len(chosen), batch_size):
             yield self.draw(chosen[begin : begin + batch_size])
 
@@ -245,7 +247,7 @@ class Trainer:
         errors, kls, means = [], [], []
         size = min(self.settings.batch_size, 4096)
         with torch.no_grad():
-            for items in self.stopping.some(_EVALUATED_ITEMS, size):
+            for items in self.stopping.sample(size):
                 posterior = self.model.encode(items)
                 error, kl = self.model.terms(items, posterior, posterior.mean)
                 errors.append(error)

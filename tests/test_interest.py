@@ -287,8 +287,7 @@ def test_the_score_is_that_of_the_inspected_places_alone(kind: str) -> None:
         kls = ((kl - detector.usual_kl) / detector.spread)[..., :half].flatten(1)
         joined, of_image = errors + 0.5 * kls, torch.zeros(4)
     highest = joined.topk(round(0.1 * joined.shape[1])).values.mean(1)
-    whole = detector.whole_factor * joined.mean(1) + detector.whole_offset
-    raw = torch.maximum(highest, whole) + of_image
+    raw = highest + detector.whole_weight * joined.mean(1) + of_image
     scores = detector.join(error, kl)
     torch.testing.assert_close(scores.score, (raw - detector.center) / detector.scale)
     maps = without_border(scores.anomaly_map, detector.features.border)
@@ -305,8 +304,7 @@ def test_what_is_learned_of_places_outside_moves_no_score(kind: str) -> None:
     half = detector.features.map_shape[1] // 2
 
     def scores(parts: list[list[torch.Tensor]]) -> list[torch.Tensor]:
-        detector.center.zero_(), detector.scale.fill_(1)
-        detector.whole_factor.fill_(1), detector.whole_offset.zero_()
+        detector.center.zero_(), detector.scale.fill_(1), detector.whole_weight.zero_()
         detector.learn_places(*parts[0])
         detector.standardise(*parts[1])
         return list(detector.join(*parts[2]))
