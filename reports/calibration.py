@@ -63,7 +63,7 @@ def main(data: Path, runs: Path) -> None:
     sets = {
         run.name: measure(run / "model.onnx", data / run.name / "test")
         for run in sorted(runs.iterdir())
-        if (run / "model.onnx").is_file()
+        if (run / "model.onnx").is_file() and (data / run.name).is_dir()
     }
     tables = {
         "halves": "\n\n".join(halves(name, each) for name, each in sets.items()),

@@ -308,7 +308,6 @@ def methods(peers: Path | None, keep: Path | None) -> list[Method]:
     variants: dict[str, tuple[tuple[str, ...], int]] = {
         tables.DEFAULT: ((), 3),
         tables.ONCE: (ONCE, 1),
-        tables.BORDER: ((*ONCE, "features.border=0"), 1),
         tables.AUTOENCODER: ((*ONCE, "model.beta=0", "scoring.kl_weight=0"), 3),
         "VAE on pixels": (("features.source=pixels",), 3),
     }
@@ -316,6 +315,7 @@ def methods(peers: Path | None, keep: Path | None) -> list[Method]:
     variants |= {
         f"{tables.ONCE}; {what}": ((*ONCE, setting), 1)
         for what, setting in (
+            ("border judged, too", "features.border=0"),
             ("without whitening", "features.components=0"),
             ("all 448 components", "features.components=448"),
             ("images of 256 pixels", "images.size=256"),

@@ -16,12 +16,10 @@ TESTED = {"bottle": (20, 63), "screw": (41, 119), "elpv": (188, 313), "drawn": (
 SETS = tuple(TESTED)
 DEFAULT = "VAE on a trunk (default)"
 ONCE = "trained once"
-BORDER = f"{ONCE}; border judged, too"
 AUTOENCODER = f"autoencoder (beta = 0), {ONCE}"
 COMPARED = (
     DEFAULT,
     ONCE,
-    BORDER,
     AUTOENCODER,
     "VAE on pixels",
     "nearest neighbour, 2 % of all locations",
@@ -44,7 +42,7 @@ def main() -> None:
     cells = read_cells(HERE / "cells.json")
     measured = dict.fromkeys(method for method, _ in cells)
     names = dict.fromkeys([*(name for name in COMPARED if name in measured), *measured])
-    ablated = [name for name in names if name not in COMPARED[3:]]
+    ablated = [name for name in names if name not in COMPARED[2:]]
     tables = {
         "results": "\n\n".join(results(cells, name) for name in SETS),
         "cost": costs(cells),
@@ -130,7 +128,7 @@ def verdicts(cells: Cells) -> str:
     """What the threshold from good images alone does, of the default and of the first training."""
     rows = []
     for name, (good, defective) in TESTED.items():
-        for method in (DEFAULT, ONCE, BORDER):
+        for method in (DEFAULT, ONCE):
             measured = cells.get((method, name))
             if not measured:
                 continue
@@ -186,11 +184,7 @@ def rotation(cells: Cells, methods: list[str]) -> str:
 
 def kl_weights(cells: Cells) -> str:
     """Image AUROC with other weights of the KL."""
-    measured = [
-        (name, [cell["kl_auroc"] for cell in known if "kl_auroc" in cell])
-        for name in SETS
-        for known in [cells.get((ONCE, name)) or cells.get((BORDER, name), [])]
-    ]
+    measured = [(name, [cell["kl_auroc"] for cell in cells.get((ONCE, name), [])]) for name in SETS]
     weights = list(dict.fromkeys(key for _, each in measured for cell in each for key in cell))
     rows = [
         [f"`{name}`", *(f"{statistics.mean(c[w] for c in each):.4f}" for w in weights)]
