@@ -69,6 +69,7 @@ def load_detector(run: Path, config: Config) -> Detector:
     except (OSError, RuntimeError, SafetensorError) as error:
         first = " ".join(str(error).split())[:120]
         raise ModelFileError(
-            f"{run / 'vae.safetensors'}: does not fit config.yaml ({first})"
+            f"{run / 'vae.safetensors'}: does not fit config.yaml ({first}); it may be of "
+            "another version: train again, or use that version"
         ) from error
     return detector
