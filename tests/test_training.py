@@ -174,7 +174,7 @@ def test_many_items_to_stop_by_are_judged_by_the_same_share_of_them(
 ) -> None:
     session = trainer(tmp_path, hardest=1.0)
     everything = session._evaluate()
-    monkeypatch.setattr("anomaly_vae.training._EVALUATED_ITEMS", 100)
+    monkeypatch.setattr("anomaly_vae.training._SAMPLED_ITEMS", 100)
     some = session._evaluate()
     assert some == session._evaluate() != everything
     assert some[0] == pytest.approx(everything[0], rel=0.2)
