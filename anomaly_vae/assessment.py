@@ -30,7 +30,7 @@ from anomaly_vae.labelled import (
     read_masks,
     seen_before,
 )
-from anomaly_vae.metadata import ModelCard
+from anomaly_vae.metadata import ModelCard, Threshold
 from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.regions import enlarged
@@ -82,6 +82,7 @@ def evaluate_model(
         ModelFileError, OutputError: the model or the output folder cannot be used.
     """
     inspector = _inspector(model)
+    card = inspector.card
     other = _inspector(against) if against else None
     check_labelled(test)
     if not overwrite:
@@ -93,39 +94,39 @@ def evaluate_model(
     masks_folder = masks or test.resolve().parent / "ground_truth"
     if masks or masks_folder.is_dir():
         truth = read_masks(
-            [each.path for each in folder.findings], classes, masks_folder, inspector.card.images
+            [each.path for each in folder.findings], classes, masks_folder, card.images
         )
         inspected = _inspected(folder.findings)
         if inspected is not None:
             truth &= inspected
         if truth.any():
-            settings = inspector.card.images
+            settings = card.images
             pixels = _pixel_metrics(folder.findings, truth, settings, inspected)
-        passed = np.array([inspector.card.threshold.verdict(s) == "pass" for s in scores])
+        passed = np.array([card.threshold.verdict(s) == "pass" for s in scores])
         sizes = found_per_size(passed[defective], truth[defective].mean((1, 2)))
     p_values = np.array([finding.p_value for finding in folder.findings])[~defective]
     comparison = None
     if other:
-        limits = inspector.card.threshold.score, other.card.threshold.score
+        limits = card.threshold.score, other.card.threshold.score
         others = inspect_all(other, Photographs(test), track)
         comparison = compare_models(scores, _same(folder, others).scores, defective, limits)
     result = Evaluation(
         model_id=inspector.model_id,
-        threshold=inspector.card.threshold.score,
-        images=image_metrics(scores, classes, inspector.card.threshold),
+        threshold=card.threshold.score,
+        images=image_metrics(scores, classes, card.threshold),
         pixels=pixels,
         sizes=sizes,
         p_values={f"{level:g}": _share(p_values <= level) for level in P_VALUES},
-        shifts=_shifts(inspector.card, folder.findings, classes),
+        shifts=_shifts(card, folder.findings, classes),
         comparison=comparison,
         seen_before=seen_before(model if model.is_dir() else model.parent, folder, calibrated=True),
         unreadable=folder.unreadable,
     )
     prepare_folder(out, _RESULTS, overwrite=overwrite)
     write_json(out / "metrics.json", asdict(result))
-    _draw(out, scores[~defective], scores[defective], result.threshold)
-    if inspector.card.good:
-        figures.save_p_values(p_values, len(inspector.card.good.scores), out / "p_values.png")
+    _draw(out, scores[~defective], scores[defective], card.threshold)
+    if card.good:
+        figures.save_p_values(p_values, len(card.good.scores), out / "p_values.png")
     return result
 
 
@@ -179,10 +180,10 @@ def _draw(
     out: Path,
     good: NDArray[np.float64],
     bad: NDArray[np.float64],
-    threshold: float,
+    limit: Threshold,
 ) -> None:
-    figures.save_roc(good, bad, threshold, out / "roc.png")
-    figures.save_precision_recall(good, bad, threshold, out / "precision_recall.png")
+    figures.save_roc(good, bad, limit.score, out / "roc.png")
+    figures.save_precision_recall(good, bad, limit.score, out / "precision_recall.png")
     figures.save_scores(
-        {"good": good, "defective": bad}, threshold, out / "scores.png", title="Test images"
+        {"good": good, "defective": bad}, limit, out / "scores.png", title="Test images"
     )

@@ -1,6 +1,7 @@
 """A threshold from good images alone: the conformal limit, and an extrapolation beyond it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +72,39 @@ def tail_limit(scores: Floats, rate: float) -> float:
 
 
 def good_only_threshold(
-    scores: Floats, map_maxima: Floats, rate: float | None = None, *, extrapolate: bool = False
+    scores: Floats,
+    map_maxima: Floats,
+    rate: float | None = None,
+    *,
+    review_rate: float = 0.0,
+    extrapolate: bool = False,
 ) -> Threshold:
-    """Set both limits from held-out good images alone; ``map_maxima`` are their highest values.
+    """Set the limits from held-out good images alone; ``map_maxima`` are their highest values.
+
+    At most ``rate`` of the good images fail. At most ``review_rate`` are for review or fail, where
+    that is more and the images support it: with a few dozen of them the highest score is the limit,
+    and one odd photograph lets most defects pass. A person may see more of the good parts than may
+    be rejected.
 
     Raises:
         CalibrationError: see ``good_only_limit`` and ``tail_limit``.
     """
+    threshold = _failing(scores, map_maxima, rate, extrapolate=extrapolate)
+    if review_rate < 1 / (len(scores) + 1):
+        return threshold
+    review, _ = good_only_limit(scores, review_rate)
+    if review >= threshold.score:
+        return threshold
+    promise = (
+        f"{threshold.promise}; at most 1 in {_one_in(review_rate)} is for review or rejected on "
+        "average"
+    )
+    return replace(threshold, review=review, promise=promise)
+
+
+def _failing(
+    scores: Floats, map_maxima: Floats, rate: float | None, *, extrapolate: bool
+) -> Threshold:
     count = len(scores)
     if extrapolate:
         if rate is None:

@@ -212,7 +212,9 @@ class TrainingSession:
             f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
         ]
         scores = np.array([finding.score for finding in calibration])
-        threshold = good_only_threshold(scores, map_maxima(calibration))
+        threshold = good_only_threshold(
+            scores, map_maxima(calibration), review_rate=self.config.scoring.review_rate
+        )
         if self.config.training.refit:
             threshold = replace(threshold, promise=f"{threshold.promise}; {_REFITTED}")
         card = self._card(unset).calibrated(threshold, profile_of(calibration))

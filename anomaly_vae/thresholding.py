@@ -77,6 +77,7 @@ def calibrate_run(
     defective: Photographs | None,
     *,
     goal: Goal | ReviewBand | None = None,
+    review_rate: float = 0.0,
     extrapolate: bool = False,
     refit_kl_weight: bool = False,
     track: Track = untracked,
@@ -84,7 +85,8 @@ def calibrate_run(
     """Set the threshold of ``run/model.onnx`` from labelled images, or from good ones alone.
 
     ``goal`` is Youden's J by default, or the conformal limit without ``defective``; then it can
-    only be a false-alarm rate, beyond what the images support with ``extrapolate``. With
+    only be a false-alarm rate, beyond what the images support with ``extrapolate``, and at most
+    ``review_rate`` of the good images are for review or fail, where that is more. With
     ``refit_kl_weight`` the model is first given the weight of the KL that serves these images best,
     if it surely does.
 
@@ -107,7 +109,9 @@ def calibrate_run(
     normal = inspect_all(inspector, good, track)
     if defective is None:
         maxima = map_maxima(normal.findings)
-        threshold = good_only_threshold(normal.scores, maxima, target, extrapolate=extrapolate)
+        threshold = good_only_threshold(
+            normal.scores, maxima, target, review_rate=review_rate, extrapolate=extrapolate
+        )
         result = Calibration(
             threshold,
             unreadable=normal.unreadable,
@@ -125,7 +129,7 @@ def calibrate_run(
     )
     replace_card(model, card)
     write_json(run / "calibration.json", result.as_dict())
-    figures.save_scores(classes, threshold.score, run / "scores.png", title="Calibration images")
+    figures.save_scores(classes, threshold, run / "scores.png", title="Calibration images")
     if defective is None:  # of another calibration
         (run / "roc.png").unlink(missing_ok=True)
     write_card(run, card, model_id(model.read_bytes()))

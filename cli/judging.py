@@ -62,6 +62,12 @@ def calibrate(
     review_false_alarms: Annotated[
         float, typer.Option(help="review: share of the good parts that may fail.")
     ] = 0.001,
+    review_rate: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Good images alone: share of them for review or rejected; 0: none."
+        ),
+    ] = 0.05,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Beyond what the good images can promise.")
     ] = False,
@@ -94,6 +100,7 @@ def calibrate(
         normal,
         bad,
         goal=goal,
+        review_rate=review_rate,
         extrapolate=extrapolate,
         refit_kl_weight=fit_kl_weight,
         track=talk.track,

@@ -121,7 +121,7 @@ def judged(measured: Measured, goal: Goal) -> Iterator[tuple[OperatingPoint, Ope
 
 
 def good_only(sets: dict[str, Measured]) -> str:
-    """Compare the promise of each model's own threshold with what it does."""
+    """Compare the promise of each model's own limits with what they do."""
     rows = []
     for name, each in sets.items():
         card = each.inspector.card
@@ -129,13 +129,18 @@ def good_only(sets: dict[str, Measured]) -> str:
         result = image_metrics(each.scores, classes, card.threshold)
         p_values = np.array([f.p_value for f in each.findings])[~each.defective]
         rare = rate(int((p_values <= 0.1).sum()), len(p_values))
+        verdicts = np.array([card.threshold.verdict(score) for score in each.scores])
+        reviewed = [
+            str(rate(int((verdicts[of] == "review").sum()), int(of.sum())))
+            for of in (~each.defective, each.defective)
+        ]
         rows.append(
-            [f"`{name}`", str(card.threshold.good), f"1 in {card.threshold.good + 1}",
-             str(result.overkill), str(result.escapes), str(rare)]
+            [f"`{name}`", f"1 in {card.threshold.good + 1}", str(result.overkill), reviewed[0],
+             str(result.escapes), reviewed[1], str(rare)]
         )  # fmt: skip
     return markdown(
-        ["", "held-out good images", "promise on average", "good test images rejected",
-         "defective ones that escape", "good with p <= 0.1"], rows,
+        ["", "promised: rejected", "good test images rejected", "for review",
+         "defective ones that escape", "for review", "good with p <= 0.1"], rows,
     )  # fmt: skip
 
 

@@ -124,6 +124,44 @@ def test_the_promise_says_one_in_how_many_from_how_many(
     assert f"from {count} held-out good images" in promise
 
 
+def test_some_more_good_images_than_fail_are_for_review() -> None:
+    limit = good_only_threshold(shuffled(99), shuffled(99), review_rate=0.05)
+    assert (limit.review, limit.score) == (95, 99)
+    assert [limit.verdict(score) for score in (95, 95.5, 99, 99.5)] == [
+        "pass", "review", "review", "fail",
+    ]  # fmt: skip
+    assert "at most 1 in 20 is for review or rejected on average" in " ".join(limit.promise.split())
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "review_rate"),
+    [(99, None, 0), (99, 0.05, 0.05), (99, 0.2, 0.05), (18, None, 0.05), (19, None, 0.05)],
+)
+def test_there_is_no_review_band_where_as_many_may_fail(
+    count: int, rate: float | None, review_rate: float
+) -> None:
+    assert good_only_threshold(
+        shuffled(count), shuffled(count), rate, review_rate=review_rate
+    ) == good_only_threshold(shuffled(count), shuffled(count), rate)
+
+
+def test_a_review_band_without_width_is_none() -> None:
+    scores = np.minimum(shuffled(99), 90)
+    assert good_only_threshold(scores, scores, review_rate=0.05).review is None
+
+
+def test_below_an_extrapolated_threshold_the_review_band_is_conformal() -> None:
+    scores = np.random.default_rng(0).gamma(2, size=99)
+    limit = good_only_threshold(scores, scores, 0.001, review_rate=0.05, extrapolate=True)
+    assert limit.review == good_only_limit(scores, 0.05)[0] < limit.score
+    assert "no guarantee; at most 1 in 20" in limit.promise
+
+
+def test_a_review_rate_of_one_or_more_is_refused() -> None:
+    with pytest.raises(CalibrationError, match="rate of 5: expected more than 0, less than 1"):
+        good_only_threshold(shuffled(99), shuffled(99), review_rate=5)
+
+
 # --- operating points
 
 

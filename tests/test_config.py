@@ -137,8 +137,8 @@ def test_the_message_names_the_file_and_the_remedy(tmp_path: Path) -> None:
 def test_an_unknown_key_that_resembles_none_lists_those_known(tmp_path: Path) -> None:
     message = refusal(tmp_path, "scoring: {zzz: 1}")
     assert (
-        "unknown key 'scoring.zzz' (known: kl_weight, per_place, window, top_fraction, whole_map)"
-        in message
+        "unknown key 'scoring.zzz' (known: kl_weight, per_place, window, top_fraction, whole_map, "
+        "review_rate)" in message
     )
 
 
@@ -198,6 +198,7 @@ def test_a_value_of_another_type_is_refused(setting: str) -> None:
         "scoring.kl_weight=.nan",
         "scoring.window=0",
         "scoring.top_fraction=1.5",
+        "scoring.review_rate=1",
     ],
 )
 def test_a_value_out_of_range_is_refused(setting: str) -> None:

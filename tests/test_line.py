@@ -332,6 +332,28 @@ def test_a_review_band_gives_a_third_verdict(
     assert (images.regions[between] >= 1).all()
 
 
+def test_good_images_alone_give_a_review_band(
+    run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    good, own, choose = parts / "train" / "good", tmp_path / "r", "scoring.review_rate=0.4"
+    outcome = command("train", good, "--out", own, "--features", "pixels", *QUICK, "--set", choose)
+    assert outcome.code == 0, outcome.err
+    normals = table(own / "normals.csv")
+    held_out = np.sort(normals.score[normals.part == "calibration"])
+
+    def limits() -> tuple[float, float | None]:
+        limit = Inspector(own / "model.onnx", device="cpu").card.threshold
+        assert ("1 in 2 is for review" in limit.promise) == (limit.review is not None)
+        return limit.score, limit.review
+
+    assert limits() == pytest.approx((held_out[-1], held_out[3]))  # of 5
+    assert command("calibrate", own, "--good", good, "--review-rate", 0.4).code == 0
+    scores = np.sort(normals.score)
+    assert limits() == pytest.approx((scores[-1], scores[14]), rel=1e-4)  # of 24
+    assert command("calibrate", own, "--good", good, "--review-rate", 0).code == 0
+    assert limits() == (pytest.approx(scores[-1], rel=1e-4), None)
+
+
 def test_the_threshold_can_be_extrapolated_with_good_images_alone(
     own_run: Path, parts: Path, command: Command
 ) -> None:

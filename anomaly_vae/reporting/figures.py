@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from anomaly_vae.metadata import Threshold
+
 matplotlib.use("Agg")
 Floats = NDArray[np.floating]
 
@@ -46,19 +48,22 @@ def save_training(history: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def save_scores(
-    scores: Mapping[str, NDArray[np.floating]], threshold: float, path: Path, *, title: str
+    scores: Mapping[str, NDArray[np.floating]], limit: Threshold, path: Path, *, title: str
 ) -> None:
-    """Draw a histogram of the scores of each class, and the threshold."""
+    """Draw a histogram of the scores of each class, the threshold, and where review begins."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     everything = np.concatenate(list(scores.values()))
     # Extreme defects would squeeze all the rest, the first class being the good ones, into one bar.
-    upper = min(everything.max(), max(6 * threshold, 1.5 * next(iter(scores.values())).max()))
+    upper = min(everything.max(), max(6 * limit.score, 1.5 * next(iter(scores.values())).max()))
     bins = np.linspace(everything.min(), max(upper, everything.min() + 1e-6), 41).tolist()
     for (name, values), color in zip(scores.items(), (_GOOD, _BAD), strict=False):
         shown = np.clip(values, bins[0], bins[-1])
         axes.hist(shown, bins, color=color, alpha=0.75, label=f"{name} ({len(values)})")
-    axes.axvline(threshold, color=_LIMIT, linewidth=1.5, label=f"threshold {threshold:.3g}")
+    axes.axvline(limit.score, color=_LIMIT, linewidth=1.5, label=f"threshold {limit.score:.3g}")
+    if limit.review is not None:
+        label = f"review from {limit.review:.3g}"
+        axes.axvline(limit.review, color=_LIMIT, linewidth=1.5, linestyle=":", label=label)
     axes.set(title=title, xlabel="score (last bar: this and higher)", ylabel="images")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -55,7 +55,7 @@ def save_held_out(
     """
     scores = np.array([finding.score for finding in calibration])
     title = "Good images set aside for calibration"
-    figures.save_scores({"held-out good": scores}, limit.score, folder / "scores.png", title=title)
+    figures.save_scores({"held-out good": scores}, limit, folder / "scores.png", title=title)
     maps = [each.anomaly_map for each in calibration[: len(pixels)]]
     figures.save_reconstructions(
         pixels, reconstructions, np.stack([each for each in maps if each is not None]),
