@@ -195,9 +195,9 @@ class ScoringSettings:
     whole_map: bool = True
     """Add the mean of the whole map, where faint large defects show, as far as that of good images
     is steady."""
-    review_rate: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the good images that may be for review or fail, where 'train' can tell (0: none are
-    for review)."""
+    review_rate: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the good images that may be for review or fail (0: none are for review), if that is
+    more than may fail; 0.1 takes 10 held-out images, and bears a few odd ones among dozens."""
 
 
 @dataclass(frozen=True, config=_STRICT)

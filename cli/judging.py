@@ -67,7 +67,7 @@ def calibrate(
         typer.Option(
             min=0, help="Good images alone: share of them for review or rejected; 0: none."
         ),
-    ] = 0.05,
+    ] = 0.1,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Beyond what the good images can promise.")
     ] = False,

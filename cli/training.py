@@ -134,7 +134,7 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
         talk.warn(summary.advice)
     limit = summary.card.threshold
     say_threshold(limit)
-    talk.say(f"  it is the score of {summary.limiting}: if that one is not good, take it out")
+    talk.say(f"  the threshold is that of {summary.limiting}: if that is not good, take it out")
     talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
     talk.say("most suspicious good images (are they good?):")
     for path, score in summary.suspicious:

@@ -108,38 +108,29 @@ def vae(settings: tuple[str, ...], keep: Path | None, data: Path, seed: int, wei
         begin = time.perf_counter()
         findings = list(inspector.inspect(data / "test", paths))
         cell["images_per_second"] = len(paths) / (time.perf_counter() - begin)
-        limit = inspector.card.threshold
         scores = np.array([finding.score for finding in findings])
         maps = np.stack([each.anomaly_map for each in findings if each.anomaly_map is not None])
-        cell |= metrics(data, paths, scores, maps, limit)
+        cell |= metrics(data, paths, scores, maps)
         if not settings:
             cell["cost"] = cost(model, run, data)
             cell["model_mib"] = model.stat().st_size / 2**20
             cell["trunk_mib"] = weights.stat().st_size / 2**20
-            cell |= region_metrics(data, findings, limit)
+            cell |= region_metrics(data, findings, inspector.card.threshold)
         if settings == ONCE:
             cell |= rescored(run, data, seed)
     return cell
 
 
-def metrics(
-    data: Path,
-    paths: Sequence[str],
-    scores: NDArray[Any],
-    maps: NDArray[Any],
-    limit: Threshold | None = None,
-) -> Cell:
+def metrics(data: Path, paths: Sequence[str], scores: NDArray[Any], maps: NDArray[Any]) -> Cell:
     """Measure scores and maps with the same code, whoever computed them."""
     classes = np.array([path.split("/")[0] for path in paths])
-    image = image_metrics(scores, classes, limit or NO_LIMIT)
+    image = image_metrics(scores, classes, NO_LIMIT)
     worst = np.argsort(scores)
     cell: Cell = {
         "auroc": image.auroc, "average_precision": image.average_precision, "f1": image.best_f1,
         "misses": [paths[i] for i in worst if classes[i] != "good"][:10],
         "false_alarms": [paths[i] for i in worst[::-1] if classes[i] == "good"][:10],
     }  # fmt: skip
-    if limit:
-        cell |= {"escapes": image.escapes.count, "overkill": image.overkill.count}
     if (data / "ground_truth").is_dir():
         settings = replace(Config().images, size=256)
         masks = read_masks(paths, classes, data / "ground_truth", settings)
@@ -151,8 +142,8 @@ def metrics(
 def region_metrics(data: Path, findings: Sequence[Finding], limit: Threshold) -> Cell:
     """How often a region lies on a defect, and how many lie on a good image; needs masks.
 
-    A region is what the map of a failing image has above the threshold. Where that is nothing,
-    ``inspect`` reports the surroundings of the peak, which is not counted as a hit.
+    A region is what the map of an image that does not pass has above the threshold. Where that is
+    nothing, ``inspect`` reports the surroundings of the peak, which is not counted as a hit.
     """
     if not (data / "ground_truth").is_dir():
         return {}
