@@ -139,8 +139,8 @@ def good_only(sets: dict[str, Measured]) -> str:
              str(result.escapes), reviewed[1], str(rare)]
         )  # fmt: skip
     return markdown(
-        ["", "promised: rejected", "good test images rejected", "for review",
-         "defective ones that escape", "for review", "good with p <= 0.1"], rows,
+        ["", "promised: rejected", "good test images rejected", "good ones for review",
+         "defective ones that escape", "defective for review", "good with p <= 0.1"], rows,
     )  # fmt: skip
 
 
