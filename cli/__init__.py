@@ -1,6 +1,6 @@
 """The command ``anomaly-vae``: parses, calls the library, prints.
 
-Exit codes: 0 done; 1 ``inspect`` found defective or unreadable images; 2 the user's mistake;
+Exit codes: 0 done; 1 not every image that was inspected passed; 2 the user's mistake;
 3 an internal error; 130 interrupted.
 """
 

@@ -118,7 +118,7 @@ def inspect(
     ] = False,
     overwrite: Overwrite = False,
     exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit with 0 even if defects were found.")
+        bool, typer.Option("--exit-zero", help="Exit with 0 even if not every image passed.")
     ] = False,
 ) -> None:
     """Find the defective images of a folder and write a report of them."""
