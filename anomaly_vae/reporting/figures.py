@@ -51,7 +51,7 @@ def save_scores(
     scores: Mapping[str, NDArray[np.floating]], limit: Threshold, path: Path, *, title: str
 ) -> None:
     """Draw a histogram of the scores of each class, the threshold, and where review begins."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
     axes = figure.subplots()
     everything = np.concatenate(list(scores.values()))
     # Extreme defects would squeeze all the rest, the first class being the good ones, into one bar.
@@ -65,7 +65,7 @@ def save_scores(
         label = f"review from {limit.review:.3g}"
         axes.axvline(limit.review, color=_LIMIT, linewidth=1.5, linestyle=":", label=label)
     axes.set(title=title, xlabel="score (last bar: this and higher)", ylabel="images")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside right upper")  # clear of bars and lines
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
 
