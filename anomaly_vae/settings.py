@@ -197,7 +197,7 @@ class ScoringSettings:
     is steady."""
     review_rate: float = Field(default=0.1, ge=0, lt=1)
     """Share of the good images that may be for review or fail (0: none are for review), if that is
-    more than may fail; 0.1 takes 10 held-out images, and bears a few odd ones among dozens."""
+    more than may fail; 0.1 takes 19 held-out images, and bears a few odd ones among dozens."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -145,6 +145,11 @@ def test_there_is_no_review_band_where_as_many_may_fail(
     ) == good_only_threshold(shuffled(count), shuffled(count), rate)
 
 
+def test_a_review_rate_of_a_tenth_takes_19_images() -> None:
+    limits = [good_only_threshold(shuffled(n), shuffled(n), review_rate=0.1) for n in (18, 19)]
+    assert [limit.review for limit in limits] == [None, 18]
+
+
 def test_a_review_band_without_width_is_none() -> None:
     scores = np.minimum(shuffled(99), 90)
     assert good_only_threshold(scores, scores, review_rate=0.05).review is None
