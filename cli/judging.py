@@ -63,11 +63,12 @@ def calibrate(
         float, typer.Option(help="review: share of the good parts that may fail.")
     ] = 0.001,
     review_rate: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, help="Good images alone: share of them for review or rejected; 0: none."
+            min=0,
+            help="Good images alone: share of them for review or rejected; default 0.1, 0: none.",
         ),
-    ] = 0.1,
+    ] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Beyond what the good images can promise.")
     ] = False,
@@ -81,6 +82,10 @@ def calibrate(
     from anomaly_vae.thresholding import ReviewBand, calibrate_run
 
     normal, bad = _labelled(good, defective, marks, images)
+    if bad and review_rate is not None:
+        raise CalibrationError(
+            "--review-rate is for good images alone; give --criterion review instead"
+        )
     goal: Goal | ReviewBand | None = None
     given = [each for each in (cost_escape, cost_overkill, defect_rate) if each is not None]
     if given and len(given) < 3:
@@ -100,7 +105,7 @@ def calibrate(
         normal,
         bad,
         goal=goal,
-        review_rate=review_rate,
+        review_rate=0.1 if review_rate is None else review_rate,
         extrapolate=extrapolate,
         refit_kl_weight=fit_kl_weight,
         track=talk.track,

@@ -142,6 +142,8 @@ MISTAKES = {
     "calibrate {copy} --good {good} --extrapolate": "--extrapolate needs --target",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --target 0.1 --extrapolate": "--target goes",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --extrapolate": "for good images alone",
+    "calibrate {copy} --good {good} --defective {parts}/test/dent --review-rate 0.1": "--review-rate is for",
+    "calibrate {copy} --good {good} --review-rate 5": "rate of 5: expected more than 0, less than 1",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --cost-escape 5": "give all three",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --criterion cost": "goes with --cost-escape",
     "calibrate {copy} --good {good} --fit-kl-weight": "needs examples of defects",
