@@ -28,6 +28,7 @@ from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import write_card
 from anomaly_vae.runtime import model_id
+from anomaly_vae.settings import ScoringSettings
 from anomaly_vae.weighting import WeightChoice, fit_kl_weight
 
 
@@ -77,7 +78,7 @@ def calibrate_run(
     defective: Photographs | None,
     *,
     goal: Goal | ReviewBand | None = None,
-    review_rate: float = 0.0,
+    review_rate: float | None = None,
     extrapolate: bool = False,
     refit_kl_weight: bool = False,
     track: Track = untracked,
@@ -86,9 +87,9 @@ def calibrate_run(
 
     ``goal`` is Youden's J by default, or the conformal limit without ``defective``; then it can
     only be a false-alarm rate, beyond what the images support with ``extrapolate``, and at most
-    ``review_rate`` of the good images are for review or fail, where that is more. With
-    ``refit_kl_weight`` the model is first given the weight of the KL that serves these images best,
-    if it surely does.
+    ``review_rate`` of the good images (default: that of a training) are for review or fail, where
+    that is more. With ``refit_kl_weight`` the model is first given the weight of the KL that serves
+    these images best, if it surely does.
 
     Raises:
         CalibrationError: the scores do not support what was asked for.
@@ -97,6 +98,10 @@ def calibrate_run(
     target = _good_only_target(goal) if defective is None else None
     if defective is not None and extrapolate:
         raise CalibrationError("--extrapolate is for good images alone; leave out --defective")
+    if defective is not None and review_rate is not None:
+        raise CalibrationError(
+            "--review-rate is for good images alone; give --criterion review instead"
+        )
     weight = None
     if refit_kl_weight:
         if defective is None:
@@ -109,6 +114,8 @@ def calibrate_run(
     normal = inspect_all(inspector, good, track)
     if defective is None:
         maxima = map_maxima(normal.findings)
+        if review_rate is None:
+            review_rate = ScoringSettings().review_rate
         threshold = good_only_threshold(
             normal.scores, maxima, target, review_rate=review_rate, extrapolate=extrapolate
         )

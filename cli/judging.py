@@ -82,10 +82,6 @@ def calibrate(
     from anomaly_vae.thresholding import ReviewBand, calibrate_run
 
     normal, bad = _labelled(good, defective, marks, images)
-    if bad and review_rate is not None:
-        raise CalibrationError(
-            "--review-rate is for good images alone; give --criterion review instead"
-        )
     goal: Goal | ReviewBand | None = None
     given = [each for each in (cost_escape, cost_overkill, defect_rate) if each is not None]
     if given and len(given) < 3:
@@ -105,7 +101,7 @@ def calibrate(
         normal,
         bad,
         goal=goal,
-        review_rate=0.1 if review_rate is None else review_rate,
+        review_rate=review_rate,
         extrapolate=extrapolate,
         refit_kl_weight=fit_kl_weight,
         track=talk.track,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-# Good and defective test images.
 SETS = ("bottle", "screw", "elpv", "drawn")
 DEFAULT = "VAE on a trunk (default)"
 ONCE = "trained once"
