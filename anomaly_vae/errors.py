@@ -4,6 +4,7 @@
     ├── ConfigError        a setting is unknown, mistyped or out of range
     ├── FolderError        a folder is missing, empty, or not laid out as expected
     ├── ImageReadError     one image file cannot be used
+    ├── InputError         what ``Inspector.inspect`` was given is no photograph
     ├── WeightsError       the weights of a trunk are missing or do not fit it
     ├── TrainingError      the training cannot start, go on, or give a usable model
     ├── CalibrationError   the scores at hand do not support the threshold asked for
@@ -35,6 +36,10 @@ class FolderError(AnomalyVAEError):
 
 class ImageReadError(AnomalyVAEError):
     """One image file cannot be used; the message is the reason, without the path."""
+
+
+class InputError(AnomalyVAEError):
+    """What ``Inspector.inspect`` was given is no photograph, nor a file of one."""
 
 
 class WeightsError(AnomalyVAEError):

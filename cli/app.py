@@ -1,11 +1,38 @@
-"""The Typer application and its global options."""
+"""The Typer application: its global options, and all commands."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .commands import (
+    benchmark,
+    calibrate,
+    config,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    info,
+    inspect,
+    interpolate,
+    latents,
+    plan,
+    restore,
+    samples,
+    sweep,
+    train,
+    traverse,
+    watch,
+)
 from .console import talk
+
+# In the order of the help. Each file has a function of its own name, and EXAMPLES.
+_COMMANDS = (
+    *(train, export, inspect, watch, benchmark, calibrate, evaluate, plan),
+    *(generate, interpolate, traverse, latents, restore, sweep, demo, samples, info, doctor),
+)
 
 app = typer.Typer(
     name="anomaly-vae",
@@ -13,9 +40,6 @@ app = typer.Typer(
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
-
-# What commands share that write into --out.
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,6 +70,14 @@ def options(
         typer.echo(context.get_help())
 
 
-# In the order of the help; they register their commands.
-from . import training, exporting, inspecting, watching, measuring, judging  # noqa: E402, F401, I001
-from . import latent, sweeping, demo, about  # noqa: E402, F401
+def _examples(lines: str) -> str:
+    """Write commands as a paragraph of the help, a line each."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines.strip().splitlines())
+
+
+for _module in _COMMANDS:
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, epilog=_examples(_module.EXAMPLES))(getattr(_module, _name))
+_settings = typer.Typer(help="Look at settings.")
+_settings.command("show", epilog=_examples(config.EXAMPLES))(config.show)
+app.add_typer(_settings, name="config")

@@ -1,13 +1,20 @@
 """What several commands say: thresholds, and images that are not what they seem."""
 
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from .console import talk
 
 if TYPE_CHECKING:
-    from anomaly_vae.drift import Shift
-    from anomaly_vae.metadata import Threshold
+    from anomaly_vae.calibration.drift import Shift
+    from anomaly_vae.calibration.metadata import Threshold
+    from anomaly_vae.reporting.summary import Summary
+
+_COLORS = {"pass": "blue", "review": "yellow", "fail": "red", "error": "magenta"}
+_LONGEST = 58  # characters of a path, of 80 columns
 
 
 def say_threshold(limit: "Threshold") -> None:
@@ -43,3 +50,51 @@ def warn_seen(paths: list[str], so: str) -> None:
     if paths:
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         talk.warn(f"{paths[0]}{others}: the model was made with these very images, {so}")
+
+
+def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    """Write a value and its interval."""
+    return f"{value:.4f} [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else f"{value:.4f}"
+
+
+def say_inspection(summary: "Summary", out: Path | None) -> None:
+    """Say how many images passed and failed, the worst, and where the report is."""
+    tally = summary.tally
+    counts = ", ".join(
+        _styled(name, f"{tally.verdicts[name]} {name}", bool(tally.verdicts[name]))
+        for name in ("pass", "review", "fail", "error")
+        if name != "review" or tally.verdicts[name]
+    )
+    if summary.skipped or summary.renewed:
+        talk.say(
+            f"{summary.skipped} images were done before; "
+            f"{summary.renewed} have changed since then and were inspected again"
+        )
+    talk.say(f"{summary.images} images: {counts} ({summary.images_per_second:.1f} images/s)")
+    if tally.worst:
+        talk.say("\n     score  verdict  image")
+    for score, verdict, path in tally.worst:
+        talk.say(f"{score:10.3f}  {_styled(verdict, f'{verdict:7s}')}  {_shortened(path)}")
+    for trouble in summary.unlisted:
+        talk.warn(f"{trouble}: its images were not inspected; mend it and give --resume")
+    if tally.quality:
+        talk.warn(
+            f"photographs that are unlike all good ones, apart from their part: {tally.quality}; "
+            "the column quality says in what"
+        )
+    warn_shifts(summary.shifts, "these images")
+    if out:
+        talk.say(f"\nreport: {out}")
+        page = out / "report.html"
+        if page.is_file():
+            talk.say(f"  to look through: {page}")
+
+
+def _styled(verdict: str, text: str, strong: bool = True) -> str:
+    """Colour a text by a verdict."""
+    return typer.style(text, fg=_COLORS[verdict], bold=True) if strong else text
+
+
+def _shortened(path: str) -> str:
+    """Cut the beginning of a path off that is too long for a line."""
+    return path if len(path) <= _LONGEST else f"…{path[1 - _LONGEST :]}"

@@ -18,11 +18,11 @@ import typer
 from sklearn.metrics import roc_auc_score
 from tables import markdown, replace_tables
 
-from anomaly_vae.config import load_config
-from anomaly_vae.dataset import CALIBRATION, STOPPING, ImageSet, read_images
-from anomaly_vae.scoring import parts_of_images, score_images
-from anomaly_vae.session import TrainingSession
-from anomaly_vae.settings import Config
+from anomaly_vae.scoring.batches import parts_of_images, score_images
+from anomaly_vae.settings.files import load_config
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.dataset import CALIBRATION, STOPPING, ImageSet, read_images
+from anomaly_vae.workflows.train import TrainingSession
 
 COUNTS, SAMPLES, SEEDS = (20, 50), (0, 200), (0, 1, 2)
 

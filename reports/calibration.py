@@ -19,15 +19,16 @@ from scipy.stats import lognorm, norm
 from scipy.stats import t as student
 from tables import markdown, replace_tables
 
-from anomaly_vae.calibration import OperatingPoint, choose_operating_point, operating_point
-from anomaly_vae.drift import DriftMonitor
+from anomaly_vae.calibration.conformal import good_only_limit, tail_limit
+from anomaly_vae.calibration.drift import DriftMonitor
+from anomaly_vae.calibration.goals import Costs, Goal
+from anomaly_vae.calibration.intervals import rate
+from anomaly_vae.calibration.metrics import image_metrics
+from anomaly_vae.calibration.roc import OperatingPoint, choose_operating_point, operating_point
 from anomaly_vae.errors import CalibrationError
-from anomaly_vae.evaluation import image_metrics
-from anomaly_vae.goals import Costs, Goal
-from anomaly_vae.good_only import good_only_limit, tail_limit
-from anomaly_vae.inspection import Finding, Inspector
-from anomaly_vae.intervals import rate
-from anomaly_vae.reading import list_images
+from anomaly_vae.images.files import list_images
+from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.inspection.inspector import Inspector
 
 HERE = Path(__file__).parent
 SPLITS = 20
@@ -79,7 +80,7 @@ def main(data: Path, runs: Path) -> None:
 def measure(model: Path, test: Path) -> Measured:
     """Inspect the test images with the exported model."""
     inspector = Inspector(model, device="cpu")
-    return Measured(inspector, list(inspector.inspect(test, list_images(test))))
+    return Measured(inspector, list(inspector.inspect_files(test, list_images(test))))
 
 
 def halves(name: str, measured: Measured) -> str:

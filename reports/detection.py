@@ -38,18 +38,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 import anomaly_vae
-from anomaly_vae.config import load_config
-from anomaly_vae.dataset import CALIBRATION, STOPPING, read_images, split_parts
-from anomaly_vae.evaluation import image_metrics, pixel_metrics
-from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
-from anomaly_vae.inspection import Finding, Inspector
-from anomaly_vae.labelled import read_masks
-from anomaly_vae.metadata import Threshold
-from anomaly_vae.reading import list_images
-from anomaly_vae.regions import enlarged
-from anomaly_vae.runs import load_detector, saved_config
-from anomaly_vae.scoring import parts_of_images
-from anomaly_vae.settings import Config
+from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.calibration.metrics import image_metrics, pixel_metrics
+from anomaly_vae.images.files import list_images
+from anomaly_vae.images.regions import enlarged
+from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.scoring.batches import parts_of_images
+from anomaly_vae.settings.files import load_config
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.dataset import CALIBRATION, STOPPING, read_images, split_parts
+from anomaly_vae.vae.maps import unit_range
+from anomaly_vae.vae.trunk import TrunkFeatures, build_features
+from anomaly_vae.vae.weights import load_trunk_weights
+from anomaly_vae.workflows.labelled import read_masks
+from anomaly_vae.workflows.runs import load_detector, saved_config
 
 HERE = Path(__file__).parent
 CELLS = HERE / "cells.json"
@@ -104,9 +107,9 @@ def vae(settings: tuple[str, ...], keep: Path | None, data: Path, seed: int, wei
         model = run / "model.onnx"
         inspector = Inspector(model, device="cpu")
         paths = list_images(data / "test")
-        list(inspector.inspect(data / "test", paths[:8]))  # warm
+        list(inspector.inspect_files(data / "test", paths[:8]))  # warm
         begin = time.perf_counter()
-        findings = list(inspector.inspect(data / "test", paths))
+        findings = list(inspector.inspect_files(data / "test", paths))
         cell["images_per_second"] = len(paths) / (time.perf_counter() - begin)
         scores = np.array([finding.score for finding in findings])
         maps = np.stack([each.anomaly_map for each in findings if each.anomaly_map is not None])

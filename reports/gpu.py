@@ -24,14 +24,14 @@ import typer
 from numpy.typing import NDArray
 from tables import markdown, replace_tables
 
-from anomaly_vae.benchmark import benchmark
+from anomaly_vae.calibration.metadata import Precision
 from anomaly_vae.errors import DeviceError, ExportError
-from anomaly_vae.images import LoadedImage, load_image
-from anomaly_vae.inspection import Inspector, Read
-from anomaly_vae.lowering import export_lower
-from anomaly_vae.metadata import Precision
-from anomaly_vae.reading import list_images
-from anomaly_vae.runtime import Device, cuda_devices, providers_for
+from anomaly_vae.images.decoding import LoadedImage, load_image
+from anomaly_vae.images.files import list_images
+from anomaly_vae.inspection.inspector import Inspector, Read
+from anomaly_vae.inspection.providers import Device, cuda_devices, providers_for
+from anomaly_vae.workflows.benchmark import benchmark
+from anomaly_vae.workflows.export import export_lower
 
 HERE = Path(__file__).parent
 COUNT, SECONDS, COMPARED, TURNS = 2000, 20.0, 64, 3

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from tables import markdown, replace_tables
 
-from anomaly_vae.agreement import Lower, compare_scores, objection
-from anomaly_vae.dataset import read_images
-from anomaly_vae.export import to_onnx
-from anomaly_vae.inspection import Inspector
-from anomaly_vae.metadata import Agreement, Threshold
-from anomaly_vae.precision import in_eight_bits, in_half_precision, quantised
-from anomaly_vae.runs import load_detector, saved_config
-from anomaly_vae.runtime import start_session
-from anomaly_vae.settings import Config
+from anomaly_vae.calibration.metadata import Agreement, Threshold
+from anomaly_vae.exporting.agreement import Lower, compare_scores, objection
+from anomaly_vae.exporting.graph import to_onnx
+from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision, quantised
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.providers import start_session
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.dataset import read_images
+from anomaly_vae.workflows.runs import load_detector, saved_config
 
 HERE = Path(__file__).parent
 RANGES, BATCH, TURNS = 32, 8, 15

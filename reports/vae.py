@@ -36,19 +36,22 @@ from sklearn.preprocessing import StandardScaler
 from tables import markdown, replace_tables
 from torch import Tensor
 
-from anomaly_vae.alignment import warp
-from anomaly_vae.config import load_config, model_names
-from anomaly_vae.dataset import CALIBRATION, TRAINING, read_images, split_parts
-from anomaly_vae.features import TrunkFeatures, build_features, load_trunk_weights, unit_range
-from anomaly_vae.information import measure
-from anomaly_vae.inspection import Inspector
-from anomaly_vae.labelled import read_masks
-from anomaly_vae.latent import Pictures, as_seen, decode, encode
-from anomaly_vae.model import sample
-from anomaly_vae.restoration import restore
-from anomaly_vae.runs import load_detector, saved_config
-from anomaly_vae.sampling import draw_from_mixture, fit_mixture, linear_path
-from anomaly_vae.scoring import Detector, parts_of_images, score_images
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.latent.information import measure
+from anomaly_vae.latent.restoration import restore
+from anomaly_vae.latent.space import Pictures, as_seen, decode, encode
+from anomaly_vae.scoring.batches import parts_of_images, score_images
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.files import load_config, model_names
+from anomaly_vae.training.dataset import CALIBRATION, TRAINING, read_images, split_parts
+from anomaly_vae.vae.alignment import warp
+from anomaly_vae.vae.maps import unit_range
+from anomaly_vae.vae.model import sample
+from anomaly_vae.vae.sampling import draw_from_mixture, fit_mixture, linear_path
+from anomaly_vae.vae.trunk import TrunkFeatures, build_features
+from anomaly_vae.vae.weights import load_trunk_weights
+from anomaly_vae.workflows.labelled import read_masks
+from anomaly_vae.workflows.runs import load_detector, saved_config
 
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Each worker of pytest-xdist has a core; threads that wait for each other would share it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -56,14 +59,15 @@ def shell(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPr
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn parts of 64 x 64 pixels: 24 for training, 8 good and 10 defective for testing."""
-    from anomaly_vae.samples import write_samples
+    from anomaly_vae.images.samples import write_samples
 
     folder = tmp_path_factory.mktemp("parts")
     write_samples(folder, train=24, test_good=8, test_defective=10, size=64)
     return folder
 
 
-QUICK = ("--set", "images.size=64", "--set", "training.epochs=2")
+# Without alignment: its unrolled steps are what takes the ONNX exporter most of its time.
+QUICK = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false")
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +92,8 @@ def trunk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of an untrained model of trunk features: for what does not depend on more."""
     from safetensors.torch import save_file
 
-    from anomaly_vae.config import config_to_yaml, load_config
-    from anomaly_vae.scoring import build_detector
+    from anomaly_vae.scoring.factory import build_detector
+    from anomaly_vae.settings.files import config_to_yaml, load_config
 
     out = tmp_path_factory.mktemp("trunk_run")
     config = load_config(None, ["images.size=64", "model.latent_size=3"])
@@ -114,7 +118,7 @@ def trunk_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def forbidden_b(monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders called b cannot be listed (the tests may run as root, who may list all)."""
-    from anomaly_vae import reading
+    from anomaly_vae.images import files as reading
 
     listed = reading._listed
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,92 +13,133 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "anomaly_vae"
 
-# A file imports only from the files above it.
+# A package imports only from those above it. "" are the files beside the packages.
 ORDER = [
-    *("errors", "masks", "settings", "config", "progress"),
-    *("outputs", "quality", "interest", "images"),
-    *("reading", "regions", "profile", "metadata", "drift", "samples"),
-    *("features", "model", "architectures", "objective", "checkpoint"),
-    *("dataset", "training", "collapse"),
-    *("alignment", "scoring", "extraction", "refit"),
-    *("latent", "sampling", "augmentation", "restoration", "information"),
-    *("intervals", "planning", "good_only", "goals", "calibration", "evaluation", "comparison"),
-    *("agreement", "precision", "export", "runtime", "inspection"),
-    *("reporting.rows", "reporting.tables", "reporting.parquet", "reporting.workbook"),
-    *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
-    *("reporting.summary", "reporting.html", "reporting.page", "reporting.figures"),
-    *("reporting.card", "sources", "reporting.folder", "benchmark", "watching"),
-    *("reporting.pictures", "reporting.latents", "reporting.restorations", "reporting.learning"),
-    "reporting.trained",
-    "reporting.sweeps",
-    *("diagnosis", "runs", "session", "lowering", "labelled"),
-    *("weighting", "thresholding", "assessment"),
-    *("grid", "tradeoff", "sweep"),
+    *("", "settings", "images", "vae", "scoring", "training", "latent", "calibration"),
+    *("exporting", "inspection", "reporting", "workflows"),
 ]
-INSPECTION_SIDE = {
-    *("runtime", "inspection", "sources"),
-    *("reporting.rows", "reporting.tables", "reporting.parquet"),
-    *("reporting.heatmaps", "reporting.gallery", "reporting.journal", "reporting.results"),
-    *("reporting.summary", "reporting.html", "reporting.page", "reporting.folder"),
-    *("reporting.workbook", "benchmark", "watching"),
-}
-SHARED = {
-    *("errors", "masks", "settings", "progress"),
-    *("outputs", "quality", "interest", "images"),
-    *("reading", "regions", "profile", "metadata", "drift"),
-}
+HEAVY = {"torch", "torchvision", "sklearn", "matplotlib", "onnx"}
+MOST_LINES, LONGEST_BODY = 300, 40
+
+Imports = dict[str, set[str]]
 
 
-def modules() -> dict[str, Path]:
-    files = sorted((ROOT / PACKAGE).rglob("*.py"))
-    names = {".".join(f.relative_to(ROOT / PACKAGE).with_suffix("").parts): f for f in files}
-    return {name: file for name, file in names.items() if not name.endswith("__init__")}
+def modules(root: Path) -> dict[str, Path]:
+    """Names of all modules of the package below ``root``, without its own name."""
+    files = sorted((root / PACKAGE).rglob("*.py"))
+    return {
+        ".".join(file.relative_to(root / PACKAGE).with_suffix("").parts): file
+        for file in files
+        if file.name != "__init__.py"
+    }
 
 
-def imports(file: Path) -> set[str]:
-    """Names of the modules of this package that a file imports, wherever in it."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: a relative import"
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    names = {name.removeprefix(f"{PACKAGE}.") for name in found if name.startswith(f"{PACKAGE}.")}
-    known = modules()
-    # "images.load_image" is the module "images"; "__version__" is none.
-    return {part for name in names for part in (name, name.rpartition(".")[0]) if part in known}
+def imports(root: Path) -> Imports:
+    """Which modules of the package each of them imports, wherever in its file."""
+    known = modules(root)
+    found: Imports = {}
+    for name, file in known.items():
+        names: list[str] = []
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file}: a relative import"
+                names += [str(node.module), *(f"{node.module}.{each.name}" for each in node.names)]
+        ours = {each.removeprefix(f"{PACKAGE}.") for each in names}
+        found[name] = ours & known.keys()
+    return found
 
 
-@pytest.mark.parametrize("name", modules())
-def test_a_module_imports_only_from_those_above_it(name: str) -> None:
-    assert name in ORDER, f"{name} has no place in the order of the modules"
-    assert imports(modules()[name]) <= set(ORDER[: ORDER.index(name)])
+def package(module: str) -> str:
+    return module.rpartition(".")[0]
 
 
-def test_the_order_names_no_module_that_is_gone() -> None:
-    assert set(ORDER) <= set(modules())
+def turned_round(found: Imports) -> list[str]:
+    """Imports from a package that stands below the one that imports."""
+    return [
+        f"{name} -> {other}"
+        for name, others in found.items()
+        for other in others
+        if ORDER.index(package(other)) > ORDER.index(package(name))
+    ]
 
 
-@pytest.mark.parametrize("name", sorted(INSPECTION_SIDE))
-def test_the_inspection_side_shares_nothing_with_the_training_side(name: str) -> None:
-    assert imports(modules()[name]) <= INSPECTION_SIDE | SHARED
+def circles(found: Imports) -> list[str]:
+    """Imports inside a package that lead back to where they began."""
+    inside = {
+        name: {other for other in others if package(other) == package(name)}
+        for name, others in found.items()
+    }
+    while True:  # what imports nothing that is left stands in no circle
+        free = {name for name, others in inside.items() if not others & inside.keys()}
+        if not free:
+            return sorted(inside)
+        inside = {name: others for name, others in inside.items() if name not in free}
 
 
-def test_imports_are_found_at_all() -> None:
-    assert imports(ROOT / PACKAGE / "inspection.py") >= {"errors", "images", "runtime", "regions"}
-    assert "reporting.figures" in imports(ROOT / PACKAGE / "session.py")
+def test_packages_import_only_from_those_above_them_and_none_has_a_circle() -> None:
+    found = imports(ROOT)
+    assert {package(name) for name in found} == set(ORDER)
+    assert turned_round(found) == []
+    assert circles(found) == []
+    # They are found at all.
+    assert "inspection.runtime" in found["inspection.inspector"]
+    assert "reporting.figures" in found["workflows.train"]
 
 
-def test_the_package_itself_imports_nothing() -> None:
-    for file in (ROOT / PACKAGE).rglob("__init__.py"):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        assert not [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)], file
+@pytest.mark.parametrize(("importer", "imported", "turned"), [
+    ("calibration/roc.py", "workflows.grid", ["calibration.roc -> workflows.grid"]),
+    ("errors.py", "vae.model", ["errors -> vae.model"]),
+    ("vae/maps.py", "vae.trunk", []),
+])  # fmt: skip
+def test_an_import_that_is_turned_round_is_found(
+    tmp_path: Path, importer: str, imported: str, turned: list[str]
+) -> None:
+    for name, file in modules(ROOT).items():
+        copy = tmp_path / PACKAGE / Path(*name.split(".")).with_suffix(".py")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    file = tmp_path / PACKAGE / importer
+    file.write_text(
+        file.read_text() + f"\n\ndef late() -> None:\n    import {PACKAGE}.{imported}\n"
+    )
+    found = imports(tmp_path)
+    assert turned_round(found) == turned
+    # Inside a package the same is a circle.
+    assert bool(circles(found)) == (not turned)
+
+
+def functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The name of each function, and the lines of its body without its docstring."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            yield node.name, (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_files_and_functions_can_be_read_at_once() -> None:
+    for top in (PACKAGE, "cli"):
+        for file in (ROOT / top).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            long = [each for each in functions(ast.parse(text)) if each[1] > LONGEST_BODY]
+            assert not long, f"{file.relative_to(ROOT)}: {long}"
+            assert len(text.splitlines()) <= MOST_LINES, file.relative_to(ROOT)
+
+
+def test_a_package_says_what_lies_in_it_and_loads_nothing() -> None:
+    for name in ORDER[1:]:
+        folder = ROOT / PACKAGE / name
+        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+        assert len(tree.body) == 1, name
+        said = ast.get_docstring(tree) or ""
+        missing = {f.stem for f in folder.glob("[a-z]*.py") if f"``{f.stem}``" not in said}
+        assert not missing or name == "reporting", (name, missing)
 
 
 def loaded(program: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after ``program``."""
-    report = "import json, sys; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+    """Modules that a fresh interpreter has loaded after ``program``."""
+    report = "import json, sys; print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True
     )
@@ -105,16 +147,21 @@ def loaded(program: str) -> set[str]:
 
 
 def test_inspection_loads_nothing_of_training() -> None:
-    names = loaded("import anomaly_vae.inspection, anomaly_vae.reporting.folder")
+    names = loaded(
+        "import anomaly_vae.inspection.inspector, anomaly_vae.inspection.diagnosis\n"
+        "import anomaly_vae.workflows.inspect, anomaly_vae.workflows.benchmark\n"
+        "import anomaly_vae.reporting.workbook, anomaly_vae.reporting.page"
+    )
     assert {"anomaly_vae", "onnxruntime"} <= names
-    assert not names & {"torch", "torchvision", "sklearn", "matplotlib", "onnx", "pandas"}
+    assert not names & {*HEAVY, "pandas"}
+    rooms = {name.split(".")[1] for name in names if name.startswith(f"{PACKAGE}.")}
+    assert not rooms & {"vae", "scoring", "training", "latent", "exporting"}
 
 
 def test_the_help_of_the_command_loads_nothing_heavy() -> None:
     names = loaded("from anomaly_vae_cli import run; assert run(['--help']) == 0")
     assert {"anomaly_vae_cli", "typer"} <= names
-    heavy = {"numpy", "scipy", "PIL", "torch", "onnx", "onnxruntime", "pandas", "sklearn"}
-    assert not names & heavy
+    assert not names & {*HEAVY, "numpy", "scipy", "PIL", "onnxruntime", "pandas"}
 
 
 def test_the_list_of_packages_is_complete() -> None:
@@ -125,10 +172,13 @@ def test_the_list_of_packages_is_complete() -> None:
     folders = {
         file.parent.relative_to(ROOT).parts
         for top in (PACKAGE, "cli", "configs")
-        for file in (ROOT / top).rglob("*.py")
+        for file in (ROOT / top).rglob("__init__.py")
     }
     expected = {".".join((renamed.get(top, top), *below)) for top, *below in folders}
     assert sorted(setup["packages"]) == sorted(expected)
+    for top in (PACKAGE, "cli"):
+        for file in (ROOT / top).rglob("*.py"):
+            assert (file.parent / "__init__.py").is_file(), file
 
 
 def test_files_that_are_not_python_are_packed_too() -> None:
@@ -138,7 +188,9 @@ def test_files_that_are_not_python_are_packed_too() -> None:
     packed = setup["package-data"]
     for name, folder in ((PACKAGE, PACKAGE), ("anomaly_vae_configs", "configs")):
         files = [
-            f for f in (ROOT / folder).rglob("*") if f.is_file() and "__pycache__" not in f.parts
+            f
+            for f in (ROOT / folder).rglob("*")
+            if f.is_file() and not {"__pycache__", "deploy"} & set(f.parts)
         ]
         others = [file for file in files if file.suffix not in (".py", ".pyc")]
         assert [f for f in others if not any(f.match(glob) for glob in packed[name])] == []

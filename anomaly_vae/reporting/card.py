@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from anomaly_vae.metadata import ModelCard
+from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled

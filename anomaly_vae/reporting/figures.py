@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from anomaly_vae.metadata import Threshold
+from anomaly_vae.calibration.metadata import Threshold
 
 matplotlib.use("Agg")
 Floats = NDArray[np.floating]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from anomaly_vae.images import LoadedImage
-from anomaly_vae.inspection import Finding
+from anomaly_vae.images.decoding import LoadedImage
+from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.reporting.heatmaps import CLEAR, on_photo, relative_map
 from anomaly_vae.reporting.rows import spelled
 

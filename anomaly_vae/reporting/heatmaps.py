@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.images import LoadedImage, decode_image
-from anomaly_vae.inspection import Finding
-from anomaly_vae.interest import inspected
+from anomaly_vae.images.decoding import LoadedImage, decode_image
+from anomaly_vae.images.roi import inspected
+from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.reporting.rows import spelled
-from anomaly_vae.settings import ImageSettings
+from anomaly_vae.settings.schema import ImageSettings
 
 # Nine stations of "inferno" (Smith and van der Walt, 2015, CC0): perceptually uniform, readable
 # in grey and for the colour-blind.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.reading import Stamp
+from anomaly_vae.images.files import Stamp
 from anomaly_vae.reporting.gallery import Gallery, Picture
 from anomaly_vae.reporting.rows import spelled
 

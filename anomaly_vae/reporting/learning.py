@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from anomaly_vae.collapse import LatentUse
+from anomaly_vae.latent.collapse import LatentUse
 from anomaly_vae.outputs import write_text
 
 matplotlib.use("Agg")

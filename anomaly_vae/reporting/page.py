@@ -17,7 +17,7 @@ import scipy  # loads its parts when they are used
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from anomaly_vae.metadata import ModelCard
+from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.gallery import MOST
 from anomaly_vae.reporting.heatmaps import CLEAR, FADE, INFERNO, MOST_OPAQUE, OUTLINE

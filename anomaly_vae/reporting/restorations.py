@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import ImageReadError
-from anomaly_vae.images import load_image
-from anomaly_vae.reading import read_ahead
+from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.decoding import load_image
+from anomaly_vae.images.sources import Source
+from anomaly_vae.latent.restoration import Restoration, restore
 from anomaly_vae.reporting.heatmaps import picture_path
 from anomaly_vae.reporting.latents import save_restoration
 from anomaly_vae.reporting.pictures import save_picture
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.reporting.tables import CsvTable
-from anomaly_vae.restoration import Restoration, restore
-from anomaly_vae.scoring import Detector
-from anomaly_vae.settings import ImageSettings
-from anomaly_vae.sources import Source
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.schema import ImageSettings
 
 TABLE = "restorations.csv"
 _PICTURES = ("restored", "difference", "restoration")

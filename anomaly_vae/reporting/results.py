@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.inspection import Finding
+from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import prepare_folder, refuse_used
-from anomaly_vae.reading import Stamp, stamp
 from anomaly_vae.reporting.gallery import Picture
 from anomaly_vae.reporting.journal import FILE as JOURNAL
 from anomaly_vae.reporting.journal import Journal

@@ -1,6 +1,6 @@
 """The rows of the defect report, whatever format they go to: their schema, and how it is filled.
 
-Units and meanings stand in the README, "What comes out".
+Units and meanings stand in docs/guide/files.md.
 """
 
 import math
@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from anomaly_vae.inspection import Finding
-from anomaly_vae.metadata import Threshold
+from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.inspection.finding import Finding
 
 Cell = str | int | float | None
 # Of both tables. A column is never renamed, removed or moved; one that is new stands at the end

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from anomaly_vae.drift import Shift
+from anomaly_vae.calibration.drift import Shift
 from anomaly_vae.reporting.results import Tally
 from anomaly_vae.reporting.rows import SCHEMA_VERSION
 

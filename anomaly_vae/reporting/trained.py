@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from anomaly_vae.dataset import CALIBRATION, ImageSet
-from anomaly_vae.inspection import Finding
-from anomaly_vae.metadata import Threshold
+from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import write_text
 from anomaly_vae.reporting import figures
+from anomaly_vae.training.dataset import CALIBRATION, ImageSet
 
 SHOWN_IMAGES = 6
 

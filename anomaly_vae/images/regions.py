@@ -1,0 +1,150 @@
+"""From an anomaly map to defect regions, in pixels of the original photograph.
+
+Letters: h x w map, S x S pixels of the square, H x W pixels of the photograph.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy  # loads its parts when they are used
+from numpy.typing import NDArray
+
+from anomaly_vae.images.decoding import LoadedImage, Placement
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected defect region; lengths in pixels of the original photograph."""
+
+    x: int
+    """Left edge of the box."""
+    y: int
+    """Upper edge of the box."""
+    width: int
+    height: int
+    area: float
+    """In square pixels."""
+    centroid_x: float
+    centroid_y: float
+    peak: float
+    """Highest value of the anomaly map in the region."""
+    mean: float
+    """Mean value of the anomaly map in the region."""
+    elongation: float
+    """Major by minor axis of the ellipse with the same second moments; 1 for a disc or a square."""
+
+    @property
+    def equivalent_diameter(self) -> float:
+        """Diameter of the circle of the same area."""
+        return 2 * math.sqrt(self.area / math.pi)
+
+
+def find_regions(
+    anomaly_map: NDArray[np.float32], image: LoadedImage, threshold: float, min_area: float = 0
+) -> list[Region]:
+    """Find the connected regions of the map above ``threshold``, the highest peak first.
+
+    The map [h, w] is enlarged to the square [S, S] first, so that boxes are not bound to the grid
+    of the map. Regions below ``min_area``, in square pixels of the photograph, are left out. There
+    is always at least one region: where nothing exceeds the threshold, the surroundings of the
+    peak; where all regions are too small, the one with the highest peak.
+    """
+    square = enlarged(anomaly_map, image.pixels.shape[0])
+    inside = _inside(image, square.shape[0])
+    above = (square > threshold) & inside
+    if not above.any():
+        peak = square[inside].max()
+        # Half-way between the median and the peak: the spot that stands out.
+        above = (square >= (peak + np.median(square[inside])) / 2) & inside
+        labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
+        above = labels == labels.flat[np.argmax(np.where(inside, square, -np.inf))]
+    labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
+    boxes = scipy.ndimage.find_objects(labels)
+    regions = [
+        _measure(square[box], labels[box] == label, box, image)
+        for label, box in enumerate(boxes, start=1)
+    ]
+    regions.sort(key=lambda region: -region.peak)
+    return [region for region in regions if region.area >= min_area] or regions[:1]
+
+
+def enlarged(anomaly_map: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Interpolate a map [h, w] bilinearly to [size, size], cell centres aligned."""
+    height, width = anomaly_map.shape
+    if (height, width) == (size, size):
+        return anomaly_map
+    rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
+    columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
+    square: NDArray[np.float32] = _interpolated(_interpolated(anomaly_map, rows).T, columns).T
+    return square
+
+
+def _interpolated(
+    values: NDArray[np.float32], positions: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Interpolate linearly between the rows of ``values``."""
+    below = np.floor(positions).astype(int)
+    above = np.minimum(below + 1, len(values) - 1)
+    weight = (positions - below).astype(np.float32)[:, None]
+    mixed: NDArray[np.float32] = values[below] * (1 - weight) + values[above] * weight
+    return mixed
+
+
+def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
+    """Tell which pixels of the square show what is inspected, not the border of a letterbox."""
+    place = image.placement
+    left, top = int(place.offset_x), int(place.offset_y)
+    right = left + max(1, round(image.width * place.scale_x))
+    bottom = top + max(1, round(image.height * place.scale_y))
+    inside = np.zeros((size, size), dtype=bool)
+    inside[top:bottom, left:right] = True
+    return inside if image.inspected is None else inside & image.inspected
+
+
+def _measure(
+    values: NDArray[np.float32],
+    member: NDArray[np.bool_],
+    box: tuple[slice, ...],
+    image: LoadedImage,
+) -> Region:
+    """Measure the ``member`` pixels of ``box``; ``values`` are those of the map in it."""
+    place = image.placement
+    rows, columns = box
+    # The smallest box of whole pixels around the region; 1e-6 keeps rounding errors out.
+    left = math.floor((columns.start - place.offset_x) / place.scale_x + 1e-6)
+    top = math.floor((rows.start - place.offset_y) / place.scale_y + 1e-6)
+    right = math.ceil((columns.stop - place.offset_x) / place.scale_x - 1e-6)
+    bottom = math.ceil((rows.stop - place.offset_y) / place.scale_y - 1e-6)
+    ys, xs = (found + edge.start for found, edge in zip(np.nonzero(member), box, strict=True))
+    values = values[member]
+    return Region(
+        x=left,
+        y=top,
+        width=right - left,
+        height=bottom - top,
+        area=len(values) / (place.scale_x * place.scale_y),
+        centroid_x=(float(xs.mean()) + 0.5 - place.offset_x) / place.scale_x,
+        centroid_y=(float(ys.mean()) + 0.5 - place.offset_y) / place.scale_y,
+        peak=float(values.max()),
+        mean=float(values.mean(dtype=np.float64)),
+        elongation=_elongation(xs, ys, place),
+    )
+
+
+def _elongation(xs: NDArray[np.intp], ys: NDArray[np.intp], place: Placement) -> float:
+    """Divide the axes of the ellipse that has the second moments of these pixels of the square.
+
+    A pixel is no point: its own second moment, 1/12, keeps the minor axis of a line above zero.
+    """
+    dx, dy = xs - xs.mean(), ys - ys.mean()
+    xx, yy, xy = (float(one @ other) / len(xs) for one, other in ((dx, dx), (dy, dy), (dx, dy)))
+    xx, yy = xx + 1 / 12, yy + 1 / 12
+    across, down = 1 / place.scale_x, 1 / place.scale_y  # pixels of the photograph per pixel
+    # Of moments that are scaled unlike, this difference would have no digits left.
+    major_times_minor = math.sqrt(xx * yy - xy * xy) * across * down
+    xx, xy, yy = xx * across**2, xy * across * down, yy * down**2
+    major_squared = (xx + yy) / 2 + math.hypot((xx - yy) / 2, xy)
+    return max(1.0, major_squared / major_times_minor)

@@ -1,0 +1,141 @@
+"""What runs a model: the execution providers of ONNX Runtime, and what each needs."""
+
+import ctypes
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Literal
+
+import onnxruntime
+
+from anomaly_vae.calibration.metadata import Precision
+from anomaly_vae.errors import DeviceError
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+Providers = list[tuple[str, dict[str, str]]]
+
+CPU, CUDA, TENSORRT = (f"{each}ExecutionProvider" for each in ("CPU", "CUDA", "Tensorrt"))
+
+
+def cuda_devices() -> int:
+    """Count the CUDA devices that the driver of this machine offers; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+        return count.value
+    except OSError:
+        return 0
+
+
+def preload_libraries(*, tensorrt: bool = False) -> None:
+    """Load the CUDA libraries that pip has installed, if there are any, without a word."""
+    with redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+    if tensorrt:
+        # Its engines would compute in TF32, and the provider has no option against it.
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        with suppress(ImportError, OSError):  # it may be installed otherwise
+            importlib.import_module("tensorrt")
+
+
+def providers_for(device: str) -> Providers:
+    """Give the providers for a device, and after them those that take what it cannot do."""
+    last: Providers = [(CPU, {})]
+    # Without TF32, whose 10 bits of mantissa would move scores by far more than 1e-4.
+    cuda: Providers = [(CUDA, {"use_tf32": "0"}), *last]
+    return {"cpu": last, "cuda": cuda, "tensorrt": [(TENSORRT, {}), *cuda]}[device]
+
+
+def engine_folder(name: str, batch_size: int) -> Path:
+    """Give where TensorRT keeps what it built for the model of this name; it may not exist yet."""
+    variable, default = "XDG_CACHE_HOME", Path.home() / ".cache"
+    if sys.platform == "win32":
+        variable, default = "LOCALAPPDATA", Path.home() / "AppData" / "Local"
+    caches = Path(os.environ.get(variable) or default)
+    return caches / "anomaly-vae" / "tensorrt" / f"{name}-{batch_size}"
+
+
+def tensorrt_options(
+    folder: Path, precision: Precision, batch_size: int, side: int
+) -> dict[str, str]:
+    """Give the options of the TensorRT provider, as its documentation names them."""
+    smallest, largest = (f"images:{n}x{side}x{side}x3" for n in (1, batch_size))
+    return {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+        # Only what was compared with single precision may be in a lower one.
+        "trt_fp16_enable": str(precision == "fp16"),
+        "trt_int8_enable": str(precision == "int8"),
+        # One engine for batches of all sizes: else each new size would build one.
+        "trt_profile_min_shapes": smallest,
+        "trt_profile_opt_shapes": largest,
+        "trt_profile_max_shapes": largest,
+    }
+
+
+def start_session(
+    data: bytes,
+    providers: Sequence[str | tuple[str, dict[str, str]]],
+    *,
+    threads: int = 0,
+) -> onnxruntime.InferenceSession:
+    """Load a model without the lines that the runtime itself would print, and no telemetry.
+
+    It computes on ``threads``, or on all cores.
+    """
+    onnxruntime.set_default_logger_severity(4)
+    onnxruntime.disable_telemetry_events()  # nothing leaves the machine
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    # Threads that spin while they wait would take the cores from those that decode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    with redirect_stdout(io.StringIO()):
+        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+
+
+def processor_for(device: Device) -> Literal["cpu", "cuda", "tensorrt"]:
+    """Say which processor to take.
+
+    Raises:
+        DeviceError: a GPU is asked for, and there is none.
+    """
+    if device == "cpu":
+        return device
+    gpus = cuda_devices()
+    if device == "auto":
+        return "cuda" if gpus else "cpu"
+    if not gpus:
+        raise DeviceError(
+            f"--device {device}: no NVIDIA driver or GPU was found; use --device cpu, or see "
+            "'anomaly-vae doctor'"
+        )
+    return device
+
+
+def prepare_engines(folder: Path, told: Callable[[str], None]) -> None:
+    """Make the folder of the engines, and tell if there is none yet.
+
+    Raises:
+        DeviceError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeviceError(
+            f"--device tensorrt: {folder} cannot be made ({error.strerror}); its engine is kept "
+            "there: make room, or use --device cuda"
+        ) from error
+    if not any(folder.glob("*.engine")):
+        told(
+            "TensorRT builds an engine for this model and batch size, which takes minutes; it is "
+            f"kept in {folder}"
+        )

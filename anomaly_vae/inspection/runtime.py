@@ -1,0 +1,248 @@
+"""A ``model.onnx`` on a device: ONNX Runtime, no torch.
+
+Images are copied to the device, scores come back with each batch, and maps stay where they are
+until somebody looks at one. On a CPU nothing of this copies anything.
+
+On a GPU two batches are under way at once, on two threads: ONNX Runtime lets threads share a
+session and gives each run a stream, so one batch is copied while the other is computed. That takes
+no pinned memory, which its Python side offers only for some of its newest providers. CUDA graphs
+are left out: they need fixed addresses and one run at a time, and save no more than launches, which
+the other batch hides.
+
+Letters: N images of a batch, S x S pixels of the square, h x w map.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from anomaly_vae.calibration.metadata import (
+    METADATA_KEY,
+    RECONSTRUCTION,
+    ModelCard,
+    card_from_json,
+)
+from anomaly_vae.errors import DeviceError, ModelFileError
+from anomaly_vae.inspection.providers import (
+    CPU,
+    TENSORRT,
+    Device,
+    Providers,
+    engine_folder,
+    preload_libraries,
+    prepare_engines,
+    processor_for,
+    providers_for,
+    start_session,
+    tensorrt_options,
+)
+
+_NUMBERS = ("score", "reconstruction_error", "kl")
+_BATCH_SIZE_CPU, _BATCH_SIZE_GPU = 8, 32
+# Sums x - x over each map of [N, h, w]: 0, or NaN if any value is NaN or infinite. A score does not
+# tell: it is made of the highest values, and what sorts NaN where is not said. (ONNX, opset 11.)
+FINITE_MODEL = (
+    b'\x08\x06:t\n\x0e\n\x01x\n\x01x\x12\x01z"\x03Sub\n1\n\x01z\x12\x01y"\tReduceSum*\r\n\x04axes'
+    b"@\x01@\x02\xa0\x01\x07*\x0f\n\x08keepdims\x18\x00\xa0\x01\x02\x12\x01gZ\x1a\n\x01x\x12\x15\n"
+    b"\x13\x08\x01\x12\x0f\n\x03\x12\x01N\n\x03\x12\x01h\n\x03\x12\x01wb\x10\n\x01y\x12\x0b\n\t\x08"
+    b"\x01\x12\x05\n\x03\x12\x01NB\x04\n\x00\x10\x0b"
+)
+
+
+class Row(NamedTuple):
+    """What the model gives for one image; see the formula in its card."""
+
+    score: float
+    reconstruction_error: float
+    """In usual spreads of its place (see the formula in the card)."""
+    kl: float
+    """In the same unit."""
+    finite: bool
+    """Whether all of it are numbers, the map included."""
+    anomaly_map: Callable[[], NDArray[np.float32]]
+    """Gives the map, [h, w], in the unit of the score."""
+
+
+class Outputs:
+    """What the model gives for a batch; the maps stay on the device until one is asked for."""
+
+    def __init__(
+        self,
+        numbers: Sequence[NDArray[np.float32]],
+        finite: NDArray[np.bool_],
+        maps: onnxruntime.OrtValue,
+    ) -> None:
+        self.score, self.reconstruction_error, self.kl = numbers
+        """[N] each."""
+        self.finite = np.isfinite(np.stack(numbers)).all(0) & finite
+        """[N], whether all that was given for an image are numbers."""
+        self._maps = maps
+
+    @cached_property
+    def anomaly_map(self) -> NDArray[np.float32]:
+        """[N, h, w], fetched together: to get at a single one on a GPU takes a run of its own."""
+        maps: NDArray[np.float32] = self._maps.numpy()
+        return maps
+
+    def rows(self) -> Iterator[Row]:
+        """Give the outputs image by image."""
+        columns = (self.score, self.reconstruction_error, self.kl, self.finite)
+        values = zip(*(column.tolist() for column in columns), strict=True)
+        for index, (score, error, kl, finite) in enumerate(values):
+            yield Row(score, error, kl, finite, partial(self._map, index))
+
+    def _map(self, index: int) -> NDArray[np.float32]:
+        """Give the map of one image, [h, w]."""
+        one: NDArray[np.float32] = self.anomaly_map[index]
+        return one
+
+
+class Busy:
+    """For how long at least one thread was inside."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._inside, self._since, self._lock = 0, 0.0, Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._since = time.perf_counter()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self.seconds += time.perf_counter() - self._since
+
+
+class LoadedModel:
+    """The model in a file, loaded on a device; ``told`` hears what takes long.
+
+    Raises:
+        ModelFileError: the file is not a model of this program, or is damaged.
+        DeviceError: the device asked for cannot run it.
+    """
+
+    def __init__(
+        self, path: Path, device: Device, batch_size: int | None, told: Callable[[str], None]
+    ) -> None:
+        data, wanted = _read(path), processor_for(device)
+        self.model_id = model_id(data)
+        if wanted != "cpu":
+            preload_libraries(tensorrt=wanted == "tensorrt")
+        providers = providers_for(wanted)
+        if wanted == "tensorrt":
+            # What its engine is to be made for stands in the card.
+            card = _read_card(_start(data, path, providers_for("cpu")), path)
+            size = batch_size or _BATCH_SIZE_GPU
+            folder = engine_folder(self.model_id, size)
+            prepare_engines(folder, told)
+            options = tensorrt_options(folder, card.precision, size, card.images.size)
+            providers[0] = TENSORRT, options
+        self._session = _start(data, path, providers)
+        self.provider: str = self._session.get_providers()[0]
+        if device in ("cuda", "tensorrt") and self.provider != providers[0][0]:
+            raise DeviceError(
+                f"--device {device}: ONNX Runtime could not load {providers[0][0]} and fell back "
+                f"to {self.provider}; see 'anomaly-vae doctor'"
+            )
+        self.card = _read_card(self._session, path)
+        self.draws = RECONSTRUCTION in (each.name for each in self._session.get_outputs())
+        self.on_cpu = self.provider == CPU
+        self.batch_size = batch_size or (_BATCH_SIZE_CPU if self.on_cpu else _BATCH_SIZE_GPU)
+        self.at_once = 1 if self.on_cpu else 2
+        """How many batches are worth being under way."""
+        self.busy = Busy()
+        self._where = "cpu" if self.on_cpu else "cuda"
+        self._finite = start_session(FINITE_MODEL, providers_for(self._where), threads=1)
+
+    def score(self, images: NDArray[np.uint8]) -> Outputs:
+        """Score images, uint8 [N, S, S, 3] RGB; any number of threads may do so."""
+        places = {**dict.fromkeys(_NUMBERS, "cpu"), "anomaly_map": self._where}
+        given = self._given(images)
+        with self.busy:
+            *numbers, maps = _bound(self._session, "images", given, places)
+            (sums,) = _bound(self._finite, "x", maps, {"y": "cpu"})
+        return Outputs([each.numpy() for each in numbers], np.isfinite(sums.numpy()), maps)
+
+    def draw(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Give what a model that draws expects to see, alike."""
+        (drawn,) = _bound(self._session, "images", self._given(images), {RECONSTRUCTION: "cpu"})
+        pictures: NDArray[np.uint8] = drawn.numpy()
+        return pictures
+
+    def _given(self, images: NDArray[np.uint8]) -> onnxruntime.OrtValue:
+        """Give images as they lie on the device; on a CPU the same memory."""
+        whole = np.ascontiguousarray(images)
+        return onnxruntime.OrtValue.ortvalue_from_numpy(whole, self._where, 0)
+
+
+def _bound(
+    session: onnxruntime.InferenceSession,
+    name: str,
+    value: onnxruntime.OrtValue,
+    places: dict[str, str],
+) -> list[onnxruntime.OrtValue]:
+    """Run a session on its one input; ``places`` are the outputs wanted, and where.
+
+    Nothing is computed that nobody asked for. All is computed, and what is wanted on the CPU is
+    there, when this returns.
+    """
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(name, value)
+    for output, place in places.items():
+        binding.bind_output(output, place)
+    session.run_with_iobinding(binding, options)
+    outputs: list[onnxruntime.OrtValue] = binding.get_outputs()
+    return outputs
+
+
+def model_id(data: bytes) -> str:
+    """Name a model by the content of its file."""
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as error:
+        raise ModelFileError(
+            f"{path}: is a folder; expected a model file such as {path / 'model.onnx'}"
+        ) from error
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: {error.strerror}; expected the model.onnx that 'anomaly-vae train' writes"
+        ) from error
+
+
+def _start(data: bytes, path: Path, providers: Providers) -> onnxruntime.InferenceSession:
+    available = onnxruntime.get_available_providers()
+    try:
+        return start_session(data, [each for each in providers if each[0] in available])
+    except Exception as error:  # the runtime's exceptions have no common base
+        raise ModelFileError(
+            f"{path}: not a usable ONNX model ({type(error).__name__}); expected the model.onnx "
+            "that 'anomaly-vae train' writes"
+        ) from error
+
+
+def _read_card(session: onnxruntime.InferenceSession, path: Path) -> ModelCard:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path}: an ONNX model, but not one of Anomaly VAE; expected the model.onnx that "
+            "'anomaly-vae train' writes"
+        )
+    return card_from_json(text, origin=str(path))

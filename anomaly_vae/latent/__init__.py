@@ -1,0 +1,5 @@
+"""What only a VAE can do (torch).
+
+``space`` pictures of the latent space, ``restoration`` the nearest good part, ``collapse`` which
+dimensions are in use, ``information`` how much they say.
+"""

@@ -1,0 +1,262 @@
+"""Reconstruction error and KL divergence, joined into one anomaly score and one map.
+
+    score = (R + kl_weight * KL - center) / scale
+
+R is minus log p(x | z) of a location, summed over its channels, at z = the posterior mean; KL is
+that of its posterior to N(0, I). In nats, and at kl_weight = 1, their expectation over the
+posterior bounds -log p(x) of a location of a patch model; at the mean of the posterior it is a
+deterministic surrogate of that bound, so that an image has one score.
+
+Good parts vary more in some places than in others, so each place is judged by its own: from R
+and from KL their usual value there is subtracted, and both are divided by the usual spread of
+R + kl_weight * KL there, known from good images not trained on. Then they are averaged over the
+top_fraction of locations (at the least one) where the map is highest, so that a small defect is
+not lost among good surroundings. With ``whole_map`` the mean over all locations is added, with a
+weight, so that a faint defect of the whole part is not lost either. What the highest places stand
+out of their map by, and the level of the map, each in its spread among good images and the second
+counted half, have the sum highest + weight * mean, but for a factor, with
+
+    weight = MAD(highest - mean) / (2 MAD(mean)) - 1
+
+So the level of the map counts the more, the steadier good parts are as a whole, and not at all
+where there are several kinds of them: no place may lower the score. A model with one latent vector
+per image has one KL per image, which is added whole. ``center`` and ``scale`` are median and
+1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
+
+With a region of interest, only the places that it touches count, in all of this: a place outside
+is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
+of a trunk's map count, in which the map has the values of the nearest places.
+
+Letters: N images, S x S pixels, h x w places, b locations of border on each side.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from anomaly_vae.errors import TrainingError
+from anomaly_vae.settings.schema import ScoringSettings
+from anomaly_vae.vae.alignment import Alignment, inverse, warp
+from anomaly_vae.vae.features import FeatureExtractor
+from anomaly_vae.vae.maps import local_mean, luminance, unit_range, with_border, without_border
+from anomaly_vae.vae.model import VAE
+
+# Makes the median absolute deviation of a normal distribution its standard deviation.
+_MAD_TO_STD = 1.4826
+# How often the spread of all places counts beside that of a place by itself.
+_SHARED = 3
+
+
+class Scores(NamedTuple):
+    """What the model says of a batch of images; higher is more anomalous."""
+
+    score: Tensor
+    """[N], in robust standard deviations of good images."""
+    reconstruction_error: Tensor
+    """[N], in usual spreads of its place."""
+    kl: Tensor
+    """[N], in the same unit."""
+    anomaly_map: Tensor
+    """[N, h + 2 b, w + 2 b], in the unit of ``score``."""
+
+
+class Detector(nn.Module):
+    """The whole computation from pixels to score: what is exported and runs at inspection."""
+
+    center: Tensor
+    scale: Tensor
+    usual_error: Tensor
+    """[h, w], in nats."""
+    usual_kl: Tensor
+    """[h, w], or one number where an image has one KL, in nats."""
+    spread: Tensor
+    """[h, w], in nats."""
+    whole_weight: Tensor
+    """Of the mean over all locations, beside that over the highest."""
+    inside: Tensor | None
+    """[h, w], whether a place is inspected; none where all are."""
+    places: Tensor | None
+    """The same as indices of the flat map."""
+    learned: Tensor | None
+    """Those that are learned from, as indices of the flat map with its border."""
+
+    def __init__(
+        self,
+        features: FeatureExtractor,
+        model: VAE,
+        settings: ScoringSettings,
+        alignment: Alignment | None = None,
+        touched: Tensor | None = None,
+    ) -> None:
+        """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest."""
+        super().__init__()
+        self.alignment, self.features, self.model = alignment, features, model
+        self.settings = settings
+        self.register_buffer("center", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+        places = features.map_shape
+        self.register_buffer("usual_error", torch.zeros(places))
+        self.register_buffer("usual_kl", torch.zeros(places if model.kl_per_location else ()))
+        self.register_buffer("spread", torch.ones(places))
+        self.register_buffer("whole_weight", torch.zeros(()))
+        # They follow from the settings, and are not stored with what was learned.
+        inside = None if touched is None else without_border(touched, features.border)
+        for name, given in (("places", inside), ("learned", touched)):
+            indices = None if given is None else given.flatten().nonzero()[:, 0]
+            self.register_buffer(name, indices, persistent=False)
+        self.register_buffer("inside", inside, persistent=False)
+
+    def forward(self, images: Tensor) -> Scores:
+        """Score images, uint8 [N, S, S, 3] RGB."""
+        return self.join(*self.parts(images))
+
+    def join(self, error: Tensor, kl: Tensor) -> Scores:
+        """Make scores of what ``parts`` gave."""
+        error, kl, joined = self._judged(error, kl)
+        error, kl = self._reduced(error, kl, joined)
+        return Scores(
+            (error + self.settings.kl_weight * kl - self.center) / self.scale,
+            error,
+            kl,
+            (self._mapped(joined) - self.center) / self.scale,
+        )
+
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give reconstruction error, [N, h, w], and KL, [N, h, w] or [N], in nats.
+
+        Both are averaged over ``settings.window`` and lie where they are in the photograph.
+        """
+        aligned, pose = self.aligned(images)
+        error, kl = self.model(self.features(aligned))
+        return self._placed(error, pose), kl if kl.dim() == 1 else self._placed(kl, pose)
+
+    def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give images in [0, 1], [N, 3, S, S], turned onto the mean good one, and their poses."""
+        pixels = unit_range(images)
+        if self.alignment is None:
+            return pixels, None
+        pose = self.alignment(luminance(pixels))
+        return self.alignment.laid_over(warp(pixels, pose), pose), pose
+
+    def raw_items(self, images: Tensor) -> Tensor:
+        """Give what a VAE learns from, raw items [B, ...], of images, uint8 [N, S, S, 3].
+
+        Items that are single places are those that are inspected, and their border.
+        """
+        raw = self.features.raw(self.aligned(images)[0])
+        if self.learned is not None and self.model.kl_per_location:
+            raw = raw.flatten(1, 2).index_select(1, self.learned)
+        return raw.reshape(-1, *self.features.raw_shape)
+
+    def learn_places(self, error: Tensor, kl: Tensor) -> None:
+        """Learn what is usual at each place from the ``parts`` of good images not trained on."""
+        self.usual_error.zero_()
+        self.usual_kl.zero_()
+        self.spread.fill_(1)
+        if not self.model.kl_per_location:
+            self.usual_kl.copy_(kl.quantile(0.5))
+        elif self.settings.per_place:
+            self.usual_kl.copy_(self._smooth(kl.mean(0)))
+        if self.settings.per_place:
+            joined = error + self.settings.kl_weight * kl if self.model.kl_per_location else error
+            self.usual_error.copy_(self._smooth(error.mean(0)))
+            # A few images say little about a single place: what all places say counts thrice.
+            everywhere = self._counted(joined).std(correction=0)
+            self.spread.copy_(self._smooth(joined.std(0, correction=0)) + _SHARED * everywhere)
+
+    def standardise(self, error: Tensor, kl: Tensor) -> None:
+        """Set all scales from the ``parts`` of good images that nothing else was learned from.
+
+        Raises:
+            TrainingError: the scores are all the same, or not finite.
+        """
+        self.whole_weight.zero_()
+        if self.settings.whole_map:
+            _, _, joined = self._judged(error, kl)
+            whole = self._counted(joined).mean(1)
+            outstanding = self._over(joined, self._highest(joined)) - whole
+            if _mad(whole) > 0:
+                weight = _mad(outstanding) / (2 * _mad(whole)) - 1
+                self.whole_weight.copy_(weight.clamp_min(0))
+        scores = self.join(error, kl)
+        raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
+        center = raw.quantile(0.5)
+        scale = _MAD_TO_STD * _mad(raw)
+        if not scale.isfinite() or scale <= 0:
+            raise TrainingError(
+                f"the scores of {len(raw)} held-out good images do not vary "
+                f"(median {center:g}); expected different photographs"
+            )
+        self.center.copy_(center)
+        self.scale.copy_(scale)
+
+    def _judged(self, error: Tensor, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give both parts in spreads above what is usual, and the map of their weighted sum."""
+        error = (error - self.usual_error) / self.spread
+        if self.model.kl_per_location:
+            kl = (kl - self.usual_kl) / self.spread
+            return error, kl, error + self.settings.kl_weight * kl
+        # The KL of a whole image says nothing about places.
+        spread = self.spread if self.places is None else self._counted(self.spread[None])
+        return error, (kl - self.usual_kl) / spread.mean(), error
+
+    def _counted(self, maps: Tensor) -> Tensor:
+        """Give the values of maps, [N, h, w], at the places that are inspected, [N, places]."""
+        flat = maps.flatten(1)
+        return flat if self.places is None else flat.index_select(1, self.places)
+
+    def _highest(self, joined: Tensor) -> Tensor:
+        """Give where the highest values of each map are in what ``_counted`` gives, [N, count]."""
+        counted = self._counted(joined)
+        count = max(1, round(self.settings.top_fraction * counted.shape[1]))
+        return counted.topk(count).indices
+
+    def _over(self, maps: Tensor, where: Tensor) -> Tensor:
+        """Average maps, [N, h, w], over some places, [N, count]; gives [N]."""
+        return self._counted(maps).gather(1, where).mean(1)
+
+    def _reduced(self, error: Tensor, kl: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one number of each map; what is highest is so in the map of both, ``joined``."""
+        where = self._highest(joined)
+
+        def reduced(maps: Tensor) -> Tensor:
+            return self._over(maps, where) + self.whole_weight * self._counted(maps).mean(1)
+
+        return reduced(error), reduced(kl) if self.model.kl_per_location else kl
+
+    def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
+        """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
+        border = self.features.border
+        if pose is not None:
+            turned = warp(with_border(maps, border)[:, None], inverse(pose))[:, 0]
+            maps = without_border(turned, border)
+        return local_mean(maps[:, None], self.settings.window)[:, 0]
+
+    def _mapped(self, joined: Tensor) -> Tensor:
+        """Give the map of the whole square, [N, h + 2 b, w + 2 b], from that of the places.
+
+        Places that are not inspected have the lowest value of their map. So its highest value is
+        that of an inspected place, no limit is exceeded outside alone, and maps can be enlarged
+        without a jump by an invented number.
+        """
+        if self.inside is not None:
+            lowest = self._counted(joined).amin(1)
+            joined = torch.where(self.inside, joined, lowest[:, None, None])
+        return with_border(joined, self.features.border)
+
+    def _smooth(self, values: Tensor) -> Tensor:
+        """Average values of places, [h, w], with their neighbours': parts never lie quite alike.
+
+        Neighbours that are not inspected say nothing.
+        """
+        if self.inside is None:
+            return local_mean(values[None, None], 3)[0, 0]
+        weight = self.inside.to(values)
+        sums = local_mean(torch.stack([weight * values, weight])[None], 3)[0]
+        return sums[0] / sums[1].clamp_min(1e-6)
+
+
+def _mad(values: Tensor) -> Tensor:
+    """Median absolute deviation."""
+    return (values - values.quantile(0.5)).abs().quantile(0.5)

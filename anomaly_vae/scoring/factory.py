@@ -1,0 +1,58 @@
+"""The untrained detector that settings describe.
+
+Letters: S x S pixels of the square, h x w places, b locations of border on each side.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
+
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.images.decoding import inspected_square
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.vae.alignment import Alignment
+from anomaly_vae.vae.architectures import build_model
+from anomaly_vae.vae.features import FeatureExtractor
+from anomaly_vae.vae.maps import without_border
+from anomaly_vae.vae.trunk import build_features
+
+# Fewer places of a map tell nothing of what is usual.
+_FEWEST_PLACES = 5
+
+
+def build_detector(config: Config) -> Detector:
+    """Make the untrained detector of ``config``; its trunk has random weights.
+
+    Raises:
+        ConfigError: the feature source or its layers do not exist, or nearly nothing of the map is
+            inspected.
+    """
+    torch.manual_seed(config.training.seed)
+    features = build_features(config.features, config.images.size)
+    model = build_model(config.model, features.item_shape)
+    kept = inspected_square(config.images)
+    square = None if kept is None else torch.from_numpy(kept)
+    alignment = Alignment(config.images.size, square) if config.features.align else None
+    touched = None if square is None else inspected_places(square, features)
+    return Detector(features, model, config.scoring, alignment, touched)
+
+
+def inspected_places(square: Tensor, features: FeatureExtractor) -> Tensor | None:
+    """Give the places of which any pixel of the square, bool [S, S], is inspected.
+
+    [h + 2 b, w + 2 b], or None if all are.
+
+    Raises:
+        ConfigError: they are too few to learn from.
+    """
+    touched = adaptive_max_pool2d(square.float()[None], features.grid)[0] > 0
+    judged = without_border(touched, features.border)
+    count = int(judged.sum())
+    if count < _FEWEST_PLACES:
+        raise ConfigError(
+            f"images.roi, images.inspect and images.ignore leave {count} of {judged.numel()} "
+            f"places of the map to inspect; expected {_FEWEST_PLACES} or more: inspect a larger "
+            "region, or raise images.size"
+        )
+    return None if touched.all() else touched

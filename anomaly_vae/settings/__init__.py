@@ -1,0 +1,5 @@
+"""What a person can set: frozen dataclasses, and how files, names and ``KEY=VALUE`` become them.
+
+``schema`` the settings, with meaning, unit and range; ``files`` YAML, presets and assignments;
+``masks`` a region of interest as text.
+"""

@@ -1,0 +1,255 @@
+"""Settings: frozen dataclasses, one sentence and one unit per field, checked when made.
+
+The values written here are the defaults for features of a frozen trunk; ``config`` reads others.
+pydantic checks the types and reports all mistakes at once, which is what a person editing a file by
+hand needs. It does so when the first settings are made: inspection starts sooner with those alone
+that a model holds.
+"""
+
+import re
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from anomaly_vae.settings.masks import mask_from_text
+
+_STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+Fit = Literal["stretch", "letterbox"]
+ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
+# Kinds whose convolutions halve the image, so that its side must be a multiple.
+_CONVOLUTIONAL = ("image", "ladder", "vq")
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("input should be an odd number")
+    return number
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+def _mask(text: str) -> str:
+    if text:
+        mask_from_text(text)
+    return text
+
+
+def _polygon(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if len(corners) < 3:
+        raise ValueError("a polygon needs 3 corners or more, each [x, y]")
+    return corners
+
+
+OddNumber = Annotated[int, AfterValidator(_odd)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+MaskText = Annotated[str, AfterValidator(_mask)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Polygon = Annotated[tuple[tuple[Share, Share], ...], AfterValidator(_polygon)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ImageSettings:
+    """How a photograph becomes the square that the model sees."""
+
+    size: int = Field(default=320, ge=16, le=2048)
+    """Side of the square, in pixels."""
+    fit: Fit = "stretch"
+    """`stretch` fills the square; `letterbox` keeps the proportions and pads with black."""
+    min_size: int = Field(default=16, ge=1)
+    """Shortest side that is accepted, in pixels; smaller images are errors."""
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Largest accepted width x height, in pixels: the guard against decompression bombs."""
+    white_level: int = Field(default=65535, ge=255, le=65535)
+    """16-bit value that becomes white (4095 for a 12-bit camera); the same for all images."""
+    roi: MaskText = ""
+    """Mask of what is inspected, as `train --roi MASK.png` stores it (empty: everything)."""
+    inspect: tuple[Polygon, ...] = ()
+    """Polygons of what is inspected (none: everything); corners [x, y] as shares of the sides."""
+    ignore: tuple[Polygon, ...] = ()
+    """Polygons of what is ignored, wherever it would be inspected otherwise; corners as above."""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether there is a region of interest, or something to ignore."""
+        return bool(self.roi or self.inspect or self.ignore)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FeatureSettings:
+    """What the VAE sees of an image."""
+
+    source: str = "resnet18"
+    """`pixels`, or the name of a torchvision classification model used as a frozen trunk."""
+    layers: tuple[str, ...] = ()
+    """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
+    local_mean: OddNumber = Field(default=3, ge=1, le=15)
+    """Side of the window over which feature maps are averaged, in locations (odd)."""
+    components: int = Field(default=256, ge=0)
+    """Principal components of a trunk's channels, made equally strong (0: its channels)."""
+    border: int = Field(default=1, ge=0, le=16)
+    """Outermost locations of a trunk's maps, on each side, that are not judged."""
+    align: bool = False
+    """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
+    color: bool = True
+    """For `pixels`: three colour channels, or one of luminance."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SplitSettings:
+    """How the good images are divided, once, before anything is looked at."""
+
+    stopping: float = Field(default=0.2, gt=0, lt=0.5)
+    """Share of the good images that decide when to stop, and say what is usual at each place."""
+    calibration: float = Field(default=0.2, gt=0, lt=0.5)
+    """Share of the good images that standardise the score and set the threshold."""
+    group_by: Pattern = ""
+    """Regular expression on the path; images with the same match stay together (empty: off)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelSettings:
+    """The variational autoencoder."""
+
+    kind: ModelKind = "patch"
+    """`patch`: latents per place; `linear`, `image`, `dense`: per image; `ladder`: both; `vq`."""
+    latent_size: int = Field(default=16, ge=1, le=4096)
+    """Dimensions of a latent vector."""
+    local_latent_size: int = Field(default=4, ge=1, le=256)
+    """Dimensions of the latent vector of a place (`ladder`)."""
+    codes: int = Field(default=128, ge=2, le=65536)
+    """Vectors in the codebook (`vq`)."""
+    hidden_size: int = Field(default=256, ge=1, le=8192)
+    """Width of the hidden layers (`patch`, `dense`)."""
+    base_channels: int = Field(default=16, ge=1, le=512)
+    """Channels of the first convolution, doubled at each next one (`image`, `ladder`, `vq`)."""
+    halvings: int = Field(default=4, ge=1, le=6)
+    """Convolutions of stride 2, each of which halves the image (`image`, `ladder`, `vq`)."""
+    batch_norm: bool = True
+    """Batch normalisation after each convolution (`image`, `ladder`, `vq`)."""
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    """Distribution of the input given the latent; `bernoulli` is for `pixels` only."""
+    variance: Literal["unit", "shared", "channel", "element", "decoded"] = "channel"
+    """Gaussian variance: 1, or learned: one, per channel or element, or put out by the decoder."""
+    beta: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    """Weight of the KL divergence in the loss (0: plain autoencoder, 1: the evidence bound)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingSettings:
+    """The training loop."""
+
+    epochs: int = Field(default=40, ge=1)
+    """Number of epochs at most."""
+    steps_per_epoch: int = Field(default=25, ge=1)
+    """Optimiser steps in one epoch; batches are drawn at random from all training images."""
+    batch_size: int = Field(default=4096, ge=1)
+    """Items in one batch: locations for `patch`, images for the other models."""
+    hardest: float = Field(default=0.03, gt=0, le=1)
+    """Share of each batch, the items with the largest loss, that is learned from."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=1000)
+    """Step size of Adam at its peak."""
+    kl_warmup: float = Field(default=0.2, ge=0, le=1)
+    """Share of the steps (of each cycle) over which the weight of the KL rises from 0 to beta."""
+    cycles: int = Field(default=1, ge=1)
+    """How many times the weight of the KL rises from 0 to beta, in cycles of equal length."""
+    free_bits: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """KL of each latent dimension, in nats, that is not punished (0: all of it is)."""
+    capacity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """KL per item, in nats, that the warm-up rises to; beta weighs the distance to it (0: off)."""
+    refit: bool = True
+    """Train again, as long as was best, on all good images, once those held out have set all scales
+    and the threshold."""
+    patience: int = Field(default=10, ge=1)
+    """Epochs without a better stopping loss after which training ends."""
+    pictures: bool = True
+    """Draw held-out parts, reconstructions and samples after each epoch (models of `pixels`)."""
+    samples: int = Field(default=0, ge=0, le=10_000)
+    """Parts drawn by a first VAE that are learned from beside the images (`pixels`; 0: none)."""
+    cache_gib: float = Field(default=4.0, ge=0)
+    """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the split, of the initial weights and of everything drawn at random."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoringSettings:
+    """How reconstruction error and KL divergence become one score."""
+
+    kl_weight: float = Field(default=0.01, allow_inf_nan=False)
+    """Weight of the KL divergence beside the error; default: model.beta, but 1 at most."""
+    per_place: bool = True
+    """Judge each place of the map by what is usual there in good images not trained on."""
+    window: OddNumber = Field(default=1, ge=1, le=63)
+    """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
+    top_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
+    whole_map: bool = True
+    """Add the mean of the whole map, where faint large defects show, as far as that of good images
+    is steady."""
+    review_rate: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the good images that may be for review or fail (0: none are for review), if that is
+    more than may fail; 0.1 takes 19 held-out images, and bears a few odd ones among dozens."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """All settings of one model."""
+
+    images: ImageSettings = field(default_factory=ImageSettings)
+    """From a file to a square of pixels."""
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    """From pixels to what the model sees."""
+    split: SplitSettings = field(default_factory=SplitSettings)
+    """Which good images do what."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    """The variational autoencoder."""
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    """The training loop."""
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)
+    """From the model's output to the score."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
+        mistakes = []
+        if self.model.kind == "patch" and self.features.source == "pixels":
+            mistakes.append("model.kind 'patch' needs a trunk in features.source, not 'pixels'")
+        if self.model.kind != "patch" and self.features.source != "pixels":
+            mistakes.append(f"model.kind {self.model.kind!r} needs features.source 'pixels'")
+        step = 2**self.model.halvings
+        if self.model.kind in _CONVOLUTIONAL and (
+            self.images.size < 2 * step or self.images.size % step
+        ):
+            mistakes.append(
+                f"images.size must be a multiple of {step}, {2 * step} or more, for kind "
+                f"{self.model.kind!r} with model.halvings {self.model.halvings}"
+            )
+        if self.features.align and self.images.size % 4:
+            mistakes.append("images.size must be a multiple of 4 for features.align")
+        if self.images.fit == "letterbox" and self.images.restricted and not self.images.roi:
+            # Where they lie in the square depends on the proportions, which a mask has.
+            mistakes.append("images.inspect and images.ignore need images.fit 'stretch', or --roi")
+        if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
+            mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
+        if self.training.samples and self.features.source != "pixels":
+            mistakes.append("training.samples needs features.source 'pixels': others draw no parts")
+        if self.training.samples and self.training.refit:
+            mistakes.append("training.samples and training.refit exclude each other; set one")
+        if self.training.free_bits and self.training.capacity:
+            mistakes.append("training.free_bits and training.capacity exclude each other; set one")
+        if self.training.cycles > 1 and not self.training.kl_warmup:
+            mistakes.append(
+                "training.cycles repeats the warm-up: set training.kl_warmup, to 0.5 say"
+            )
+        if self.split.stopping + self.split.calibration > 0.8:
+            mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))

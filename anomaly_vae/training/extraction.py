@@ -1,0 +1,65 @@
+"""What a VAE learns from, taken out of the good images once, before any training.
+
+Letters: N images, B items (locations for ``PatchVAE``, images for the others).
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from anomaly_vae.progress import Track
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.vae.trunk import TrunkFeatures
+
+_BATCH = 16
+
+
+class Store:
+    """Where raw items lie: in memory up to ``limit`` bytes each, and beyond it as files."""
+
+    def __init__(self, detector: Detector, folder: Path, *, limit: float) -> None:
+        self.detector, self.folder, self.limit = detector, folder, limit
+        # Feature maps are kept in half precision: theirs is no better. Pixels need more, because
+        # their noise is a small part of their range.
+        trunk = isinstance(detector.features, TrunkFeatures)
+        self.dtype = np.dtype(np.float16 if trunk else np.float32)
+
+    def room(self, name: str, count: int) -> NDArray[np.floating]:
+        """Make room for raw items, [count, *raw_shape]."""
+        shape = (count, *self.detector.features.raw_shape)
+        if math.prod(shape) * self.dtype.itemsize <= self.limit:
+            return np.empty(shape, self.dtype)
+        items: NDArray[np.floating] = open_memmap(
+            self.folder / f"{name}.npy", "w+", self.dtype, shape
+        )
+        return items
+
+    def extract(
+        self, groups: Sequence[NDArray[np.uint8]], device: torch.device, track: Track
+    ) -> tuple[NDArray[np.floating], list[NDArray[np.floating]]]:
+        """Extract the raw items of groups of images, each uint8 [N, S, S, 3], N at least 1.
+
+        Gives those of all groups, [B, *raw_shape], and views of those of each.
+        """
+        batches = [
+            images[begin : begin + _BATCH]
+            for images in groups
+            for begin in range(0, len(images), _BATCH)
+        ]
+        stored = np.empty(0, self.dtype)
+        filled = per_image = 0
+        for images in track(batches, "Extracting features", len(batches)):
+            with torch.no_grad():
+                raw = self.detector.raw_items(torch.from_numpy(images).to(device))
+            if not per_image:
+                per_image = len(raw) // len(images)
+                stored = self.room("items", per_image * sum(len(group) for group in groups))
+            stored[filled : filled + len(raw)] = raw.cpu().numpy()
+            filled += len(raw)
+        ends = per_image * np.cumsum([len(group) for group in groups])
+        return stored, np.split(stored, ends[:-1])

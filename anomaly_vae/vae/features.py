@@ -1,0 +1,85 @@
+"""What the VAE sees of an image: the contract, and its pixels; ``trunk`` has the other.
+
+Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map, b
+of its border on each side.
+All extractors take RGB images in [0, 1] and contain all further normalisation.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anomaly_vae.settings.schema import FeatureSettings
+from anomaly_vae.vae.maps import local_mean, luminance, mean_and_std
+
+
+class FeatureExtractor(nn.Module):
+    """Images in, items for the VAE out, standardised by what ``fit`` has learned.
+
+    An item is what one latent vector describes: the principal components [C] at one location of
+    a trunk, or all pixels [C, S, S]. It is made of a raw item, of which ``mean`` and ``std`` have
+    the shape; 0 and 1 until ``fit``.
+    """
+
+    mean: Tensor
+    std: Tensor
+    border = 0
+    """How many locations around those that are judged have raw items, too."""
+
+    def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.raw_shape, self.item_shape, self.map_shape = raw_shape, raw_shape, map_shape
+        self.register_buffer("mean", torch.zeros(raw_shape))
+        self.register_buffer("std", torch.ones(raw_shape))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the map with its border."""
+        height, width = self.map_shape
+        return height + 2 * self.border, width + 2 * self.border
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give items to be judged, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
+        return self.standardised(self.raw(images))
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Give the raw items, [N, …, *raw_shape]."""
+        raise NotImplementedError
+
+    def standardised(self, items: Tensor) -> Tensor:
+        """Make items of raw ones."""
+        return (items - self.mean) / self.std
+
+    def fit(self, items: NDArray[np.floating]) -> None:
+        """Learn mean and standard deviation from raw training items, [B, *raw_shape]."""
+        mean, std = mean_and_std(items)
+        self.mean.copy_(mean)
+        self.std.copy_(self._usable(std))
+
+    def _usable(self, std: Tensor) -> Tensor:
+        """Keep what hardly varies from being divided by nearly nothing."""
+        return std.clamp_min(1e-6)
+
+
+class PixelFeatures(FeatureExtractor):
+    """The pixels themselves, in [0, 1]: three channels, or one of luminance (ITU-R BT.601)."""
+
+    # 2.5 of 255 grey levels, after averaging over 3 x 3: a pixel that never changes must not get
+    # an unlimited weight.
+    _SMALLEST_STD = 0.01
+
+    def __init__(self, settings: FeatureSettings, size: int) -> None:
+        super().__init__((3 if settings.color else 1, size, size), (size, size))
+        self.color = settings.color
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Give the pixels, [N, 3 or 1, S, S]."""
+        return images if self.color else luminance(images)
+
+    def restored(self, items: Tensor) -> Tensor:
+        """Undo ``standardised``."""
+        return items * self.std + self.mean
+
+    def _usable(self, std: Tensor) -> Tensor:
+        return local_mean(std[None], 3)[0].clamp_min(self._SMALLEST_STD)

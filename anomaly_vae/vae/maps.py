@@ -1,0 +1,55 @@
+"""Arithmetic on maps and images that feature extractors, scoring and drawing share.
+
+Letters: N images, S x S pixels of the square, C channels, h x w locations of a map.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+from anomaly_vae.images.quality import LUMINANCE
+
+
+def without_border(maps: Tensor, width: int) -> Tensor:
+    """Cut off ``width`` locations around maps, [..., h, w]."""
+    return maps[..., width : maps.shape[-2] - width, width : maps.shape[-1] - width]
+
+
+def with_border(maps: Tensor, width: int) -> Tensor:
+    """Put ``width`` locations around maps, [N, h, w], with the values of the nearest ones."""
+    return pad(maps[:, None], (width,) * 4, mode="replicate")[:, 0] if width else maps
+
+
+def local_mean(maps: Tensor, window: int) -> Tensor:
+    """Average maps, [N, C, h, w], over ``window`` x ``window`` locations, as far as they exist."""
+    if window == 1:
+        return maps
+    return avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
+
+
+def mean_and_std(items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the first dimension, summed in double precision."""
+    total, squares = np.zeros(items.shape[1:]), np.zeros(items.shape[1:])
+    step = max(1, 2**22 // math.prod(items.shape[1:]))
+    for begin in range(0, len(items), step):
+        chunk = items[begin : begin + step].astype(np.float64)
+        total += chunk.sum(0)
+        squares += np.square(chunk).sum(0)
+    mean = total / len(items)
+    std = np.sqrt(np.maximum(squares / len(items) - mean**2, 0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def unit_range(images: Tensor) -> Tensor:
+    """Turn stored images, uint8 [N, S, S, 3], into what extractors take: [0, 1], [N, 3, S, S]."""
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Give the luminance (ITU-R BT.601), [N, 1, S, S], of RGB images, [N, 3, S, S]."""
+    red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
+    return LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue

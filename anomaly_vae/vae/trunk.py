@@ -1,0 +1,153 @@
+"""Feature maps of a frozen trunk: layers of a torchvision network, joined and whitened.
+
+Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map, b
+of its border on each side.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, interpolate
+
+from anomaly_vae.errors import ConfigError
+from anomaly_vae.settings.schema import FeatureSettings
+from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
+from anomaly_vae.vae.maps import local_mean, without_border
+from anomaly_vae.vae.networks import build_network, cut_network, default_layers
+
+# What torchvision's ImageNet weights were trained on.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class TrunkFeatures(FeatureExtractor):
+    """Layers of a frozen torchvision trunk, joined at the resolution of the second of them.
+
+    Each layer is averaged over a small window first, so that a location knows its surroundings
+    (as in PatchCore, Roth et al., CVPR 2022). Then the principal components of the channels are
+    made equally strong: defects show in directions in which good parts hardly vary (Rippel et
+    al., ICPR 2020), which a squared error over correlated channels would drown.
+
+    The outermost locations are learned from, as surroundings of the others, but not judged. They
+    see the zeros that convolutions put around an image, light that falls off, and what reaches into
+    the picture a little more or less, so that good images differ there more than by many a defect
+    (reports/ablation.md). It is 1 part in 40 on each side; PatchCore and PaDiM as published cut 1
+    in 16 off the image itself.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+    components: Tensor
+    """[raw channels, C], from standardised channels to whitened components."""
+    # Added to the variances of the components, of channels of variance 1: what is below is
+    # rounding, not signal.
+    _SMALLEST_VARIANCE = 0.01
+    _WHITENING_ITEMS = 100_000
+
+    def __init__(self, settings: FeatureSettings, size: int) -> None:
+        trunk = build_network(settings.source)
+        layers = settings.layers or default_layers(settings.source, trunk)
+        extractor = cut_network(trunk, settings.source, layers)
+        with torch.no_grad():
+            maps = extractor(torch.zeros(1, 3, size, size))
+        shapes = [tuple(maps[layer].shape) for layer in layers]
+        if any(len(shape) != 4 for shape in shapes):
+            raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
+        grid = shapes[min(1, len(shapes) - 1)][2:]
+        height, width = (side - 2 * settings.border for side in grid)
+        if min(height, width) < 1:
+            raise ConfigError(
+                f"images.size = {size} gives a map of {grid[0]} x {grid[1]} locations; "
+                f"features.border = {settings.border} leaves none of them; expected more pixels"
+            )
+        super().__init__((sum(shape[1] for shape in shapes),), (height, width))
+        self.border = settings.border
+        self.source, self.layers, self.window = settings.source, layers, settings.local_mean
+        self.trunk = extractor
+        self.whitened = settings.components > 0
+        if self.whitened:
+            self.item_shape = (min(settings.components, *self.raw_shape),)
+            self.register_buffer("components", torch.eye(self.raw_shape[0], self.item_shape[0]))
+        self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1), False)
+        self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).reshape(3, 1, 1), False)
+        for parameter in self.trunk.parameters():
+            parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TrunkFeatures":  # noqa: ARG002
+        """Stay in evaluation mode: the trunk is frozen, its batch normalisation included."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the items that are judged, [N, h, w, C], of images in [0, 1], [N, 3, S, S].
+
+        Whitening and resampling are linear: each layer is whitened where it has fewer places.
+        """
+        if not self.whitened:
+            return self.standardised(self._joined(images, self.border))
+        maps = self._averaged(images)
+        weights = self.components / self.std[:, None]
+        parts = torch.split(weights.T[:, :, None, None], [each.shape[1] for each in maps], 1)
+        items = -(self.mean @ weights)[:, None, None]
+        for each, part in zip(maps, parts, strict=True):
+            if each.shape[2] < self.grid[0]:
+                items = items + self._resampled(conv2d(each, part), self.border)
+            else:
+                items = items + conv2d(self._resampled(each, self.border), part)
+        return items.permute(0, 2, 3, 1)
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Give the joined maps of the trunk, border and all, [N, h + 2 b, w + 2 b, C]."""
+        return self._joined(images, 0)
+
+    def _joined(self, images: Tensor, border: int) -> Tensor:
+        """Give the joined maps of the trunk without so much of a border, channels last."""
+        maps = [self._resampled(each, border) for each in self._averaged(images)]
+        return torch.cat(maps, 1).permute(0, 2, 3, 1)
+
+    def _averaged(self, images: Tensor) -> list[Tensor]:
+        """Give the map of each layer, [N, channels, height, width], averaged over the window."""
+        maps = self.trunk((images - self.image_mean) / self.image_std)
+        return [local_mean(maps[name], self.window) for name in self.layers]
+
+    def standardised(self, items: Tensor) -> Tensor:
+        """Make items, [..., C], of raw ones: standardised channels, or whitened components."""
+        if not self.whitened:
+            return super().standardised(items)
+        return (items - self.mean) @ (self.components / self.std[:, None])
+
+    def fit(self, items: NDArray[np.floating]) -> None:
+        """Learn mean, standard deviation and components from raw training items, [B, C]."""
+        super().fit(items)
+        if self.whitened:
+            every = math.ceil(len(items) / self._WHITENING_ITEMS)
+            rows = torch.from_numpy(items[::every]).to(self.mean.device).float()
+            rows = super().standardised(rows)
+            variances, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
+            (kept,) = self.item_shape
+            scale = (variances.clamp_min(0) + self._SMALLEST_VARIANCE).rsqrt()
+            self.components.copy_((axes * scale).flip(1)[:, :kept])
+
+    def _resampled(self, maps: Tensor, border: int) -> Tensor:
+        """Bring maps, [N, channels, ...], to the grid, and leave so much of a border out."""
+        (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.grid
+        if height > wanted_height and height % wanted_height == 0 and width % wanted_width == 0:
+            maps = avg_pool2d(maps, (height // wanted_height, width // wanted_width))
+        else:
+            maps = interpolate(maps, self.grid, mode="bilinear", align_corners=False)
+        return without_border(maps, border)
+
+
+def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:
+    """Make the extractor that ``settings`` name, for squares of ``size`` pixels.
+
+    A trunk has random weights until ``load_trunk_weights`` or a state dictionary fills it.
+
+    Raises:
+        ConfigError: the source is not known, or has no such layers.
+    """
+    if settings.source == "pixels":
+        return PixelFeatures(settings, size)
+    return TrunkFeatures(settings, size)

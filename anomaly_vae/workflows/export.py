@@ -1,0 +1,213 @@
+"""The model of a run written again: checked, or in lower precision if it still judges alike.
+
+Letters: N images, S x S pixels.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from anomaly_vae.calibration.metadata import Agreement
+from anomaly_vae.errors import ExportError, OutputError
+from anomaly_vae.exporting.agreement import Lower, compare_scores, objection
+from anomaly_vae.exporting.graph import Parity, export_model, set_card, to_onnx
+from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.providers import Device
+from anomaly_vae.outputs import prepare_file, write_bytes
+from anomaly_vae.progress import Track, untracked
+from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
+from anomaly_vae.workflows.runs import load_detector, saved_config
+
+_MOST_FOR_RANGES = 100
+_DRAWN_IMAGES = 20
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An image with another verdict than in single precision."""
+
+    image: str
+    score_before: float
+    score: float
+    verdict_before: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class LowerModel:
+    """What an export in lower precision gave."""
+
+    agreement: Agreement
+    changed: list[Changed]
+    unreadable: list[str]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images that both models score."""
+
+    names: list[str]
+    pixels: NDArray[np.uint8]
+    """[N, S, S, 3]"""
+    defective: NDArray[np.bool_]
+    """[N]"""
+
+
+def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
+    """Export the model of a run folder again, with the threshold it has now.
+
+    The check against torch uses drawn images of smooth noise: the good images may be gone.
+
+    Raises:
+        ModelFileError: ``run`` is not a run folder, or is damaged.
+        ExportError, OutputError: see ``export_model``.
+    """
+    config = saved_config(run)
+    prepare_file(out, overwrite=overwrite)
+    detector = load_detector(run, config)
+    card = Inspector(run / "model.onnx", device="cpu").card
+    return export_model(detector, card, out, drawn_images(config.images.size))
+
+
+def drawn_images(side: int) -> NDArray[np.uint8]:
+    """Draw images of smooth noise, uint8 [N, side, side, 3], to try a model without photographs."""
+    noise = np.random.default_rng(0).random((_DRAWN_IMAGES, side, side, 3))
+    smooth = gaussian_filter(noise, (0, side / 32, side / 32, 0))
+    low, high = smooth.min(), smooth.max()
+    images: NDArray[np.uint8] = ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    return images
+
+
+def export_lower(
+    run: Path,
+    out: Path,
+    precision: Lower,
+    *,
+    good: Path | None = None,
+    defective: Path | None = None,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> LowerModel:
+    """Write the model of ``run`` in lower precision to ``out``, if it still judges alike.
+
+    For fp16, drawn noise is compared where no ``good`` images are given. For int8, half of the
+    good images, 100 at most, give the ranges of the numbers, and the others are compared.
+
+    Raises:
+        ExportError: it does not judge alike, or there are too few good images to tell.
+        FolderError, ModelFileError, OutputError: a folder, the run or ``out`` cannot be used.
+    """
+    _refuse(precision, good, defective)
+    config, model = saved_config(run), run / "model.onnx"
+    # What is meant for graphics cards is compared on one, if there is any.
+    single = Inspector(model, device="auto" if precision == "fp16" else "cpu")
+    if out.exists() and out.samefile(model):
+        raise OutputError(f"{out}: the run keeps its model in fp32; choose another --out")
+    prepare_file(out, overwrite=overwrite)
+    sets = _read(good, defective, config.images, track)
+    if precision == "fp16":
+        lower = to_onnx(in_half_precision(load_detector(run, config)), config.images.size)
+        compared = _joined(sets) if sets else _drawn(config.images.size)
+    else:
+        ranges = _chosen(sets[0])
+        lower = in_eight_bits(onnx.load(model), sets[0].pixels[ranges])
+        compared = _joined([_without(sets[0], ranges), *sets[1:]])
+    result = _compare(single, lower, compared, precision, track)
+    agreement = replace(result.agreement, drawn=not sets)
+    set_card(lower, replace(single.card, precision=precision, agreement=agreement))
+    write_bytes(out, lower.SerializeToString())
+    unreadable = [f"{each.folder / path}" for each in sets for path, _ in each.unreadable]
+    return replace(result, agreement=agreement, unreadable=unreadable)
+
+
+def _refuse(precision: Lower, good: Path | None, defective: Path | None) -> None:
+    if good is None and (defective or precision == "int8"):
+        what = "--defective" if defective else "--precision int8"
+        raise ExportError(f"{what} needs good images to compare with; give --good DIR")
+
+
+def _read(
+    good: Path | None, defective: Path | None, settings: ImageSettings, track: Track
+) -> list[ImageSet]:
+    """Read the good images, then the defective ones, where they are given."""
+    sets = [
+        read_images(folder, settings, workers=os.cpu_count() or 1, track=track)
+        for folder in (good, defective)
+        if folder
+    ]
+    both = set.intersection(*(set(each.digests) for each in sets)) if len(sets) > 1 else set()
+    if both:
+        raise ExportError(
+            f"{len(both)} images are in {good} and in {defective}; an image is either good or "
+            "defective"
+        )
+    return sets
+
+
+def _chosen(images: ImageSet) -> NDArray[np.bool_]:
+    """Choose the images for the ranges, by their content: copies of one are never compared."""
+    different = sorted(set(images.digests))  # in an order that has nothing to do with their paths
+    if len(different) < FEWEST_GOOD_IMAGES:
+        raise ExportError(
+            f"{images.folder}: {len(different)} different images; --precision int8 needs "
+            f"{FEWEST_GOOD_IMAGES} good ones or more, half of them to compare with"
+        )
+    chosen = set(different[: min(len(different) // 2, _MOST_FOR_RANGES)])
+    return np.array([digest in chosen for digest in images.digests])
+
+
+def _without(images: ImageSet, left_out: NDArray[np.bool_]) -> ImageSet:
+    kept = np.flatnonzero(~left_out)
+    paths = tuple(images.paths[index] for index in kept)
+    return replace(images, paths=paths, pixels=images.pixels[kept])
+
+
+def _joined(sets: list[ImageSet]) -> _Images:
+    names = [f"{each.folder.name}/{path}" for each in sets for path in each.paths]
+    pixels = np.concatenate([each.pixels for each in sets])
+    return _Images(names, pixels, np.arange(len(names)) >= len(sets[0].paths))
+
+
+def _drawn(side: int) -> _Images:
+    pixels = drawn_images(side)
+    names = [f"drawn image {number}" for number in range(1, len(pixels) + 1)]
+    return _Images(names, pixels, np.zeros(len(names), bool))
+
+
+def _compare(
+    single: Inspector, lower: onnx.ModelProto, images: _Images, precision: Lower, track: Track
+) -> LowerModel:
+    before, limit = _scores(single, images.pixels, track), single.card.threshold
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        set_card(lower, single.card)
+        write_bytes(path, lower.SerializeToString())
+        device: Device = "cpu" if single.model.on_cpu else "auto"
+        after = _scores(Inspector(path, device=device), images.pixels, track)
+    agreement = compare_scores(before, after, images.defective, limit)
+    why = objection(agreement, precision)
+    if why:
+        raise ExportError(f"{precision} is not kept: {why}; nothing was written: use fp32")
+    rows = zip(images.names, before.tolist(), after.tolist(), strict=True)
+    changed = [
+        Changed(name, one, other, limit.verdict(one), limit.verdict(other))
+        for name, one, other in rows
+        if limit.verdict(one) != limit.verdict(other)
+    ]
+    return LowerModel(agreement, changed, [])
+
+
+def _scores(inspector: Inspector, pixels: NDArray[np.uint8], track: Track) -> NDArray[np.float32]:
+    begins = range(0, len(pixels), inspector.batch_size)
+    batches = track(begins, "Scoring images", len(begins))
+    return np.concatenate(
+        [inspector.run(pixels[begin : begin + inspector.batch_size]).score for begin in batches]
+    )

@@ -1,0 +1,41 @@
+"""A folder of images in, a folder of results out: what ``anomaly-vae inspect`` does."""
+
+from anomaly_vae.images.files import stamp
+from anomaly_vae.images.sources import Source
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.progress import Track, untracked
+from anomaly_vae.reporting.summary import Summary
+from anomaly_vae.workflows.recorder import Recorder
+
+
+def inspect_images(
+    inspector: Inspector, source: Source, recorder: Recorder, track: Track = untracked
+) -> Summary:
+    """Inspect the images of ``source`` and record them; what is done is not done again.
+
+    Raises:
+        OutputError: the results cannot be written.
+    """
+    folder, results = source.folder, recorder.results
+    waiting = (path for path in source.paths if not results.is_done(path, stamp(folder / path)))
+
+    def left() -> int | None:
+        total = source.total() if callable(source.total) else source.total
+        return None if total is None else total - results.skipped
+
+    findings = inspector.inspect_files(folder, waiting, recorder.shows)
+    for finding in track(findings, "Inspecting", left):
+        recorder.record(finding)
+    return recorder.finish(unlisted=source.unlisted)
+
+
+def identity(
+    inspector: Inspector, source: str, mm_per_pixel: float | None = None
+) -> dict[str, str]:
+    """Say what may not change when an inspection is gone on with; ``source`` names the images."""
+    return {
+        "model": inspector.model_id,
+        "source": source,
+        "min_area": str(inspector.min_area),
+        "mm_per_pixel": str(mm_per_pixel),
+    }

@@ -1,0 +1,63 @@
+"""What a training learns from, made ready: images known again, alignment, drawn parts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomaly_vae.errors import TrainingError
+from anomaly_vae.outputs import write_json
+from anomaly_vae.progress import Track
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.augmentation import draw_parts
+from anomaly_vae.training.dataset import STOPPING, TRAINING, ImageSet
+from anomaly_vae.training.extraction import Store
+from anomaly_vae.training.loop import Items
+from anomaly_vae.vae.maps import luminance, unit_range
+
+
+def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:
+    """Write down in ``folder`` which images a training began with.
+
+    Raises:
+        TrainingError: one that is resumed began with others; their split would mix training and
+            calibration.
+    """
+    path = folder / "images.json"
+    if resumed and json.loads(path.read_text()) != images.fingerprint:
+        raise TrainingError(
+            f"{images.folder}: not the images that the training in {folder.parent} began with; "
+            "give the same folder, or --overwrite"
+        )
+    write_json(path, images.fingerprint)
+
+
+def fit_alignment(
+    detector: Detector, images: ImageSet, parts: NDArray[np.str_], device: torch.device
+) -> None:
+    """Set the mean good image that all others are turned onto, where that helps."""
+    if detector.alignment is not None:
+        training, stopping = (
+            unit_range(torch.from_numpy(images.pixels[parts == part]).to(device))
+            for part in (TRAINING, STOPPING)
+        )
+        light = luminance(training)
+        detector.alignment.fit(light, luminance(stopping))
+        detector.alignment.set_backdrop(training, light)
+
+
+def with_drawn_parts(
+    training: Items, stopping: Items, store: Store, config: Config, *, resumed: bool, track: Track
+) -> NDArray[np.floating]:
+    """Give the raw training items, and behind them those that a first VAE draws, once."""
+    path = store.folder / "samples.npy"
+    if not resumed:
+        first = store.folder / "first.safetensors"
+        np.save(path, draw_parts(training, stopping, config, first, track))
+    drawn = np.load(path, mmap_mode="r")
+    items = store.room("augmented", len(training) + len(drawn))
+    items[: len(training)], items[len(training) :] = training.stored, drawn
+    return items

@@ -1,0 +1,157 @@
+"""What is written of each image that is inspected: rows, pictures, drift; at the end a summary."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from anomaly_vae.calibration.drift import DriftMonitor, Shift
+from anomaly_vae.calibration.metadata import ModelCard
+from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.outputs import write_json
+from anomaly_vae.reporting.heatmaps import (
+    draw_heatmap,
+    on_photo,
+    picture_path,
+    save_picture,
+    shown_photo,
+)
+from anomaly_vae.reporting.results import Passing, Results
+from anomaly_vae.reporting.rows import Cell, image_row, region_rows
+from anomaly_vae.reporting.summary import Summary
+
+Heatmaps = Literal["none", "defects", "all"]
+
+
+Told = Callable[[list[Cell], list[list[Cell]]], None]
+
+
+class Recorder:
+    """Writes what was found about each image: its rows and its pictures; at the end a summary.
+
+    With ``page`` also ``report.html``, which shows all of it. With ``drift_window`` each row says
+    whether the last so many images look like the good ones, with ``mm_per_pixel`` the rows of
+    regions have their sizes in millimetres, too. ``told`` is called with each row and the rows of
+    its regions as soon as they are known.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        folder: Path,
+        results: Results | Passing,
+        *,
+        heatmaps: Heatmaps = "defects",
+        page: bool = True,
+        drift_window: int | None = None,
+        mm_per_pixel: float | None = None,
+        told: Told | None = None,
+    ) -> None:
+        self.results, self._folder, self._told = results, folder, told
+        self._heatmaps, self._page = heatmaps, page
+        self._inspector = inspector
+        self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
+        self._drift = _Drift(inspector.card, drift_window)
+        self._drift.restore(results.remembered)
+        results.memory = self._drift.state
+        self._start = time.perf_counter()
+
+    def shows(self, score: float) -> bool:
+        """Whether the map of an image that passes with this score will be in a picture."""
+        if isinstance(self.results, Passing):
+            return False
+        return self._heatmaps == "all" or (self._page and self.results.gallery.takes(score))
+
+    def record(self, finding: Finding) -> None:
+        """Write the rows of an image, and its picture if it is wanted.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self._draw(finding)
+        row = image_row(
+            finding,
+            model_id=self._inspector.model_id,
+            threshold=self._inspector.card.threshold,
+            drift=self._drift.add(finding),
+        )
+        regions = list(region_rows(finding, self._sizes["mm_per_pixel"]))
+        self.results.add(finding, row, regions)
+        if self._told:
+            self._told(row, regions)
+
+    def finish(self, unlisted: Sequence[FolderError] = ()) -> Summary:
+        """Bring everything to the disk, and write the summary.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.results.commit()
+        summary = Summary(
+            self.results.tally,
+            time.perf_counter() - self._start,
+            skipped=self.results.skipped,
+            renewed=self.results.renewed,
+            shifts=self._drift.shifts(),
+            unlisted=[str(error) for error in unlisted],
+        )
+        if isinstance(self.results, Results):
+            found = summary.as_dict(self._inspector.model_id)
+            write_json(self.results.out / "summary.json", found | self._sizes)
+            if self._page:
+                from anomaly_vae.reporting.page import write_page  # noqa: PLC0415
+
+                write_page(self.results, summary, self._inspector.card, self._inspector.model_id)
+        return summary
+
+    def _draw(self, finding: Finding) -> None:
+        """Write the picture of an image, and keep a smaller one for the page."""
+        if isinstance(self.results, Passing) or finding.image is None:
+            return
+        photo = expected = None
+        limit = self._inspector.card.threshold.anomaly_map
+        drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
+        if drawn or (self._page and self.results.gallery.enlarges(finding)):
+            # A file that vanished in the meantime has its row; only its picture is missing.
+            with suppress(ImageReadError):
+                photo = shown_photo(self._folder / finding.path, self._inspector.card.images)
+                square = self._inspector.expected(finding.image)
+                expected = None if square is None else on_photo(square, finding.image, photo.size)
+        if drawn and photo:
+            target = picture_path(self.results.out / "heatmaps", finding.path, ".jpg")
+            save_picture(draw_heatmap(finding, photo, limit, expected), target)
+        if self._page:
+            self.results.gallery.add(finding, photo, limit, expected)
+
+
+class _Drift:
+    """Whether the images look like the good ones: all of them, and if asked the last ones."""
+
+    def __init__(self, card: ModelCard, window: int | None) -> None:
+        good, limit = card.good, card.threshold.score
+        self._all = DriftMonitor(good, limit) if good else None
+        self._last = DriftMonitor(good, limit, window) if good and window else None
+
+    def add(self, finding: Finding) -> float:
+        """Count an image, and give the p-value of the last ones; NaN if nobody asked."""
+        if finding.image is None:
+            return math.nan
+        for monitor in (self._all, self._last):
+            if monitor:
+                monitor.add(finding.score, finding.image.statistics)
+        return self._last.p_value() if self._last else math.nan
+
+    def shifts(self) -> list[Shift]:
+        return self._all.shifts() if self._all else []
+
+    def state(self) -> Any:
+        """Give what is needed to go on; the last images are not kept."""
+        return self._all.state() if self._all else None
+
+    def restore(self, state: Any) -> None:
+        if self._all and state:
+            self._all.restore(state)

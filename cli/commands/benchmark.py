@@ -1,0 +1,87 @@
+"""The command that measures speed."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..console import talk
+from ..options import BatchSize, Device, Model, OnDevice, Workers
+
+if TYPE_CHECKING:
+    from anomaly_vae.inspection.inspector import Inspector
+    from anomaly_vae.workflows.benchmark import Benchmark
+
+
+EXAMPLES = """
+anomaly-vae benchmark run/model.onnx
+anomaly-vae benchmark run/model.onnx photos/today --batch-size 16
+"""
+_DRAWN = 8  # photographs of 512 x 512 pixels, where there are none
+
+
+def benchmark(
+    model: Model,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of images (default: drawn ones).")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--images", min=8, help="How many images, the same ones repeatedly.")
+    ] = 200,
+    device: OnDevice = Device.AUTO,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+) -> None:
+    """Measure how fast images are inspected, stage by stage, and what limits it."""
+    from anomaly_vae.inspection.inspector import Inspector
+
+    inspector = Inspector(
+        model, device=device.value, batch_size=batch_size, workers=workers, told=talk.warn
+    )
+    if folder:
+        measured = _measured(inspector, folder, count)
+    else:
+        from anomaly_vae.images.samples import write_samples
+
+        with tempfile.TemporaryDirectory() as scratch:
+            write_samples(Path(scratch), train=_DRAWN, test_good=0, test_defective=0, size=512)
+            measured = _measured(inspector, Path(scratch), count)
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(measured)))
+    else:
+        _say(measured)
+
+
+def _measured(inspector: "Inspector", folder: Path, count: int) -> "Benchmark":
+    from anomaly_vae.images.files import list_images
+    from anomaly_vae.workflows.benchmark import benchmark
+
+    return benchmark(inspector, folder, list_images(folder), count)
+
+
+def _say(measured: "Benchmark") -> None:
+    talk.say(
+        f"{measured.images} images, {measured.provider}, batches of {measured.batch_size}, "
+        f"{measured.workers} threads decode"
+    )
+    talk.say(f"{'stage, alone':14s} {'images/s':>10s} {'p50':>9s} {'p95':>9s} {'p99':>9s}")
+    for stage in measured.stages:
+        talk.say(
+            f"{stage.name:14s} {stage.images_per_second:10.1f} "
+            f"{stage.p50:6.2f} ms {stage.p95:6.2f} ms {stage.p99:6.2f} ms"
+            f"{'  per batch' if stage.name == 'infer' else ''}"
+        )
+    share = measured.end_to_end / measured.bound
+    talk.say(
+        f"{'without reading':14s} {measured.decoded:9.1f}  the model is busy {measured.busy:.0%}"
+    )
+    talk.say(f"{'end to end':14s} {measured.end_to_end:10.1f}")
+    talk.say(
+        f"decoding and model allow {measured.bound:.1f} images/s: {share:.0%} is reached; "
+        f"{measured.limit} takes longest"
+    )

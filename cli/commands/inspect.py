@@ -1,0 +1,173 @@
+"""The command that finds defects."""
+
+import json
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..console import talk
+from ..options import (
+    BatchSize,
+    Device,
+    Heatmaps,
+    MinArea,
+    MmPerPixel,
+    Model,
+    OnDevice,
+    Overwrite,
+    Pictures,
+    Resume,
+    Workers,
+)
+from ..saying import say_inspection
+
+if TYPE_CHECKING:
+    from anomaly_vae.images.sources import Source
+    from anomaly_vae.reporting.results import Passing, Results
+    from anomaly_vae.reporting.rows import Cell
+
+
+EXAMPLES = """
+anomaly-vae inspect run/model.onnx photos/today --out report
+anomaly-vae inspect run/model.onnx photos/today --out report --resume
+"""
+
+
+class Format(StrEnum):
+    """What the tables are written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    XLSX = "xlsx"
+
+
+def inspect(
+    model: Model,
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of images, searched recursively; -: paths on standard input."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables and pictures.")] = None,
+    device: OnDevice = Device.AUTO,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    heatmaps: Pictures = Heatmaps.DEFECTS,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write report.html, to look through it all.")
+    ] = True,
+    table: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="What the tables are written as; xlsx: CSV, and a workbook of it."
+        ),
+    ] = Format.CSV,
+    min_area: MinArea = 0.0,
+    mm_per_pixel: MmPerPixel = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Write a line of JSON per image to standard output.")
+    ] = False,
+    drift_window: Annotated[
+        int | None,
+        typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
+    ] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit with 0 even if not every image passed.")
+    ] = False,
+) -> None:
+    """Find the defective images of a folder and write a report of them."""
+    from anomaly_vae.images.sources import images_below, images_named
+    from anomaly_vae.inspection.inspector import Inspector
+    from anomaly_vae.workflows.inspect import identity, inspect_images
+    from anomaly_vae.workflows.recorder import Recorder
+
+    if out is None:
+        _refuse_nowhere(jsonl=jsonl, tables=resume or overwrite or table is not Format.CSV)
+    talk.on_stderr = jsonl
+    make_last = _made_last(table)
+    inspector = Inspector(
+        model, device=device.value, batch_size=batch_size, workers=workers, min_area=min_area,
+        told=talk.warn,
+    )  # fmt: skip
+    talk.detail(f"model {inspector.model_id} on {inspector.provider}")
+    listed = str(folder) == "-"
+    source = images_named(sys.stdin.buffer) if listed else images_below(folder, skip=out)
+    same = identity(inspector, source.name, mm_per_pixel)
+    try:
+        with _results(out, source, same, table, overwrite, resume) as results:
+            recorder = Recorder(
+                inspector,
+                source.folder,
+                results,
+                heatmaps=heatmaps.value,
+                page=page,
+                drift_window=drift_window,
+                mm_per_pixel=mm_per_pixel,
+                told=_write_json if jsonl else None,
+            )
+            summary = inspect_images(inspector, source, recorder, talk.track)
+            if out:
+                make_last(out)
+    except KeyboardInterrupt:
+        if out:
+            talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
+        raise
+    say_inspection(summary, out)
+    if not (summary.clean or exit_zero):
+        raise typer.Exit(1)
+
+
+def _refuse_nowhere(*, jsonl: bool, tables: bool) -> None:
+    """Refuse to inspect without ``--out`` where that makes no sense."""
+    if not jsonl:
+        raise typer.BadParameter("expected --out DIR, or --jsonl", param_hint="--out")
+    if tables:
+        raise typer.BadParameter(
+            "needed by --resume, --overwrite and --format; expected a folder", param_hint="--out"
+        )
+
+
+def _results(
+    out: Path | None,
+    source: "Source",
+    identity: dict[str, str],
+    table: Format,
+    overwrite: bool,
+    resume: bool,
+) -> "Results | Passing":
+    from anomaly_vae.reporting.results import Passing, Results
+    from anomaly_vae.reporting.rows import Report
+    from anomaly_vae.reporting.tables import CsvReport
+
+    if out is None:
+        return Passing()
+    report: type[Report] = CsvReport
+    if table is Format.PARQUET:
+        from anomaly_vae.reporting.parquet import ParquetReport
+
+        report = ParquetReport
+    return Results(out, source.folder, identity, report=report, overwrite=overwrite, resume=resume)
+
+
+def _made_last(table: Format) -> Callable[[Path], None]:
+    """Give what is to be done with complete tables; what that lacks is said before the work."""
+    if table is not Format.XLSX:
+        return lambda _: None
+    from anomaly_vae.reporting.workbook import write_workbook
+
+    return write_workbook
+
+
+def _write_json(row: "list[Cell]", regions: "list[list[Cell]]") -> None:
+    """Write an image as a line of JSON, its regions in it."""
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS
+
+    image = dict(zip(IMAGE_COLUMNS, row, strict=True))
+    found = [dict(zip(REGION_COLUMNS, region, strict=True)) for region in regions]
+    line = {**image, "defects": [{k: v for k, v in r.items() if k != "path"} for r in found]}
+    typer.echo(json.dumps(line, allow_nan=False))

@@ -1,0 +1,59 @@
+"""The command that draws parts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import talk
+
+EXAMPLES = """
+anomaly-vae samples parts
+anomaly-vae samples parts --train 50 --size 512 --seed 1
+"""
+
+
+def samples(
+    folder: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    train_images: Annotated[
+        int, typer.Option("--train", min=0, help="Good parts to train on.")
+    ] = 200,
+    test_good: Annotated[int, typer.Option(min=0, help="Good parts to test with.")] = 40,
+    test_defective: Annotated[int, typer.Option(min=0, help="Defective parts, all kinds.")] = 60,
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Side of a picture, pixels.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other parts.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the parts in FOLDER.")
+    ] = False,
+) -> None:
+    """Draw machined parts, good and defective, with masks, in the layout of MVTec AD."""
+    from anomaly_vae.outputs import prepare_folder
+
+    prepare_folder(folder, ("train", "test", "ground_truth"), overwrite=overwrite)
+    counts = {"train": train_images, "good": test_good, "defective": test_defective}
+    draw_parts(folder, seed, **counts, size=size)
+    talk.say(f"{train_images + test_good + test_defective} parts: {folder}")
+
+
+def draw_parts(
+    folder: Path,
+    seed: int,
+    *,
+    train: int = 200,
+    good: int = 40,
+    defective: int = 60,
+    size: int = 256,
+) -> None:
+    """Draw parts into a folder, with a progress bar."""
+    from anomaly_vae.images.samples import write_samples
+
+    with talk.counter("Drawing parts", train + good + defective) as advance:
+        write_samples(
+            folder,
+            train=train,
+            test_good=good,
+            test_defective=defective,
+            size=size,
+            seed=seed,
+            progress=advance,
+        )

@@ -1,0 +1,138 @@
+"""The command that makes a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..console import talk
+from ..options import (
+    Features,
+    GoodDir,
+    Overwrite,
+    Resume,
+    Settings,
+    TrainingDevice,
+    TrainOn,
+    Weights,
+)
+from ..saying import say_threshold
+
+if TYPE_CHECKING:
+    from anomaly_vae.training.loop import EpochRecord
+    from anomaly_vae.workflows.train import TrainingSession, TrainingSummary
+
+
+EXAMPLES = """
+anomaly-vae train photos/good --out run
+anomaly-vae train photos/good --out run --features pixels --set training.epochs=5
+"""
+
+
+def train(
+    good_dir: GoodDir,
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings, a YAML file; or a model of the literature."),
+    ] = None,
+    features: Features = None,
+    weights: Weights = None,
+    settings: Settings = None,
+    roi: Annotated[
+        Path | None, typer.Option(help="Mask of what to inspect; black is ignored.")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--augment-with-samples",
+            metavar="N",
+            help="Learn from N parts, too, that a first VAE of the training images draws (pixels); "
+            "has not been found to help.",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
+    device: TrainOn = TrainingDevice.AUTO,
+    group_by: Annotated[
+        str | None, typer.Option(help="Regular expression; equal matches stay together.")
+    ] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
+    from anomaly_vae.images.decoding import read_roi
+    from anomaly_vae.workflows.runs import settings_of
+    from anomaly_vae.workflows.train import TrainingSession
+
+    given = {
+        "features.source": features,
+        "training.seed": seed,
+        "split.group_by": group_by,
+        "training.samples": samples,
+        "images.roi": read_roi(roi) if roi else None,
+    }
+    session = TrainingSession(
+        good_dir,
+        out,
+        settings_of(out, config, settings or (), given, resume=resume),
+        weights=weights,
+        device=device,
+        overwrite=overwrite,
+        resume=resume,
+        track=talk.track,
+    )
+    train_session(session)
+
+
+def train_session(session: "TrainingSession") -> None:
+    """Train with a line per epoch, and say what came out."""
+    from anomaly_vae.images.roi import inspected_share
+
+    for path, reason in session.images.unreadable:
+        talk.warn(f"{path} is left out: {reason}")
+    counts = ", ".join(
+        f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
+    )
+    talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
+    if session.config.training.samples:
+        talk.say(f"and {session.config.training.samples} parts drawn from a first VAE of them")
+    if session.config.images.restricted:
+        talk.say(f"inspected: {inspected_share(session.config.images):.1%} of each photograph")
+    talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
+    try:
+        for record in session.epochs():
+            _say_epoch(record, session.detector.model.latent_size)
+        summary = session.finish()
+    except KeyboardInterrupt:
+        if session.trainer.history:
+            talk.warn(f"the best epoch so far is kept in {session.out}; give --resume to go on")
+        raise
+    if session.config.training.refit:
+        talk.say(
+            f"trained again on all {len(session.images.paths)} good images, as long as was best: "
+            f"{session.trainer.best_epoch} epochs"
+        )
+    _say_summary(summary, session.out)
+
+
+def _say_epoch(record: "EpochRecord", latent_size: int) -> None:
+    talk.say(
+        f"{record.epoch:6d} {record.loss:10.2f} {record.reconstruction_error:15.2f} "
+        f"{record.kl:8.2f} {record.stopping_loss:11.2f} "
+        f"{record.active_latents:4d}/{latent_size:<3d}"
+        f"{record.seconds:7.1f}{' *' if record.best else ''}"
+    )
+
+
+def _say_summary(summary: "TrainingSummary", out: Path) -> None:
+    talk.say(f"{summary.latents.summary}: {out / 'latents.csv'}")
+    if summary.advice:
+        talk.warn(summary.advice)
+    limit = summary.card.threshold
+    say_threshold(limit)
+    talk.say(f"  the threshold is that of {summary.limiting}: if that is not good, take it out")
+    talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
+    talk.say("most suspicious good images (are they good?):")
+    for path, score in summary.suspicious:
+        talk.say(f"  {score:9.3f}  {path}")
+    talk.say(f"model: {out / 'model.onnx'}")

@@ -1,0 +1,89 @@
+"""What the options of several commands are: their types, values and help."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class TrainingDevice(StrEnum):
+    """Where the model is trained."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Device(StrEnum):
+    """Where the model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Heatmaps(StrEnum):
+    """Which images get a picture."""
+
+    NONE = "none"
+    DEFECTS = "defects"
+    ALL = "all"
+
+
+def within(least: float, most: float) -> Callable[[float | None], float | None]:
+    """Give a check of an option that keeps out NaN, too, and names the value."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not least <= value <= most:
+            raise typer.BadParameter(f"{value:g}: expected a number from {least:g} to {most:g}")
+        return value
+
+    return check
+
+
+# What commands share that write into --out.
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")]
+
+# of a training
+Features = Annotated[
+    str | None, typer.Option(help="pixels, or a torchvision model such as resnet18.")
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights of the trunk; default: torchvision's download.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting, as in training.epochs=5.")
+]
+GoodDir = Annotated[Path, typer.Argument(help="Folder of photographs of good parts.")]
+TrainOn = Annotated[TrainingDevice, typer.Option("--device", help="Where to train.")]
+
+# of an inspection
+Model = Annotated[Path, typer.Argument(help="model.onnx of a run.")]
+OnDevice = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per run of the model.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads that decode images.")]
+Pictures = Annotated[Heatmaps, typer.Option("--heatmaps", help="Which images get a picture.")]
+MinArea = Annotated[
+    float,
+    typer.Option(
+        callback=within(0, 1e12),
+        help="Leave out defect regions that are smaller, in square pixels of the photograph; "
+        "no verdict changes.",
+    ),
+]
+# From the finest electron microscope to the coarsest satellite: areas in mm² stay finite.
+MmPerPixel = Annotated[
+    float | None,
+    typer.Option(
+        callback=within(1e-9, 1e9),
+        help="Millimetres per pixel of the photograph: sizes of regions in mm, too.",
+    ),
+]
+
+# of what shows the latent space
+Run = Annotated[Path, typer.Argument(help="Run folder of 'train'.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]

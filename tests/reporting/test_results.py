@@ -1,0 +1,309 @@
+"""A folder of results that can be left at any moment: the journal, the lock, going on."""
+
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.errors import OutputError
+from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.reporting.journal import FILE, Journal
+from anomaly_vae.reporting.parquet import ParquetReport
+from anomaly_vae.reporting.results import Results
+from anomaly_vae.reporting.rows import SCHEMA_VERSION, Report, image_row, region_rows
+from anomaly_vae.reporting.tables import CsvReport
+
+LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
+ONE, TWO = Stamp(10, 1000), Stamp(20, 2000)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def identity(photos: Path) -> dict[str, str]:
+    return {"model": "abc", "source": str(photos)}
+
+
+def found(photos: Path, path: str, score: float = 1.0) -> Finding:
+    verdict = "fail" if LIMIT.score < score else "pass"
+    return Finding(path, verdict, score=score, stamp=stamp(photos / path))  # type: ignore[arg-type]
+
+
+def add(results: Results, finding: Finding) -> None:
+    row = image_row(finding, model_id="abc", threshold=LIMIT, drift=0.5)
+    results.add(finding, row, region_rows(finding))
+
+
+@pytest.fixture(params=[CsvReport, ParquetReport])
+def kind(request: pytest.FixtureRequest) -> type[Report]:
+    report: type[Report] = request.param
+    return report
+
+
+def paths(out: Path, kind: type[Report] = CsvReport) -> list[str]:
+    return [row["path"] for row in kind.rows(out)]
+
+
+# --- the journal
+
+
+def test_a_file_is_done_as_long_as_it_has_not_changed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit({"a.png": ONE, "gone.png": None}, memory=[1, 2])
+    journal.close()
+    journal = Journal(tmp_path)
+    assert journal.is_done("a.png", ONE)
+    assert not journal.is_done("a.png", TWO)
+    assert not journal.is_done("b.png", ONE)
+    assert journal.is_done("gone.png", None)
+    assert not journal.is_done("gone.png", ONE)
+    assert journal.facts == {"memory": [1, 2]}
+    journal.close()
+
+
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    journal = Journal(tmp_path)
+    journal.commit({name: ONE})
+    assert list(journal.changed(lambda _: TWO)) == [name]
+    journal.close()
+
+
+def test_a_commit_that_fails_changes_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit({"a.png": ONE}, memory=1)
+    with pytest.raises(TypeError):
+        journal.commit({"b.png": ONE}, memory=object())
+    assert not journal.is_done("b.png", ONE)
+    assert journal.facts == {"memory": 1}
+    journal.commit({"c.png": ONE})
+    journal.close()
+
+
+def test_files_are_forgotten(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit({"a.png": ONE, "b.png": ONE}, memory=1)
+    journal.forget({"a.png"}, memory=2)
+    assert not journal.is_done("a.png", ONE)
+    assert journal.is_done("b.png", ONE)
+    assert journal.facts == {"memory": 2}
+    journal.clear()
+    assert not journal.is_done("b.png", ONE)
+    assert journal.facts == {}
+    journal.close()
+
+
+def test_a_damaged_journal_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / FILE).parent.mkdir()
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    with pytest.raises(OutputError, match=r"journal\.sqlite: damaged; give --overwrite"):
+        Journal(tmp_path)
+
+
+def test_overwriting_replaces_a_damaged_journal(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    (out / FILE).parent.mkdir(parents=True)
+    (out / FILE).write_bytes(b"no database" * 1000)
+    with Results(out, photos, identity(photos), overwrite=True) as results:
+        add(results, found(photos, "a.png"))
+    with Results(out, photos, identity(photos), resume=True) as results:
+        assert results.is_done("a.png", stamp(photos / "a.png"))
+
+
+def hold(out: Path, ready: "multiprocessing.synchronize.Event") -> None:
+    Journal(out)
+    ready.set()
+    multiprocessing.Event().wait()
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    first = context.Process(target=hold, args=(tmp_path, ready))
+    first.start()
+    assert ready.wait(60)
+    with pytest.raises(OutputError, match="another inspection writes its results here"):
+        Journal(tmp_path)
+    first.kill()
+    first.join()
+    Journal(tmp_path).close()
+
+
+# --- going on
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path, kind: type[Report]) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos), report=kind) as results:
+        results.memory = lambda: {"seen": 1}
+        add(results, found(photos, "a.png", 7.5))
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
+        assert results.remembered == {"seen": 1}
+        assert results.is_done("a.png", stamp(photos / "a.png"))
+        assert not results.is_done("b.png", stamp(photos / "b.png"))
+        assert (results.skipped, results.renewed) == (1, 0)
+        add(results, found(photos, "b.png"))
+        assert results.tally.verdicts == {"fail": 1, "pass": 1}
+        assert results.tally.worst == [(7.5, "fail", "a.png"), (1.0, "pass", "b.png")]
+    assert paths(out, kind) == ["a.png", "b.png"]
+
+
+def test_what_was_remembered_is_not_lost_before_there_is_more(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos)) as results:
+        results.memory = lambda: {"seen": 1}
+    for _ in range(2):
+        with Results(out, photos, identity(photos), resume=True) as results:
+            assert results.remembered == {"seen": 1}
+
+
+def test_rows_after_the_last_commit_are_found_again(
+    tmp_path: Path, photos: Path, kind: type[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "PAUSE", 1e9)
+    out = tmp_path / "out"
+    results = Results(out, photos, identity(photos), report=kind)
+    add(results, found(photos, "a.png"))
+    results.commit()
+    add(results, found(photos, "b.png"))
+    results._report.commit()  # on the disk, but the power fails before the journal knows
+    results._report.close()
+    results._journal.close()
+    assert paths(out, kind) == ["a.png", "b.png"]
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
+        assert not results.is_done("b.png", stamp(photos / "b.png"))
+        add(results, found(photos, "b.png"))
+    assert paths(out, kind) == ["a.png", "b.png"]
+
+
+def test_a_file_that_has_changed_loses_its_row(
+    tmp_path: Path, photos: Path, kind: type[Report]
+) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos), report=kind) as results:
+        for name in ("a.png", "b.png", "c.png"):
+            add(results, found(photos, name, 9.0))
+    (photos / "b.png").write_bytes(b"another photograph")
+    (photos / "c.png").unlink()
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
+        assert results.renewed == 1
+        assert results.tally.verdicts == {"fail": 2}
+        assert not results.is_done("b.png", stamp(photos / "b.png"))
+        add(results, found(photos, "b.png"))
+    assert paths(out, kind) == ["a.png", "c.png", "b.png"]
+
+
+def test_tables_that_were_about_to_be_replaced_are(
+    tmp_path: Path, photos: Path, kind: type[Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos), report=kind) as results:
+        for name in ("a.png", "b.png"):
+            add(results, found(photos, name))
+    (photos / "a.png").write_bytes(b"another photograph")
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(kind, "replace", lambda _: (_ for _ in ()).throw(InterruptedError))
+        Results(out, photos, identity(photos), report=kind, resume=True)
+    with Results(out, photos, identity(photos), report=kind, resume=True) as results:
+        assert results.tally.verdicts == {"pass": 1}
+    assert paths(out, kind) == ["b.png"]
+
+
+def test_tables_of_an_older_schema_are_not_gone_on_with(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("anomaly_vae.reporting.results.SCHEMA_VERSION", 1)
+        with Results(out, photos, identity(photos)):
+            pass
+    with pytest.raises(OutputError, match=rf"another version \(1, now {SCHEMA_VERSION}\)"):
+        Results(out, photos, identity(photos), resume=True)
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_a_workbook_does_not_outlive_the_tables_it_was_made_of(
+    tmp_path: Path, photos: Path, how: str
+) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos)) as results:
+        add(results, found(photos, "a.png"))
+    (out / "report.xlsx").touch()
+    with pytest.raises(OutputError):
+        Results(out, photos, {**identity(photos), "model": "other"}, resume=True)
+    assert (out / "report.xlsx").exists()
+    with Results(out, photos, identity(photos), **{how: True}):  # type: ignore[arg-type]
+        assert not (out / "report.xlsx").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "source"])
+def test_another_model_or_source_is_refused(tmp_path: Path, photos: Path, name: str) -> None:
+    with Results(tmp_path / "out", photos, identity(photos)):
+        pass
+    with pytest.raises(OutputError, match=rf"was begun with another {name} \(.*now other\)"):
+        Results(tmp_path / "out", photos, {**identity(photos), name: "other"}, resume=True)
+
+
+def test_a_folder_of_something_else_is_not_gone_on_with(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").touch()
+    with pytest.raises(OutputError, match="holds no inspection to go on with"):
+        Results(out, photos, identity(photos), resume=True)
+    assert [each.name for each in out.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_going_on_in_an_empty_folder_begins(tmp_path: Path, photos: Path, exists: bool) -> None:
+    out = tmp_path / "out"
+    if exists:
+        out.mkdir()
+    with Results(out, photos, identity(photos), resume=True) as results:
+        add(results, found(photos, "a.png"))
+    assert paths(out) == ["a.png"]
+
+
+def test_overwriting_forgets_what_was_done_but_not_what_is_not_ours(
+    tmp_path: Path, photos: Path
+) -> None:
+    out = tmp_path / "out"
+    with Results(out, photos, identity(photos)) as results:
+        add(results, found(photos, "a.png"))
+    (out / "thesis.txt").touch()
+    with Results(out, photos, {**identity(photos), "model": "other"}, overwrite=True) as results:
+        assert results.remembered is None
+        assert not results.is_done("a.png", stamp(photos / "a.png"))
+        with pytest.raises(OutputError, match="another inspection writes its results here"):
+            Results(out, photos, identity(photos), overwrite=True)
+    assert paths(out) == []
+    assert (out / "thesis.txt").exists()
+
+
+def test_what_was_found_before_a_failure_is_kept(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), Results(out, photos, identity(photos)) as results:
+        add(results, found(photos, "a.png"))
+        raise KeyboardInterrupt
+    with Results(out, photos, identity(photos), resume=True) as results:
+        assert results.tally.verdicts == {"pass": 1}
+
+
+def test_a_journal_that_cannot_be_written_says_so(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Results(tmp_path / "out", photos, identity(photos)) as results:
+        full = sqlite3.OperationalError("database or disk is full")
+        monkeypatch.setattr(results._journal, "_note", lambda _: (_ for _ in ()).throw(full))
+        with pytest.raises(OutputError, match=r"journal\.sqlite: cannot be written: .* is full"):
+            results.commit()
+        monkeypatch.undo()
