@@ -11,6 +11,9 @@ from typing import IO, Any
 
 from anomaly_vae.errors import OutputError
 
+MARKER = ".anomaly-vae.json"
+"""File in each folder that this program has made: what made it, and which files are its own."""
+
 
 def prepare_folder(
     folder: Path, own: Iterable[str], *, overwrite: bool = False, resume: bool = False
