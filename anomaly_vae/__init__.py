@@ -13,6 +13,7 @@ The rooms behind it stand in one line, and each imports only from those before i
 vae, scoring, training, latent, calibration, exporting, inspection, reporting, workflows.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from anomaly_vae.inspection.finding import Finding
     from anomaly_vae.inspection.inspector import Inspector
     from anomaly_vae.workflows.api import calibrate, evaluate, export, train
+
+# Nothing leaves the machine. The runtime reads this when it is first imported, and everything that
+# imports it imports this file before: it would look up a host, and keep a device id and a queue of
+# events in the user's folder. (Its disable_telemetry_events() comes too late for that.)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = [

@@ -4,7 +4,9 @@ Exit codes: 0 done; 1 not every image that was inspected passed; 2 the user's mi
 3 an internal error; 130 interrupted.
 """
 
+import logging
 import os
+import shlex
 import sys
 
 from .app import app
@@ -27,11 +29,15 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # What libraries warn of concerns programmers, and would stand between the lines on a terminal.
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(logging.NullHandler())
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line on ``arguments``; gives the exit code."""
+    talk.command = shlex.join(["anomaly-vae", *arguments])
     try:
         # Click's own handling would print several lines for a usage error.
         code = app(arguments, prog_name="anomaly-vae", standalone_mode=False)

@@ -8,8 +8,10 @@ import typer
 from .commands import (
     benchmark,
     calibrate,
+    check,
     config,
     demo,
+    distill,
     doctor,
     evaluate,
     export,
@@ -30,8 +32,9 @@ from .console import talk
 
 # In the order of the help. Each file has a function of its own name, and EXAMPLES.
 _COMMANDS = (
-    *(train, export, inspect, watch, benchmark, calibrate, evaluate, plan),
-    *(generate, interpolate, traverse, latents, restore, sweep, demo, samples, info, doctor),
+    *(check, train, export, inspect, watch, benchmark, calibrate, evaluate, plan),
+    *(generate, interpolate, traverse, latents, restore, sweep),
+    *(distill, demo, samples, info, doctor),
 )
 
 app = typer.Typer(
@@ -65,6 +68,8 @@ def options(
     ] = False,
 ) -> None:
     """Find defects in photographs of parts, with a model that has only seen good ones."""
+    if quiet and verbose:
+        raise typer.BadParameter("contradict each other; give one", param_hint="--quiet, --verbose")
     talk.configure(quiet=quiet, verbose=verbose, debug=debug, log_file=log_file)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

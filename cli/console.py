@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from anomaly_vae.progress import Total
 
 _STYLE = re.compile("\x1b\\[[0-9;]*m")
+# All control characters but line end and tab. Of what moves the cursor or hides text only the few
+# colours of this program are let through, which do neither.
+_CONTROL = re.compile(
+    "(\x1b\\[(?:0|1|3[1345])m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
 
 
 class Talk:
@@ -23,6 +28,8 @@ class Talk:
         self.quiet = False
         self.verbose = False
         self.debug = False
+        self.command = ""
+        """What was typed."""
         # Not the stream itself: it may be replaced.
         self.on_stderr = False
         self._log: IO[str] | None = None
@@ -34,7 +41,7 @@ class Talk:
             from anomaly_vae.errors import OutputError
 
             try:
-                self._log = log_file.open("a", encoding="utf-8")
+                self._log = log_file.open("a", encoding="utf-8", errors="backslashreplace")
             except OSError as error:
                 raise OutputError(f"--log-file {log_file}: {error.strerror}") from error
 
@@ -68,10 +75,11 @@ class Talk:
             yield lambda: None
             return
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(description, total=None)
+            task = progress.add_task(escape(visible(description)), total=None)
 
             def advance(by: int = 1) -> None:
                 known = total() if callable(total) else total
@@ -98,14 +106,19 @@ class Talk:
 
     def _record(self, text: str) -> None:
         if self._log:
-            self._log.write(_STYLE.sub("", text) + "\n")
+            self._log.write(_STYLE.sub("", visible(text)) + "\n")
             self._log.flush()
+
+
+def visible(text: str) -> str:
+    r"""Write control characters, which names of files may hold, like ``\x1b``."""
+    return _CONTROL.sub(lambda found: found[1] or ascii(found[0])[1:-1], text)
 
 
 def _print(text: str, stream: IO[str]) -> None:
     """Print on any console: what its code page lacks is shown as an escape."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    shown = visible(text).encode(encoding, "backslashreplace").decode(encoding)
     # Colours only on a terminal; see no-color.org.
     typer.echo(shown, file=stream, color=False if os.environ.get("NO_COLOR") else None)
 

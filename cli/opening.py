@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import talk
-from .saying import warn_unreadable
+from .saying import warn_notes, warn_unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,7 @@ def read_folder(folder: Path, settings: "ImageSettings", *, skip: Path | None = 
 
     images = read_images(folder, settings, workers=os.cpu_count() or 1, skip=skip, track=talk.track)
     warn_unreadable([path for path, _reason in images.unreadable])
+    warn_notes(images.notes)
     return images
 
 

@@ -47,10 +47,13 @@ def within(least: float, most: float) -> Callable[[float | None], float | None]:
 # What commands share that write into --out.
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")]
+ExitZero = Annotated[
+    bool, typer.Option("--exit-zero", help="Exit with 0 even if not every image passed.")
+]
 
 # of a training
 Features = Annotated[
-    str | None, typer.Option(help="pixels, or a torchvision model such as resnet18.")
+    str | None, typer.Option(help="pixels, embedded, or a torchvision model such as resnet18.")
 ]
 Weights = Annotated[
     Path | None, typer.Option(help="Weights of the trunk; default: torchvision's download.")
@@ -60,6 +63,12 @@ Settings = Annotated[
 ]
 GoodDir = Annotated[Path, typer.Argument(help="Folder of photographs of good parts.")]
 TrainOn = Annotated[TrainingDevice, typer.Option("--device", help="Where to train.")]
+
+# of a labelled folder
+GoodClass = Annotated[
+    str | None,
+    typer.Option(help="Name of the good class; default: good, ok or normal, in any case."),
+]
 
 # of an inspection
 Model = Annotated[Path, typer.Argument(help="model.onnx of a run.")]

@@ -1,6 +1,7 @@
 """What several commands say: thresholds, and images that are not what they seem."""
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,17 @@ def warn_unreadable(paths: list[str]) -> None:
         talk.warn(f"{path} could not be read and is left out")
 
 
-def warn_seen(paths: list[str], so: str) -> None:
-    """Say that images are not new to the model, and what follows from it."""
+def warn_notes(notes: Iterable[str]) -> None:
+    """Say what a person should know of the images."""
+    for note in notes:
+        talk.warn(note)
+
+
+def warn_seen(paths: list[str], so: str, *, which: str = "the model") -> None:
+    """Say that images are not new to a model, and what follows from it."""
     if paths:
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        talk.warn(f"{paths[0]}{others}: the model was made with these very images, {so}")
+        talk.warn(f"{paths[0]}{others}: {which} was made with these very images, {so}")
 
 
 def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:

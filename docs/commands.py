@@ -17,7 +17,7 @@ HEAD = """# Commands and options
 
 """
 EXPLAINED = {
-    "first-model.md": ("train", "samples", "doctor", "config show"),
+    "first-model.md": ("check", "train", "distill", "samples", "doctor", "config show"),
     "threshold.md": ("calibrate", "evaluate", "plan", "info"),
     "many-images.md": ("inspect", "watch", "benchmark"),
     "gpu.md": ("export",),

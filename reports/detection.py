@@ -51,8 +51,8 @@ from anomaly_vae.training.dataset import CALIBRATION, STOPPING, read_images, spl
 from anomaly_vae.vae.maps import unit_range
 from anomaly_vae.vae.trunk import TrunkFeatures, build_features
 from anomaly_vae.vae.weights import load_trunk_weights
-from anomaly_vae.workflows.labelled import read_masks
 from anomaly_vae.workflows.runs import load_detector, saved_config
+from anomaly_vae.workflows.truth import read_truths
 
 HERE = Path(__file__).parent
 CELLS = HERE / "cells.json"
@@ -136,7 +136,7 @@ def metrics(data: Path, paths: Sequence[str], scores: NDArray[Any], maps: NDArra
     }  # fmt: skip
     if (data / "ground_truth").is_dir():
         settings = replace(Config().images, size=256)
-        masks = read_masks(paths, classes, data / "ground_truth", settings)
+        masks = read_truths(data / "test", paths, classes, settings).squares
         pixel = pixel_metrics(np.stack([enlarged(each, 256) for each in maps]), masks)
         cell |= {"pixel_auroc": pixel.auroc, "pro": pixel.pro}
     return cell
@@ -152,7 +152,7 @@ def region_metrics(data: Path, findings: Sequence[Finding], limit: Threshold) ->
         return {}
     settings, paths = Config().images, [finding.path for finding in findings]
     classes = np.array([path.split("/")[0] for path in paths])
-    masks = read_masks(paths, classes, data / "ground_truth", settings)
+    masks = read_truths(data / "test", paths, classes, settings).squares
     hits = [
         bool(finding.regions)
         and finding.anomaly_map is not None
@@ -207,8 +207,7 @@ class TrunkAlone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Give the maps of the used layers of images, uint8 [N, S, S, 3]."""
         features = self.features
-        pixels = (unit_range(images) - features.image_mean) / features.image_std
-        return list(features.trunk(pixels).values())
+        return list(features.trunk(features.normalised(unit_range(images))).values())
 
 
 def cost(model: Path, run: Path, data: Path) -> float:

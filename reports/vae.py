@@ -50,8 +50,8 @@ from anomaly_vae.vae.model import sample
 from anomaly_vae.vae.sampling import draw_from_mixture, fit_mixture, linear_path
 from anomaly_vae.vae.trunk import TrunkFeatures, build_features
 from anomaly_vae.vae.weights import load_trunk_weights
-from anomaly_vae.workflows.labelled import read_masks
 from anomaly_vae.workflows.runs import load_detector, saved_config
+from anomaly_vae.workflows.truth import read_truths
 
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
@@ -329,7 +329,8 @@ def restorations(run: Path, parts: Path) -> list[str]:
     classes = np.array([path.split("/")[0] for path in images.paths])
     bad = classes != "good"
     found = restore(detector, images.pixels[bad])
-    masks = read_masks(images.paths, classes, parts / "ground_truth", config.images)[bad]
+    truths = read_truths(parts / "test", images.paths, classes, config.images)
+    masks = truths.squares[bad]
     _, pose = detector.aligned(torch.from_numpy(images.pixels[bad]))
     turned = torch.from_numpy(masks).float()[:, None]
     there = (turned if pose is None else warp(turned, pose))[:, 0].numpy() > 0.5

@@ -66,6 +66,16 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def more_good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 other good parts, which no model has learned from."""
+    from anomaly_vae.images.samples import write_samples
+
+    folder = tmp_path_factory.mktemp("more")
+    write_samples(folder, train=24, test_good=0, test_defective=0, size=64, seed=9)
+    return folder / "train" / "good"
+
+
 # Without alignment: its unrolled steps are what takes the ONNX exporter most of its time.
 QUICK = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false")
 

@@ -1,5 +1,9 @@
 """Small models, pictures and points that several tests need."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,3 +59,17 @@ def card(score: float = 1.0) -> ModelCard:
         center=0.0, scale=1.0, threshold=limit, training_images=3, training_fingerprint="f",
         program_version="0", created="2026-01-01",
     )  # fmt: skip
+
+
+def judged(run: Path, photographs: Sequence[Path]) -> dict[Path, str]:
+    """Give the threshold of a run half of these photographs to fail; gives their verdicts."""
+    from anomaly_vae.exporting.graph import replace_card
+    from anomaly_vae.inspection.inspector import Inspector
+
+    model = run / "model.onnx"
+    inspector = Inspector(model, device="cpu")
+    scores = [finding.score for finding in inspector.inspect(photographs)]
+    limit = replace(inspector.card.threshold, score=float(np.median(scores)), review=None)
+    replace_card(model, replace(inspector.card, threshold=limit, good=None))
+    found = Inspector(model, device="cpu").inspect(photographs)
+    return {path: finding.verdict for path, finding in zip(photographs, found, strict=True)}

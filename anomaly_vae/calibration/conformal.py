@@ -1,6 +1,7 @@
 """A threshold from good images alone: the conformal limit, and an extrapolation beyond it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from anomaly_vae.errors import CalibrationError
 Floats = NDArray[np.floating]
 
 DEFAULT_FALSE_ALARM_RATE = 0.01
+_UNITS = {"good image": "good images", "group of good images": "groups of good images"}
 # The tail: this share of the scores, at the least so many. With a tenth the extrapolated rate was
 # off by a smaller factor than with a fifth, on normal, log-normal and heavy-tailed scores alike.
 _TAIL_SHARE, _FEWEST_IN_TAIL = 0.1, 10
@@ -78,6 +80,8 @@ def good_only_threshold(
     *,
     review_rate: float = 0.0,
     extrapolate: bool = False,
+    groups: Sequence[str] = (),
+    of_parts: bool = False,
 ) -> Threshold:
     """Set the limits from held-out good images alone; ``map_maxima`` are their highest values.
 
@@ -86,26 +90,42 @@ def good_only_threshold(
     and one odd photograph lets most defects pass. A person may see more of the good parts than may
     be rejected.
 
+    Images of the same of ``groups``, [n], count once, by their highest score: copies are no new
+    evidence, and neither are more views of one part (``of_parts`` says that they are such). The
+    limit then holds for groups, and for single images all the more.
+
     Raises:
         CalibrationError: see ``good_only_limit`` and ``tail_limit``.
     """
-    threshold = _failing(scores, map_maxima, rate, extrapolate=extrapolate)
+    scores, map_maxima = (_highest(each, groups) for each in (scores, map_maxima))
+    unit = "group of good images" if of_parts else "good image"
+    threshold = _failing(scores, map_maxima, rate, unit, extrapolate=extrapolate)
     if review_rate < 1 / (len(scores) + 1):
         return threshold
     review, _ = good_only_limit(scores, review_rate)
     if review >= threshold.score:
         return threshold
     promise = (
-        f"{threshold.promise}; at most 1 in {_one_in(review_rate)} is for review or rejected on "
-        "average"
+        f"{threshold.promise}; at most 1 in {_one_in(review_rate)} is for review or rejected by "
+        "its score on average"
     )
     return replace(threshold, review=review, promise=promise)
 
 
+def _highest(values: Floats, groups: Sequence[str]) -> Floats:
+    """Give the highest value of each group, of each image where there are none."""
+    if not len(groups):
+        return values
+    names, which = np.unique(groups, return_inverse=True)
+    highest = np.full(len(names), -np.inf)
+    np.maximum.at(highest, which, values)
+    return highest
+
+
 def _failing(
-    scores: Floats, map_maxima: Floats, rate: float | None, *, extrapolate: bool
+    scores: Floats, map_maxima: Floats, rate: float | None, unit: str, *, extrapolate: bool
 ) -> Threshold:
-    count = len(scores)
+    count, units = len(scores), _UNITS[unit]
     if extrapolate:
         if rate is None:
             raise CalibrationError("--extrapolate needs --target, the false-alarm rate wanted")
@@ -114,8 +134,8 @@ def _failing(
             anomaly_map=tail_limit(map_maxima, rate),
             criterion="good-only, extrapolated",
             promise=(
-                f"about 1 good image in {_one_in(rate)} is rejected if the tail of the scores goes "
-                f"on as it begins: an extrapolation from {count} held-out good images, no guarantee"
+                f"about 1 {unit} in {_one_in(rate)} is rejected if the tail of the scores goes "
+                f"on as it begins: an extrapolation from {count} held-out {units}, no guarantee"
             ),
             good=count,
         )
@@ -126,8 +146,8 @@ def _failing(
         anomaly_map=good_only_limit(map_maxima, rate)[0],
         criterion="good-only",
         promise=(
-            f"at most 1 good image in {_one_in(rate)} is rejected on average, from {count} "
-            f"held-out good images (for this very threshold, 95 % sure: at most {worst:.2g} of "
+            f"at most 1 {unit} in {_one_in(rate)} is rejected on average, from {count} "
+            f"held-out {units} (for this very threshold, 95 % sure: at most {worst:.2g} of "
             "them)"
         ),
         good=count,

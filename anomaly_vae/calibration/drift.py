@@ -64,6 +64,11 @@ class Histogram:
         left, right = (np.searchsorted(self.reference, value, side) for side in ("left", "right"))
         self.counts[left + right] += count
 
+    def add_all(self, values: NDArray[np.float64]) -> None:
+        """Count many values, [N]."""
+        left, right = (np.searchsorted(self.reference, values, side) for side in ("left", "right"))
+        self.counts += np.bincount(left + right, minlength=len(self.counts))
+
     def shift(self, statistic: str) -> Shift | None:
         """Compare what was counted with the reference; None with too few images."""
         images = int(self.counts.sum())
@@ -143,14 +148,13 @@ class DriftMonitor:
             if len(self._recent) > self._window:
                 self._count(*self._recent.popleft(), -1)
 
-    def state(self) -> dict[str, list[int]]:
-        """Give what was counted, as plain values."""
-        return {name: each.counts.tolist() for name, each in self._histograms.items()}
-
-    def restore(self, state: dict[str, list[int]]) -> None:
-        """Count on from a ``state``; the last images of a window are not part of it."""
-        for name, histogram in self._histograms.items():
-            histogram.counts[:] = state[name]
+    def add_all(self, rows: Sequence[tuple[float, ...]]) -> None:
+        """Count images of which score and ``STATISTICS`` are known; they are in no window."""
+        score, *columns = np.array(rows, dtype=np.float64).T
+        if "score" in self._histograms:
+            self._histograms["score"].add_all(score[score <= self._threshold])
+        for name, values in zip(STATISTICS, columns, strict=True):
+            self._histograms[name].add_all(values)
 
     def shifts(self) -> list[Shift]:
         """Give the statistics of which there are enough images."""

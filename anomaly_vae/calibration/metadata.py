@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from anomaly_vae.calibration.profile import GoodProfile
+from anomaly_vae.calibration.seen import packed
 from anomaly_vae.errors import ModelFileError
 from anomaly_vae.settings.schema import ImageSettings
 
@@ -35,17 +36,22 @@ class Threshold:
     promise: str
     """In words for an auditor: what rate of false alarms or escapes, from how many images."""
     good: int
-    """Number of good images it was set on."""
+    """Number of good images it was set on: different ones, or groups of them."""
     defective: int = 0
     """Number of defective images it was set on."""
     review: float | None = None
     """An image with a score above this, but not above ``score``, is for a person to review."""
 
-    def verdict(self, score: float) -> Literal["pass", "review", "fail"]:
-        """Judge an image by its score."""
+    def verdict(self, score: float, quality: str = "") -> Literal["pass", "review", "fail"]:
+        """Judge an image by its score, and by ``quality``: in what it is unlike all good ones.
+
+        Every verdict comes from here. A defect may look like a bad photograph: such a one is not
+        let pass, and keeps its score.
+        """
         if score > self.score:
             return "fail"
-        return "review" if self.review is not None and score > self.review else "pass"
+        between = self.review is not None and score > self.review
+        return "review" if between or quality else "pass"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -95,6 +101,10 @@ class ModelCard:
     """The good images that the threshold was set on; none before it is set."""
     defective_scores: tuple[float, ...] = ()
     """Of the defective images that the threshold was set on, in ascending order."""
+    learned_from: str = ""
+    """Digests of the images that its weights come from, see ``seen``; older models have none."""
+    set_with: str = ""
+    """Digests of those that scales, threshold or numbers in 8 bits were set with."""
     formula: str = "score = (reconstruction_error + kl_weight * kl - center) / scale"
     unit: str = (
         "score: robust standard deviations of good images; reconstruction_error and kl: nats, less "
@@ -109,11 +119,23 @@ class ModelCard:
     """With the same model in single precision, where ``precision`` is lower."""
 
     def calibrated(
-        self, threshold: Threshold, good: GoodProfile, defective_scores: Iterable[float] = ()
+        self,
+        threshold: Threshold,
+        good: GoodProfile,
+        defective_scores: Iterable[float] = (),
+        digests: Iterable[str] = (),
     ) -> "ModelCard":
-        """Give the same card with another threshold, and the images it was set on."""
-        defective = tuple(sorted(float(score) for score in defective_scores))
-        return replace(self, threshold=threshold, good=good, defective_scores=defective)
+        """Give the same card with another threshold, and the images it was set on.
+
+        ``digests`` are their SHA-256. Those of an earlier threshold stay: it may have led to more.
+        """
+        return replace(
+            self,
+            threshold=threshold,
+            good=good,
+            defective_scores=tuple(sorted(float(score) for score in defective_scores)),
+            set_with=packed(digests, self.set_with),
+        )
 
 
 _ADAPTER: TypeAdapter[ModelCard] = TypeAdapter(ModelCard)

@@ -3,6 +3,7 @@
 Letters: N images, S x S pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,8 @@ class ImageMetrics:
     overkill: Rate
     """Good images that fail at the model's own threshold."""
     reviewed: Rate
-    """Images of both kinds between the two limits of a model that has a review band."""
+    """Images of both kinds between the two limits of a model that has a review band, and those that
+    do not pass because the photograph is unlike all good ones."""
     f1: float
     """F1 of failing at the model's own threshold."""
     found_per_class: dict[str, Rate]
@@ -64,8 +66,12 @@ class PixelMetrics:
     """Per-region overlap, averaged up to a false-positive rate of 0.3."""
 
 
-def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: Threshold) -> ImageMetrics:
+def image_metrics(
+    scores: Floats, classes: NDArray[np.str_], threshold: Threshold, quality: Sequence[str] = ()
+) -> ImageMetrics:
     """Compare scores, [N], with classes, [N], of which ``good`` is the normal one.
+
+    ``quality`` says in what each photograph is unlike all good ones, [N], for the verdicts.
 
     Raises:
         CalibrationError: there are no good or no defective images.
@@ -75,7 +81,8 @@ def image_metrics(scores: Floats, classes: NDArray[np.str_], threshold: Threshol
         raise CalibrationError(
             f"{(~defective).sum()} good and {defective.sum()} defective images; expected both"
         )
-    verdicts = np.array([threshold.verdict(score) for score in scores])
+    objections = quality or [""] * len(scores)
+    verdicts = np.array([*map(threshold.verdict, scores, objections)])
     failed, passed = verdicts == "fail", verdicts == "pass"
     precision, recall, _ = precision_recall_curve(defective, scores)
     hits = int((failed & defective).sum())

@@ -6,17 +6,18 @@ import numpy as np
 from PIL import Image
 
 from anomaly_vae.errors import InputError
+from anomaly_vae.settings.schema import FULL_RANGE, ImageSettings
 
 Order = Literal["rgb", "bgr"]
 _EXPECTED = "expected uint8 or uint16, H x W (grey) or H x W x 3 (RGB, or BGR with order='bgr')"
-_SIXTEEN_BITS = 65535
 
 
-def picture_from(array: np.ndarray[Any, Any], order: Order, white_level: int) -> Image.Image:
+def picture_from(array: np.ndarray[Any, Any], order: Order, settings: ImageSettings) -> Image.Image:
     """Make a picture of an array, uint8 or uint16, H x W or H x W x 3.
 
-    Grey values of 16 bits stay so. Of a colour image, ``white_level`` becomes 255; where it is
-    65535, the upper 8 bits are taken, as they are of a file.
+    Grey values of 16 bits stay so. Of a colour image, ``settings.black_level`` becomes 0 and
+    ``settings.white_level`` 255; where they are 0 and 65535, the upper 8 bits are taken, as they
+    are of a file.
 
     Raises:
         InputError: the array is something else.
@@ -32,9 +33,11 @@ def picture_from(array: np.ndarray[Any, Any], order: Order, white_level: int) ->
     if color and order == "bgr":
         array = array[..., ::-1]
     if color and array.dtype == np.uint16:
-        if white_level == _SIXTEEN_BITS:
+        white, black = settings.white, settings.black_level
+        if (white, black) == (FULL_RANGE, 0):
             array = (array >> 8).astype(np.uint8)
         else:
-            scaled = array * np.float32(255 / white_level) + np.float32(0.5)
+            shifted = array.astype(np.float32) - black
+            scaled = shifted * np.float32(255 / (white - black)) + np.float32(0.5)
             array = scaled.clip(0, 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(array))

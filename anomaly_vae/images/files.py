@@ -1,63 +1,107 @@
 """Image files, found folder by folder."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
 from anomaly_vae.errors import FolderError
-
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from anomaly_vae.images.formats import EXTENSIONS, is_image
+from anomaly_vae.images.rules import LeftOut, marked, why_no_folder, why_no_photograph
+from anomaly_vae.outputs import MARKER
 
 
 class Stamp(NamedTuple):
-    """By what a file is taken for unchanged."""
+    """By what a file is taken for unchanged: a path alone is no photograph."""
 
     size: int
     """In bytes."""
     mtime_ns: int
     """Time of its last change, in nanoseconds since 1970."""
+    inode: int = 0
+    """Number of the file on its drive; another drive, or a network, may give another one."""
+    sha256: str = ""
+    """Digest of its bytes in hexadecimal digits, where they were read."""
+
+    @property
+    def facts(self) -> tuple[int, int, int]:
+        """What is known without reading the file."""
+        return self[:3]
 
 
 def stamp(path: Path) -> Stamp | None:
-    """Give the stamp of a file; None if it cannot be looked at."""
+    """Give the stamp of a file, without its digest; None if it cannot be looked at."""
     try:
         status = path.stat()
     except (OSError, ValueError):  # the latter where a list names what no file can be called
         return None
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def digest(path: Path) -> str:
+    """Give the SHA-256 of a file, in hexadecimal digits; nothing if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+Refused = Callable[[FolderError], None]
 
 
 def find_images(
     folder: Path,
     *,
     skip: Path | None = None,
-    refused: Callable[[FolderError], None] | None = None,
+    refused: Refused | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[str]:
-    """Yield all files below ``folder`` that have an image extension, in the order of their path.
+    """Yield all image files below ``folder``, in the order of their path.
 
     The paths are relative to ``folder`` with ``/`` between the parts, in the order of their
-    characters. Links to folders are not followed; ``skip`` and what lies below it is left out.
-    One folder is listed at a time.
+    characters. ``skip`` and what lies below it is passed over, and so is what holds no photographs
+    (see ``rules``): ``left_out`` counts it. Links to folders are followed, but no folder is
+    entered twice. One folder is listed at a time.
 
     Raises:
         FolderError: ``folder`` is missing, not a folder, or cannot be listed; or one below it
             cannot, unless ``refused`` takes the error.
     """
-    return _walk(folder, "", skip.resolve() if skip else None, refused)
+    return _Walk(folder, skip, refused, LeftOut() if left_out is None else left_out).all()
 
 
-def list_images(folder: Path, *, skip: Path | None = None) -> list[str]:
+def list_images(
+    folder: Path, *, skip: Path | None = None, left_out: LeftOut | None = None
+) -> list[str]:
     """Give all paths that ``find_images`` yields, at least one.
 
     Raises:
         FolderError: as ``find_images``, or there are none.
     """
-    return list(at_least_one(find_images(folder, skip=skip), folder))
+    left_out = LeftOut() if left_out is None else left_out
+    return list(at_least_one(find_images(folder, skip=skip, left_out=left_out), folder, left_out))
 
 
-def at_least_one(paths: Iterator[str], folder: Path) -> Iterator[str]:
+def is_photograph(folder: Path, path: str) -> bool:
+    """Tell of one path below ``folder`` whether ``find_images`` would yield it."""
+    *above, name = path.split("/")
+    place = folder
+    for part in above:
+        if why_no_folder(part, partial(_names, place)):
+            return False
+        place /= part
+        if marked(place) is not None:
+            return False
+    return not why_no_photograph(name, partial(_names, place)) and is_image(place / name)
+
+
+def at_least_one(
+    paths: Iterator[str], folder: Path, left_out: LeftOut | None = None
+) -> Iterator[str]:
     """Give the same paths.
 
     Raises:
@@ -65,8 +109,10 @@ def at_least_one(paths: Iterator[str], folder: Path) -> Iterator[str]:
     """
     first = next(paths, None)
     if first is None:
+        besides = f" ({left_out})" if left_out else ""
         raise FolderError(
-            f"{folder}: holds no images; expected files such as *{', *'.join(EXTENSIONS)}"
+            f"{folder}: holds no images{besides}; expected files such as "
+            f"*{', *'.join(EXTENSIONS[:6])}"
         )
 
     def all_of_them() -> Iterator[str]:
@@ -76,37 +122,102 @@ def at_least_one(paths: Iterator[str], folder: Path) -> Iterator[str]:
     return all_of_them()
 
 
-def _walk(
-    folder: Path, prefix: str, skip: Path | None, refused: Callable[[FolderError], None] | None
-) -> Iterator[str]:
+class _Walk:
+    """One walk through a folder; it knows what it has entered."""
+
+    def __init__(
+        self, folder: Path, skip: Path | None, refused: Refused | None, left_out: LeftOut
+    ) -> None:
+        self._folder, self._refused, self._left_out = folder, refused, left_out
+        self._root = os.path.realpath(folder)
+        self._skip = os.path.realpath(skip) if skip else None
+        self._entered = {self._root}
+
+    def all(self) -> Iterator[str]:
+        """Yield all paths."""
+        # Whoever gives a folder that holds results means what else lies in it.
+        yield from self._below(self._folder, "", self._root, marked(self._folder) or frozenset())
+
+    def _below(
+        self, folder: Path, prefix: str, real: str, own: frozenset[str] = frozenset()
+    ) -> Iterator[str]:
+        names = self._listed(folder, prefix)
+        lower = {name.rstrip("/").lower() for name in names}
+        if prefix and MARKER in lower and marked(folder) is not None:
+            self._left_out.note(prefix, "written by this program")
+            return
+        for name in names:
+            path, bare = folder / name, name.rstrip("/")
+            if bare in own:
+                why = "written by this program" if name != bare or is_image(path) else ""
+            elif name != bare:
+                where = os.path.realpath(path)
+                if where == self._skip:
+                    continue
+                why = why_no_folder(bare, lambda: lower) or self._why_not_again(
+                    where,
+                    linked=where != os.path.join(real, bare),  # noqa: PTH118
+                )
+                if not why:
+                    self._entered.add(where)
+                    yield from self._below(path, prefix + name, where)
+            elif is_image(path):
+                why = why_no_photograph(name, lambda: lower)
+                if not why:
+                    yield prefix + name
+            else:
+                why = "a link that leads nowhere" if _leads_nowhere(path) else ""
+            if why:
+                self._left_out.note(prefix + name, why)
+
+    def _listed(self, folder: Path, prefix: str) -> list[str]:
+        try:
+            return _listed(folder)
+        except OSError as error:
+            trouble = FolderError(f"{folder}: {error.strerror}; expected a folder of images")
+            if self._refused is None or not prefix:
+                raise trouble from error
+            self._refused(trouble)
+            return []
+
+    def _why_not_again(self, real: str, *, linked: bool) -> str:
+        """Say why a folder is not entered: its photographs are found elsewhere on the way."""
+        if real in self._entered:
+            return "a link to what was found already"
+        inside = linked and real.startswith(self._root.rstrip(os.sep) + os.sep)
+        parts = Path(os.path.relpath(real, self._root)).parts if inside else ()
+        # What is stored in a hidden folder is only reached by its link.
+        if inside and not any(why_no_folder(part, frozenset) for part in parts):
+            return "a link to what is found in its own place"
+        return ""
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _names(folder: Path) -> set[str]:
+    """Give the names in a folder, in lower case; none if it cannot be listed."""
     try:
-        names = _listed(folder)
-    except OSError as error:
-        trouble = FolderError(f"{folder}: {error.strerror}; expected a folder of images")
-        if refused is None or not prefix:
-            raise trouble from error
-        refused(trouble)
-        return
-    for name in names:
-        path = folder / name
-        if name.endswith("/"):
-            if skip is None or path.resolve() != skip:
-                yield from _walk(path, prefix + name, skip, refused)
-        elif name.lower().endswith(EXTENSIONS):
-            yield prefix + name
+        return {name.lower() for name in os.listdir(folder)}  # noqa: PTH208
+    except OSError:
+        return set()
 
 
 def _listed(folder: Path) -> list[str]:
-    """Give the sorted names in a folder, without links to folders.
+    """Give the sorted names in a folder.
 
     A folder stands as "name/", which makes the walk yield whole paths in sorted order.
     """
     with os.scandir(folder) as listing:
-        return sorted(
-            entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
-            for entry in listing
-            if not (entry.is_symlink() and Path(entry.path).is_dir())
-        )
+        return sorted(entry.name + ("/" if _is_folder(entry) else "") for entry in listing)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 class Counting:

@@ -1,13 +1,16 @@
 """Which images are inspected: those of a folder, or those that a list names."""
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images.files import Counting, at_least_one, find_images
+from anomaly_vae.images.levels import said_narrow
+from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Total
+from anomaly_vae.texts import lines_of, named
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,16 @@ class Source:
     total: Total
     unlisted: list[FolderError] = field(default_factory=list)
     """Folders that could not be listed so far: their images are missing."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """What was passed over so far, since it holds no photographs."""
+    narrow: list[str] = field(default_factory=list)
+    """Photographs that use little of their range so far."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the images so far, each a line."""
+        left_out = str(self.left_out) if self.left_out else ""
+        return [note for note in (left_out, said_narrow(self.narrow)) if note]
 
 
 def images_below(folder: Path, *, skip: Path | None = None) -> Source:
@@ -31,13 +44,49 @@ def images_below(folder: Path, *, skip: Path | None = None) -> Source:
         FolderError: ``folder`` is missing or holds no images.
     """
     unlisted: list[FolderError] = []
-    paths = find_images(folder, skip=skip, refused=unlisted.append)
+    left_out = LeftOut()
+    paths = find_images(folder, skip=skip, refused=unlisted.append, left_out=left_out)
+    some = at_least_one(paths, folder, left_out)
     count = Counting(folder, skip=skip)
-    return Source(str(folder.resolve()), folder, at_least_one(paths, folder), count, unlisted)
+    return Source(str(folder.resolve()), folder, some, count, unlisted, left_out)
 
 
-def images_named(lines: Iterable[bytes]) -> Source:
-    """Give the images that lines name, relative to the working folder; empty lines are skipped."""
-    paths = (Path(os.fsdecode(line)).as_posix() for line in map(bytes.strip, lines) if line)
+def images_at(places: Sequence[Path], *, skip: Path | None = None) -> Source:
+    """Give the images of a folder, or of files and folders, in the order in which they are named.
+
+    Raises:
+        FolderError: one is missing, or all of them hold no images.
+    """
+    if len(places) == 1 and not places[0].is_file():
+        return images_below(places[0], skip=skip)
+    missing = next((each for each in places if not each.exists()), None)
+    if missing:
+        raise FolderError(f"{missing}: is not there; expected photographs, or folders of them")
+    unlisted: list[FolderError] = []
+
+    def below(place: Path) -> Iterator[str]:
+        if place.is_file():
+            return iter([place.as_posix()])
+        found = find_images(place, skip=skip, refused=unlisted.append)
+        return ((place / path).as_posix() for path in found)
+
+    paths = at_least_one((path for place in places for path in below(place)), places[0])
+    total = len(places) if all(each.is_file() for each in places) else None
     here = Path()
-    return Source(f"a list, in {here.resolve()}", here, paths, lambda: None)
+    return Source(f"files, in {here.resolve()}", here, paths, lambda: total, unlisted)
+
+
+def images_named(pieces: Iterable[bytes]) -> Source:
+    """Give the images that the lines of a text name, relative to the working folder.
+
+    Empty lines are skipped; see ``texts`` for what else a line may be.
+
+    Raises:
+        FolderError: it names none.
+    """
+    here = Path()
+    paths = (path for line in lines_of(pieces) if (path := named(line, here)))
+    first = next(paths, None)
+    if first is None:
+        raise FolderError("standard input: names no images; expected a path on each line")
+    return Source(f"a list, in {here.resolve()}", here, chain([first], paths), lambda: None)

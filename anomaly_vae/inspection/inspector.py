@@ -22,11 +22,11 @@ from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.arrays import Order, picture_from
 from anomaly_vae.images.decoding import LoadedImage, load_image, load_picture
-from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.images.files import Stamp, digest, stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.providers import Device
-from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row
+from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
 
 T = TypeVar("T")
 Photograph = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -34,6 +34,7 @@ Photograph = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 _PHOTOGRAPHS = "expected a photograph: a path, a PIL.Image, or an array"
 # Seconds: longer than a busy drive takes, shorter than a shift.
 READING_PATIENCE = 60.0
+_ATTEMPTS = 3  # to read a file that does not change meanwhile
 
 Shown = Callable[[float], bool]
 """Whether anybody will look at the anomaly map of an image that passes with this score."""
@@ -77,6 +78,7 @@ class Inspector:
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._model: LoadedModel | None = LoadedModel(Path(model), device, batch_size, told)
+        self.name = model_name(Path(model))
         self.model_id, self.card = self.model.model_id, self.model.card
         self.provider, self.batch_size = self.model.provider, self.model.batch_size
         self.workers = workers or max(1, min(8, os.cpu_count() or 1))
@@ -155,7 +157,20 @@ class Inspector:
         Files are decoded on threads while the model runs. One that cannot be read gives a
         finding with the verdict ``error``; it never stops the run.
         """
-        return self._inspect_ahead(paths, lambda path: self._read_file(folder / path, path), shown)
+        return self._inspect_ahead(paths, lambda path: self._read_known(folder, path), shown)
+
+    def _read_known(self, folder: Path, path: str) -> Read:
+        """Read a file, and know by its stamp with digest which bytes were decoded.
+
+        A camera may write another photograph of that name meanwhile: then it is read again.
+        """
+        file = folder / path
+        for _attempt in range(_ATTEMPTS):
+            before, sha256 = stamp(file), digest(file)
+            _, seen, image = self._read_file(file, path)
+            if before == seen == stamp(file):
+                return Read(path, seen and seen._replace(sha256=sha256), image)
+        return Read(path, None, ImageReadError("was written anew while it was read"))
 
     def _read_file(self, file: Path, path: str) -> Read:
         seen = stamp(file)
@@ -170,7 +185,7 @@ class Inspector:
         if isinstance(photograph, str | Path):
             return self._read_file(Path(photograph), Path(photograph).as_posix())
         if isinstance(photograph, np.ndarray):
-            photograph = picture_from(photograph, order, settings.white_level)
+            photograph = picture_from(photograph, order, settings)
         if not isinstance(photograph, Image.Image):
             raise InputError(f"{type(photograph).__name__}: {_PHOTOGRAPHS}")
         try:
@@ -238,15 +253,14 @@ class Inspector:
             return Finding(path, "error", error="the model gave a value that is not a number")
         score, limit, good = row.score, self.card.threshold, self.card.good
         quality = good.objections(image) if good else ""
-        verdict = limit.verdict(score)
-        anomaly_map = row.anomaly_map() if verdict != "pass" or shown(score) else None
+        unusual = limit.verdict(score) != "pass"
+        anomaly_map = row.anomaly_map() if unusual or shown(score) else None
         regions: list[Region] = []
-        if verdict != "pass" and anomaly_map is not None:
+        if unusual and anomaly_map is not None:
             regions = find_regions(anomaly_map, image, limit.anomaly_map, self.min_area)
         return Finding(
             path,
-            # A defect may look like a bad photograph: it is not let pass, and keeps its score.
-            verdict="review" if quality and verdict == "pass" else verdict,
+            limit.verdict(score, quality),
             score=score,
             reconstruction_error=row.reconstruction_error,
             kl=row.kl,
@@ -257,4 +271,5 @@ class Inspector:
             height=image.height,
             image=image,
             anomaly_map=anomaly_map,
+            highest=math.nan if anomaly_map is None else float(anomaly_map.max()),
         )

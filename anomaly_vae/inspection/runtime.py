@@ -44,6 +44,7 @@ from anomaly_vae.inspection.providers import (
     start_session,
     tensorrt_options,
 )
+from anomaly_vae.transaction import complete
 
 _NUMBERS = ("score", "reconstruction_error", "kl")
 _BATCH_SIZE_CPU, _BATCH_SIZE_GPU = 8, 32
@@ -214,7 +215,13 @@ def model_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:12]
 
 
+def model_name(path: Path) -> str:
+    """Give what people call a model: its file's name, or that of the run folder it lies in."""
+    return path.stem if path.stem != "model" else path.resolve().parent.name
+
+
 def _read(path: Path) -> bytes:
+    complete(path.parent)
     try:
         return path.read_bytes()
     except IsADirectoryError as error:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import TemplateError
 from PIL import Image
 
 from anomaly_vae.calibration.metadata import ModelCard
+from anomaly_vae.errors import ModelFileError
+from anomaly_vae.images.many import Chosen
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.transaction import Transaction
 
 RATE_DISTORTION = "rate_distortion.png"
 PICTURES = {
@@ -30,16 +34,19 @@ _SUSPICIOUS = 10
 _THUMBNAIL, _COLUMNS, _ROWS = 96, 12, 2
 
 
-def write_card(run: Path, card: ModelCard, model_id: str) -> None:
+def write_card(run: Path, card: ModelCard, model_id: str, files: Transaction | None = None) -> None:
     """Write ``card.html`` into a run folder; what is missing there is left out.
+
+    With ``files`` that are about to take their places there, it is made of them, and one of them.
 
     Raises:
         OutputError: it cannot be written.
     """
+    files = files or Transaction(run, run)
     pictures = {
-        name: (title, as_source((run / name).read_bytes(), "png" if name[-3:] == "png" else "jpeg"))
+        name: (title, as_source(path.read_bytes(), "png" if name[-3:] == "png" else "jpeg"))
         for name, title in PICTURES.items()
-        if (run / name).is_file()
+        if (path := files.current(name)).is_file()
     }
     pieces = render(
         "card.html",
@@ -47,16 +54,19 @@ def write_card(run: Path, card: ModelCard, model_id: str) -> None:
         card=card,
         model_id=model_id,
         pictures=pictures,
-        calibration=_json(run / "calibration.json"),
-        training=_json(run / "training.json"),
-        suspicious=_suspicious(run / "normals.csv"),
-        config=_text(run / "config.yaml"),
+        calibration=_json(files.current("calibration.json")),
+        training=_json(files.current("training.json")),
+        suspicious=_suspicious(files.current("normals.csv")),
+        config=_text(files.current("config.yaml")),
     )
-    with replacing(run / "card.html") as file:
-        file.writelines(pieces)
+    try:
+        with replacing(files.path("card.html")) as file:
+            file.writelines(pieces)
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise _damaged(run / "training.json or calibration.json", error) from error
 
 
-def contact_sheet(pixels: Sequence[Any]) -> Image.Image:
+def contact_sheet(pixels: Sequence[Any] | Chosen) -> Image.Image:
     """Put images, uint8 [S, S, 3] each, side by side: evenly chosen ones, if there are many."""
     most = _COLUMNS * _ROWS
     count = min(len(pixels), most)
@@ -73,13 +83,32 @@ def _suspicious(table: Path) -> list[dict[Any, Any]]:
     """Give the good images with the highest scores."""
     if not table.is_file():
         return []
-    rows = pd.read_csv(table, usecols=["path", "part", "score"], encoding_errors="backslashreplace")
+    try:
+        rows = pd.read_csv(
+            table,
+            usecols=["path", "part", "score"],
+            dtype={"path": "str", "part": "str", "score": "float"},
+            encoding_errors="backslashreplace",
+        )
+    except (OSError, ValueError) as error:
+        raise _damaged(table, error) from error
     return rows.nlargest(_SUSPICIOUS, "score").to_dict("records")
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(_text(path) or "{}")  # type: ignore[no-any-return]
+    try:
+        data = json.loads(_text(path) or "{}")
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    return data if isinstance(data, dict) else {}
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _damaged(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: damaged ({' '.join(str(error).split()):.80}); remove it, and the card is written "
+        "without it"
+    )

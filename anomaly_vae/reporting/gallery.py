@@ -11,7 +11,6 @@ from PIL import Image
 from anomaly_vae.images.decoding import LoadedImage
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.reporting.heatmaps import CLEAR, on_photo, relative_map
-from anomaly_vae.reporting.rows import spelled
 
 MOST = 10_000
 """Images on a page."""
@@ -22,8 +21,8 @@ _SMALL, _MAP = 224, 96  # pixels of the longer side
 class Picture(NamedTuple):
     """How the page shows an image."""
 
-    path: str
-    """As it is spelled in the tables."""
+    id: str
+    """Of its row."""
     score: float
     photo: bytes
     """JPEG."""
@@ -34,16 +33,16 @@ class Picture(NamedTuple):
 
 
 class Gallery:
-    """The pictures with the highest scores, ``MOST`` of them, and what has changed since a commit.
+    """The pictures with the highest scores, ``MOST`` of them.
 
-    ``known`` are score and path of those that are kept already.
+    ``known`` are score and row of those that are kept already.
     """
 
     def __init__(self, known: Iterable[tuple[float, str]] = ()) -> None:
         self._kept = list(known)
         heapq.heapify(self._kept)
-        self._new: dict[str, Picture] = {}
-        self._dropped: set[str] = set()
+        self.dropped: set[str] = set()
+        """Rows whose pictures had to go for others."""
         self._large = 0
 
     def takes(self, score: float) -> bool:
@@ -54,41 +53,36 @@ class Gallery:
         """Whether the picture of an image is wanted larger than the model saw it."""
         return finding.verdict != "pass" and self._large < _MOST_LARGE
 
-    def add(
+    def draw(
         self,
+        row_id: str,
         finding: Finding,
         photo: Image.Image | None,
         threshold: float,
         expected: Image.Image | None = None,
-    ) -> None:
-        """Take the picture of an image in; ``photo`` is larger than what the model saw of it."""
+    ) -> Picture | None:
+        """Draw an image, if it is to be kept; ``photo`` is larger than what the model saw of it."""
         if finding.image is None or not self.takes(finding.score):
-            return
+            return None
         large = photo is not None and self.enlarges(finding)
         self._large += large
-        shown = photo if photo and large else _seen(finding.image)
-        path = spelled(finding.path)
-        self._new[path] = Picture(
-            path,
+        shown = photo if photo and large else seen(finding.image)
+        return Picture(
+            row_id,
             finding.score,
             _jpeg(shown),
             _map_png(finding, shown.size, threshold),
             _jpeg(expected) if expected and large else b"",
         )
-        heapq.heappush(self._kept, (finding.score, path))
+
+    def keep(self, picture: Picture) -> None:
+        """Take a picture in; the one with the lowest score may have to go for it."""
+        heapq.heappush(self._kept, (picture.score, picture.id))
         if len(self._kept) > MOST:
-            _, dropped = heapq.heappop(self._kept)
-            if self._new.pop(dropped, None) is None:
-                self._dropped.add(dropped)
-
-    def changes(self) -> tuple[list[Picture], set[str]]:
-        """Give the new pictures and the paths of those that had to go; they are forgotten here."""
-        new, dropped = list(self._new.values()), self._dropped
-        self._new, self._dropped = {}, set()
-        return new, dropped
+            self.dropped.add(heapq.heappop(self._kept)[1])
 
 
-def _seen(image: LoadedImage) -> Image.Image:
+def seen(image: LoadedImage) -> Image.Image:
     """Give the photograph as the model sees it, in its own proportions, small."""
     size = _within((image.width, image.height), min(_SMALL, len(image.pixels)))
     return on_photo(image.pixels, image, size)

@@ -36,7 +36,7 @@ LARGEST = 640
 LEGEND = 30
 """Height of the colour scale below the pictures, in pixels."""
 _GAP = 8
-_LONGEST_NAME = 240  # bytes, of the 255 that file systems take
+_LONGEST_NAME = 244  # bytes, of the 255 that file systems take
 _DIMMED = 0.4  # brightness of what is not inspected
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
@@ -101,6 +101,18 @@ def save_picture(picture: Image.Image, target: Path) -> None:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
+def remove_picture(target: Path) -> None:
+    """Take a picture away, if it is there.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    try:
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be removed: {error.strerror or error}") from error
+
+
 def picture_path(folder: Path, path: str, suffix: str) -> Path:
     """Where in ``folder`` the picture of the image at ``path`` goes: its whole name and ``suffix``.
 
@@ -108,7 +120,7 @@ def picture_path(folder: Path, path: str, suffix: str) -> Path:
     """
     *folders, name = spelled(path).replace(":", "_").split("/")
     folders = ["up" if each == ".." else each for each in folders]
-    if len(os.fsencode(name)) > _LONGEST_NAME:
+    if len(os.fsencode(name + suffix)) > _LONGEST_NAME:
         name = f"{name[:60]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     return folder.joinpath(*folders, f"{name}{suffix}")
 

@@ -10,26 +10,44 @@ The database is locked as long as its process lives: the system drops the lock, 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images.files import Stamp
 from anomaly_vae.reporting.gallery import Gallery, Picture
-from anomaly_vae.reporting.rows import spelled
 
 FILE = Path(".state", "journal.sqlite")
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS done (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER)"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS pictures (path TEXT PRIMARY KEY, score REAL, photo BLOB, map BLOB,"
+    "CREATE TABLE IF NOT EXISTS done (id TEXT PRIMARY KEY, path BLOB, size INTEGER,"
+    " mtime_ns INTEGER, inode INTEGER, sha256 TEXT, verdict TEXT, score REAL, brightness REAL,"
+    " contrast REAL, sharpness REAL, move INTEGER) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS of_path ON done (path, mtime_ns)",
+    "CREATE INDEX IF NOT EXISTS to_move ON done (move) WHERE move = 1",
+    "CREATE TABLE IF NOT EXISTS pictures (id TEXT PRIMARY KEY, score REAL, photo BLOB, map BLOB,"
     " expected BLOB)",
 )
 # What stands for a file that could not be looked at: any file there later is another one.
-_NO_FILE = Stamp(-1, -1)
+_NO_FILE = Stamp(-1, -1, -1)
+_STAYS, _TO_MOVE, _MOVED = 0, 1, 2
+_CHUNK = 50_000
+
+
+class Done(NamedTuple):
+    """What is kept of a photograph that has its row."""
+
+    id: str
+    path: str
+    stamp: Stamp | None
+    """With the digest of what was decoded."""
+    verdict: str
+    statistics: tuple[float, ...] | None = None
+    """Score, brightness, contrast and sharpness, if it was read: what drift is judged by."""
+    to_move: bool = False
+    """Whether it is sorted into a folder by its verdict."""
 
 
 class Journal:
@@ -65,74 +83,113 @@ class Journal:
             rows = self._database.execute("SELECT name, value FROM facts").fetchall()
         return {name: json.loads(value) for name, value in rows}
 
-    def is_done(self, path: str, now: Stamp | None) -> bool:
-        """Whether the file at ``path`` was inspected, and has not changed since."""
-        return self._known(path) == (now or _NO_FILE)
+    def known(self, path: str, now: Stamp | None) -> list[Done]:
+        """Give what was done of the photographs at a path that are as large and old as the one now.
+
+        A path may have named millions, one after the other. Without any there now: of one of them.
+        """
+        name = os.fsencode(path)
+        if now is None:
+            return self._done("path = ? LIMIT 1", name)
+        return self._done("path = ? AND mtime_ns = ? AND size = ?", name, now.mtime_ns, now.size)
+
+    def waiting(self) -> list[Done]:
+        """Give those that are still to be moved."""
+        return self._done("move = 1")
 
     def commit(
-        self, done: dict[str, Stamp | None], gallery: Gallery | None = None, **facts: Any
+        self,
+        done: Sequence[Done],
+        pictures: Sequence[Picture] = (),
+        dropped: Collection[str] = (),
+        **facts: Any,
     ) -> None:
-        """Note files as done, new pictures and facts (JSON values), all at once and for good."""
-        files = [(os.fsencode(path), *(each or _NO_FILE)) for path, each in done.items()]
-        new, dropped = gallery.changes() if gallery else ([], set())
-        with self._transaction():
-            self._database.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", files)
-            self._database.executemany(
-                "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?)", new
+        """Note files as done, new pictures, those to drop, and facts (JSON values), all at once.
+
+        To do so again changes nothing.
+        """
+        files = [
+            (
+                *(each.id, os.fsencode(each.path), *(each.stamp or _NO_FILE), each.verdict),
+                *(each.statistics or (None,) * 4),
+                _TO_MOVE if each.to_move else _STAYS,
             )
-            self._remove_pictures(dropped)
+            for each in done
+        ]
+        with self._transaction():
+            self._many("INSERT OR REPLACE INTO done VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", files)
+            self._many("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?)", pictures)
+            self._many("DELETE FROM pictures WHERE id = ?", [(each,) for each in dropped])
             self._note(facts)
+
+    def moved(self, ids: Collection[str]) -> None:
+        """Note that photographs are where their verdict belongs."""
+        with self._transaction():
+            self._many("UPDATE done SET move = ? WHERE id = ?", [(_MOVED, each) for each in ids])
 
     def gallery(self) -> Gallery:
         """Give the pictures that were committed, to go on with."""
         with self._spoken():
-            return Gallery(self._database.execute("SELECT score, path FROM pictures"))
+            return Gallery(self._database.execute("SELECT score, id FROM pictures"))
 
-    def picture(self, path: str) -> Picture | None:
-        """Give the picture of an image, as its path is spelled in the tables."""
+    def picture(self, row_id: str) -> Picture | None:
+        """Give the picture of a row."""
         with self._spoken():
             row = self._database.execute(
-                "SELECT * FROM pictures WHERE path = ?", (path,)
+                "SELECT * FROM pictures WHERE id = ?", (row_id,)
             ).fetchone()
         return Picture(*row) if row else None
 
-    def changed(self, now: Callable[[str], Stamp | None]) -> Iterator[str]:
-        """Yield the paths that are done and whose files have changed since, but not vanished."""
-        with self._spoken():
-            for encoded, *known in self._database.execute("SELECT path, size, mtime_ns FROM done"):
-                path = os.fsdecode(encoded)
-                today = now(path)
-                if today and today != tuple(known):
-                    yield path
+    def sha256(self, row_id: str) -> str:
+        """Give the digest of what a row tells of; nothing if it could not be read."""
+        found = self._done("id = ?", row_id)
+        return found[0].stamp.sha256 if found and found[0].stamp else ""
 
-    def forget(self, paths: set[str], **facts: Any) -> None:
+    def statistics(self) -> Iterator[list[tuple[float, ...]]]:
+        """Yield the statistics of all photographs that were read, many at once."""
+        with self._spoken():
+            cursor = self._database.execute(
+                "SELECT score, brightness, contrast, sharpness FROM done WHERE score IS NOT NULL"
+            )
+            while rows := cursor.fetchmany(_CHUNK):
+                yield rows
+
+    def changed(self, same: Callable[[Done], bool]) -> list[str]:
+        """Give the ids of what is done whose file is not the ``same`` any more."""
+        with self._spoken():
+            rows = self._database.execute("SELECT * FROM done")
+            return [done.id for done in map(_as_done, rows) if not same(done)]
+
+    def forget(self, ids: Collection[str], **facts: Any) -> None:
         """Take files out of what is done, and note facts, all at once."""
-        files = [(os.fsencode(path),) for path in paths]
+        gone = [(each,) for each in ids]
         with self._transaction():
-            self._database.executemany("DELETE FROM done WHERE path = ?", files)
-            self._remove_pictures({spelled(path) for path in paths})
+            self._many("DELETE FROM done WHERE id = ?", gone)
+            self._many("DELETE FROM pictures WHERE id = ?", gone)
             self._note(facts)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, of whatever version it is."""
         with self._transaction():
-            self._database.execute("DELETE FROM done")
-            self._database.execute("DELETE FROM pictures")
-            self._database.execute("DELETE FROM facts")
+            for name in ("done", "pictures", "facts"):
+                self._database.execute(f"DROP TABLE IF EXISTS {name}")
+            for table in _TABLES:
+                self._database.execute(table)
 
-    def _remove_pictures(self, paths: set[str]) -> None:
-        self._database.executemany("DELETE FROM pictures WHERE path = ?", [(p,) for p in paths])
+    def _done(self, condition: str, *values: Any) -> list[Done]:
+        with self._spoken():
+            rows = self._database.execute(
+                f"SELECT * FROM done WHERE {condition}",  # noqa: S608 - ours
+                values,
+            )
+            return [_as_done(row) for row in rows]
+
+    def _many(self, statement: str, rows: Sequence[Any]) -> None:
+        self._database.executemany(statement, rows)
 
     def _note(self, facts: dict[str, Any]) -> None:
         values = [(name, json.dumps(value)) for name, value in facts.items()]
-        self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", values)
-
-    def _known(self, path: str) -> Stamp | None:
-        with self._spoken():
-            row = self._database.execute(
-                "SELECT size, mtime_ns FROM done WHERE path = ?", (os.fsencode(path),)
-            ).fetchone()
-        return Stamp(*row) if row else None
+        self._many("INSERT OR REPLACE INTO facts VALUES (?, ?)", values)
 
     def _take(self) -> None:
         """Open and lock the database, and make its tables.
@@ -148,8 +205,10 @@ class Journal:
             self._database.execute("PRAGMA journal_mode = PERSIST")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute("BEGIN EXCLUSIVE")
-            for table in _TABLES:
-                self._database.execute(table)
+            # One of an older version stays as it is: it is refused, or made anew.
+            if not self._database.execute("SELECT name FROM sqlite_master").fetchone():
+                for table in _TABLES:
+                    self._database.execute(table)
             self._database.execute("COMMIT")
         except BaseException:
             self._database.close()
@@ -183,6 +242,19 @@ class Journal:
                     f"{self._path}: damaged; give --overwrite to inspect everything anew"
                 ) from error
             raise OutputError(f"{self._path}: cannot be written: {error}") from error
+
+
+def _as_done(row: tuple[Any, ...]) -> Done:
+    row_id, path, size, mtime_ns, inode, sha256, verdict, *statistics, move = row
+    stamp = Stamp(size, mtime_ns, inode, sha256)
+    return Done(
+        row_id,
+        os.fsdecode(path),
+        None if stamp == _NO_FILE else stamp,
+        verdict,
+        None if statistics[0] is None else tuple(statistics),
+        move != _STAYS,
+    )
 
 
 def _is_damage(error: Exception) -> bool:

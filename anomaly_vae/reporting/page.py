@@ -32,7 +32,7 @@ _CHUNK = 40  # pictures that the browser takes out of the file at once
 _MOST_REGIONS = 100  # of one image
 _IMAGE = (
     *("path", "verdict", "score", "reconstruction_error", "kl", "p_value", "width", "height"),
-    *("quality", "error"),
+    *("quality", "error", "id"),
 )
 _REGION = ("x", "y", "width", "height", "area", "peak")
 
@@ -46,12 +46,14 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         OutputError: it cannot be written.
     """
     shown = _worst(results.images(), card.threshold.score)
-    regions = _regions_of({row["path"] for row in shown}, results.regions())
+    regions = _regions_of({row["id"] for row in shown}, results.regions())
     left = summary.tally.verdicts - Counter(row["verdict"] for row in shown)
     data = {
-        "key": f"{model_id} {results.folder}",
-        "images": [[row[name] for name in _IMAGE] for row in shown],
-        "regions": [regions.get(row["path"], []) for row in shown],
+        "key": results.key,
+        "images": [
+            [*(row[name] for name in _IMAGE), results.sha256(row["id"])] for row in shown
+        ],
+        "regions": [regions.get(row["id"], []) for row in shown],
         "others": dict(left),
         "limit": _limit(card),
         "heat": {
@@ -70,7 +72,7 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         model_id=model_id,
         shown=len(shown),
         data=htmlsafe_json_dumps(data),
-        pictures=_encoded(results, [row["path"] for row in shown]),
+        pictures=_encoded(results, [row["id"] for row in shown]),
     )
     with replacing(results.out / "report.html") as file:
         file.writelines(pieces)
@@ -85,11 +87,11 @@ def _worst(rows: Iterable[Row], threshold: float) -> list[Row]:
     return heapq.nlargest(MOST, rows, key=rank)
 
 
-def _regions_of(paths: set[str], rows: Iterable[Row]) -> dict[str, list[list[float]]]:
+def _regions_of(ids: set[str], rows: Iterable[Row]) -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = defaultdict(list)
     for row in rows:
-        if row["path"] in paths and len(found[row["path"]]) < _MOST_REGIONS:
-            found[row["path"]].append([row[name] for name in _REGION])
+        if row["id"] in ids and len(found[row["id"]]) < _MOST_REGIONS:
+            found[row["id"]].append([row[name] for name in _REGION])
     return found
 
 
@@ -123,15 +125,15 @@ def _rates(of: int) -> list[list[float]]:
     return [[float(f"{value:.4g}") for value in each] for each in limits]
 
 
-def _encoded(results: Results, paths: Sequence[str]) -> Iterator[Markup]:
-    """Give the pictures of images in their order, by chunks: a line each."""
-    left = iter(paths)
+def _encoded(results: Results, ids: Sequence[str]) -> Iterator[Markup]:
+    """Give the pictures of rows in their order, by chunks: a line each."""
+    left = iter(ids)
     while chunk := list(islice(left, _CHUNK)):
-        yield Markup("\n".join(_line(results, path) for path in chunk))  # noqa: S704 - base64
+        yield Markup("\n".join(_line(results, each) for each in chunk))  # noqa: S704 - base64
 
 
-def _line(results: Results, path: str) -> str:
-    picture = results.picture(path)
+def _line(results: Results, row_id: str) -> str:
+    picture = results.picture(row_id)
     if picture is None:
         return ""
     parts = (picture.photo, picture.anomaly_map, picture.expected)

@@ -1,11 +1,11 @@
 """The defect report as Parquet, for millions of rows: folders of part files, same columns as CSV.
 
-A part is written at each commit, whole or not at all. ``pandas.read_parquet("images.parquet")``
+Each writing makes a part, whole or not at all. ``pandas.read_parquet("images.parquet")``
 and every other reader of data sets takes the parts of a folder together.
 """
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ class ParquetTable:
 
     def __init__(self, path: Path, columns: dict[str, type], parts: int = 0) -> None:
         self.path, self._schema = path, _schema(columns)
-        self._parts, self._rows = parts, list[list[Cell]]()
         try:
             path.mkdir(exist_ok=True)
             for file in path.iterdir():
@@ -42,32 +41,27 @@ class ParquetTable:
                 "them back, or give --overwrite to inspect everything anew"
             )
 
-    def add(self, cells: Iterable[Cell]) -> None:
-        """Append a row; it waits in memory for the next part."""
-        self._rows.append(list(cells))
-        if len(self._rows) >= _MOST_ROWS:
-            self.commit()
-
-    def commit(self) -> int:
-        """Write the rows that wait, and give the number of parts."""
-        if self._rows:
-            columns = [list(column) for column in zip(*self._rows, strict=True)]
+    def write(self, known: int | None, rows: Sequence[Sequence[Cell]]) -> int:
+        """Bring rows to the disk, as further parts behind those known; see ``rows.Table``."""
+        parts = known or 0
+        for begin in range(0, len(rows), _MOST_ROWS):
+            columns = zip(*rows[begin : begin + _MOST_ROWS], strict=True)
             arrays = [
-                pyarrow.array(column, field.type)
+                pyarrow.array(list(column), field.type)
                 for column, field in zip(columns, self._schema, strict=True)
             ]
             sink = pyarrow.BufferOutputStream()
             parquet.write_table(pyarrow.table(arrays, schema=self._schema), sink)
-            write_bytes(self.path / _name(self._parts), sink.getvalue().to_pybytes())
-            self._parts, self._rows = self._parts + 1, []
-        return self._parts
+            write_bytes(self.path / _name(parts), sink.getvalue().to_pybytes())
+            parts += 1
+        return parts
 
     def close(self) -> None:
         """Nothing stays open."""
 
 
 class ParquetReport(Report):
-    """Both tables of a folder, new or continued from what ``commit`` gave.
+    """Both tables of a folder, new or continued from what ``write`` gave.
 
     Raises:
         OutputError: see ``ParquetTable``.
@@ -90,17 +84,15 @@ class ParquetReport(Report):
             yield from part.to_pylist()
 
     @classmethod
-    def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
+    def without(cls, folder: Path, ids: Collection[str]) -> dict[str, Any]:
         """See ``Report``."""
         known = {}
         for name, columns in zip(cls.NAMES, cls.COLUMNS, strict=True):
             shutil.rmtree(folder / f"{name}.new", ignore_errors=True)
-            table = ParquetTable(folder / f"{name}.new", columns)
+            table, known[name] = ParquetTable(folder / f"{name}.new", columns), 0
             for part in _parts(folder / name):
-                for row in part.to_pylist():
-                    if row["path"] not in paths:
-                        table.add(row.values())
-            known[name] = table.commit()
+                kept = [list(row.values()) for row in part.to_pylist() if row["id"] not in ids]
+                known[name] = table.write(known[name], kept)
         return known
 
 

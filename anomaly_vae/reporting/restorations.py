@@ -17,6 +17,7 @@ from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.sources import Source
 from anomaly_vae.latent.restoration import Restoration, restore
+from anomaly_vae.outputs import Made
 from anomaly_vae.reporting.heatmaps import picture_path
 from anomaly_vae.reporting.latents import save_restoration
 from anomaly_vae.reporting.pictures import save_picture
@@ -27,7 +28,7 @@ from anomaly_vae.settings.schema import ImageSettings
 
 TABLE = "restorations.csv"
 _PICTURES = ("restored", "difference", "restoration")
-RESULTS = (TABLE, *_PICTURES, *(f"{name}.png" for name in _PICTURES))
+RESTORED = Made("restore", (TABLE, *_PICTURES, *(f"{name}.png" for name in _PICTURES)))
 _BATCH = 16
 
 Square = NDArray[np.uint8]
@@ -58,11 +59,11 @@ def restore_folder(
 
     loaded = read_ahead(source.paths, load, workers=os.cpu_count() or 1, ahead=_BATCH)
     table = CsvTable(out / TABLE, Row._fields)
+    known = None
     try:
         while batch := list(islice(loaded, _BATCH)):
             for row in _restored(detector, batch, out):
-                table.add([spelled(row.path), *row[1:]])
-                table.commit()
+                known = table.write(known, [[spelled(row.path), *row[1:]]])
                 yield row
     finally:
         table.close()

@@ -4,91 +4,60 @@ Every row is on the disk ``PAUSE`` seconds of its table after it was found; see 
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.images.files import Stamp, digest, stamp
+from anomaly_vae.images.quality import STATISTICS
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.outputs import prepare_folder, refuse_used
-from anomaly_vae.reporting.gallery import Picture
+from anomaly_vae.outputs import Made, make_folder, refuse_folder, remove
+from anomaly_vae.reporting.gallery import Gallery, Picture
 from anomaly_vae.reporting.journal import FILE as JOURNAL
-from anomaly_vae.reporting.journal import Journal
-from anomaly_vae.reporting.rows import SCHEMA_VERSION, Cell, Report, spelled
+from anomaly_vae.reporting.journal import Done, Journal
+from anomaly_vae.reporting.rows import SCHEMA_VERSION, Cell, Report, utc
 from anomaly_vae.reporting.tables import CsvReport
+from anomaly_vae.reporting.tally import Tally
 
 OWN = (
     *("images.csv", "defects.csv", "images.parquet", "defects.parquet"),
     *("summary.json", "report.html", "report.xlsx", "heatmaps"),
 )
+INSPECTION = Made("inspect", OWN, known=lambda out: (out / JOURNAL).is_file())
 # Made of complete tables: while rows are added, it would tell half of them.
-_MADE_LAST = ("report.html", "report.xlsx")
-_WORST = 5
+_MADE_LAST = ("report.html", "report.xlsx", "summary.json")
+_MOST_WAITING = 10_000  # rows in memory
 
 
-@dataclass
-class Tally:
-    """What was found, in short, over all times that the inspection was gone on with."""
+class _Entry(NamedTuple):
+    """All that is to be written of a file, at once."""
 
-    verdicts: Counter[str] = field(default_factory=Counter)
-    quality: int = 0
-    """Number of photographs that are unlike all good ones apart from their part."""
-    worst: list[tuple[float, str, str]] = field(default_factory=list)
-    """Score, verdict and path of the images with the highest scores."""
-
-    def add(self, path: str, verdict: str, score: float | None, quality: str) -> None:
-        """Count a row."""
-        self.verdicts[verdict] += 1
-        self.quality += bool(quality)
-        if score is not None:
-            self.worst = sorted([*self.worst, (score, verdict, path)], key=lambda e: -e[0])[:_WORST]
-
-    def add_finding(self, finding: Finding) -> None:
-        """Count a file."""
-        score = None if finding.verdict == "error" else finding.score
-        self.add(spelled(finding.path), finding.verdict, score, finding.quality)
+    finding: Finding
+    done: Done
+    image: list[Cell]
+    regions: list[list[Cell]]
+    picture: Picture | None
 
 
-class Passing:
-    """Counts what passes through, and keeps nothing."""
+class _State(NamedTuple):
+    """What is on the disk, and what is not yet: one value, so that it changes as a whole."""
 
-    out = None
-    skipped = renewed = 0
-    remembered = None
-
-    def __init__(self) -> None:
-        self.tally = Tally()
-        self.memory: Callable[[], Any] = lambda: None
-
-    def __enter__(self) -> "Passing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def is_done(self, _path: str, _now: Stamp | None) -> bool:
-        """Nothing ever is."""
-        return False
-
-    def add(self, finding: Finding, *_: object) -> None:
-        """Count a file."""
-        self.tally.add_finding(finding)
-
-    def commit(self) -> None:
-        """There is nothing to write."""
+    tables: dict[str, Any] | None
+    """Up to where the tables count."""
+    tally: Tally
+    waiting: list[_Entry]
 
 
 class Results:
     """The tables of a folder and what is needed to go on; use it in a ``with`` statement.
 
     Paths of images are relative to ``folder``. ``identity`` says what may not change between the
-    times: names and values. ``memory`` may be set: what it gives (JSON values) is kept with the
-    rows, and stands in ``remembered`` next time. With ``renew``, a file that has changed since it
-    was done loses its row; without, it gets another one.
+    times: names and values. With ``renew``, a file that has changed since it was done loses its
+    row; without, it gets another one. With ``move``, files are remembered as to be moved.
 
     Raises:
         OutputError: the folder is in use, or cannot be written to; without ``resume`` and
@@ -106,28 +75,27 @@ class Results:
         overwrite: bool = False,
         resume: bool = False,
         renew: bool = True,
+        move: bool = False,
     ) -> None:
-        if not (overwrite or resume):
-            refuse_used(out)
-        if resume and not (out / JOURNAL).is_file():
-            _refuse_foreign(out)
-        self.out, self.folder, self._kind, self._renew = out, folder, report, renew
+        refuse_folder(out, INSPECTION, overwrite=overwrite, resume=resume)
+        self.out, self.folder, self._kind = out, folder, report
+        self.renew, self._move = renew, move
         self._identity = {"version": str(SCHEMA_VERSION), "format": report.FORMAT, **identity}
-        self.tally, self.skipped, self.renewed = Tally(), 0, 0
-        self.memory: Callable[[], Any] = lambda: self.remembered
+        self.skipped, self.renewed = 0, 0
+        self._state = _State(None, Tally(), [])
         self._begun: set[str] = set()
-        self._pending: dict[str, Stamp | None] = {}
-        prepare_folder(out, (), resume=True)  # nothing is removed before the folder is ours
+        self.gallery = Gallery()
+        make_folder(out, INSPECTION)  # nothing is removed before the folder is ours
         self._journal = Journal(out, anew=overwrite)
         try:
             if overwrite:
                 self._journal.clear()
-                prepare_folder(out, OWN, overwrite=True)
             facts = self._journal.facts
-            self.remembered = facts.get("memory")
-            self._report = self._continued(facts) if facts else report(out)
-            self.gallery = self._journal.gallery()
-            self.commit()
+            self.key: str = facts.get("key", uuid.uuid4().hex)
+            """Of this report, and no other."""
+            self.begun: str = facts.get("begun", utc(datetime.now(UTC)))
+            """When it was begun, ISO 8601."""
+            self._open(facts)
         except BaseException:
             self._journal.close()
             raise
@@ -144,39 +112,87 @@ class Results:
             self._report.close()
             self._journal.close()
 
+    @property
+    def tally(self) -> Tally:
+        """What was found so far."""
+        tally = self._state.tally.copy()
+        for entry in self._state.waiting:
+            tally.add_finding(entry.finding)
+        return tally
+
     def is_done(self, path: str, now: Stamp | None) -> bool:
         """Whether a file was inspected before, and has not changed since; if not, it is begun.
 
         A list may name a file twice: it has one row.
         """
-        if path in self._begun or path in self._pending:
+        if path in self._begun:
             return True
-        done = self._journal.is_done(path, now)
+        done = self.done(path, now) is not None
         self.skipped += done
         if not done:
             self._begun.add(path)
         return done
 
+    def done(self, path: str, now: Stamp | None) -> Done | None:
+        """Give what was done of the very photograph that is there now; of none if it is new."""
+        known = self._journal.known(path, now)
+        return next((each for each in known if self._is_same(each, now)), None)
+
     def put_back(self, path: str) -> None:
         """Take back that a file was begun: it is not done, and comes again."""
         self._begun.discard(path)
 
-    def add(self, finding: Finding, image: Iterable[Cell], regions: Iterable[list[Cell]]) -> None:
-        """Write the row of a file and the rows of its regions."""
-        self._report.add(image, regions)
-        self.tally.add_finding(finding)
-        self._pending[finding.path] = finding.stamp
-        self._begun.discard(finding.path)
-        if time.monotonic() - self._committed > self._report.PAUSE:
+    def add(
+        self,
+        finding: Finding,
+        image: list[Cell],
+        regions: Iterable[list[Cell]],
+        picture: Picture | None = None,
+    ) -> None:
+        """Note the row of a file, the rows of its regions and its picture, to be written at once.
+
+        All of it, or after an interruption nothing, is written at the next commit.
+        """
+        row_id, statistics = str(image[-1]), None
+        if finding.image:
+            seen = finding.image.statistics
+            statistics = (finding.score, *(getattr(seen, name) for name in STATISTICS))
+        done = Done(row_id, finding.path, finding.stamp, finding.verdict, statistics, self._move)
+        self._state.waiting.append(_Entry(finding, done, image, list(regions), picture))
+        if picture:
+            self.gallery.keep(picture)
+        late = time.monotonic() - self._committed > self._report.PAUSE
+        if late or len(self._state.waiting) >= _MOST_WAITING:
             self.commit()
 
     def commit(self) -> None:
-        """Bring everything to the disk, for good."""
-        tables = self._report.commit()
-        facts = {"identity": self._identity, "tables": tables, "memory": self.memory()}
-        self._journal.commit(self._pending, self.gallery, **facts)
-        self._pending = {}
+        """Bring everything to the disk, for good.
+
+        The rows first, then in one step of the journal that they count, and their files as done.
+        Interrupted anywhere, it is done again from where it began.
+        """
+        tables, tally, waiting = self._state
+        rows = [entry.image for entry in waiting]
+        regions = [region for entry in waiting for region in entry.regions]
+        tables = self._report.write(tables, rows, regions)
+        dropped = set(self.gallery.dropped)
+        pictures = [entry.picture for entry in waiting if entry.picture]
+        facts = {"identity": self._identity, "key": self.key, "begun": self.begun}
+        done = [entry.done for entry in waiting]
+        self._journal.commit(done, pictures, dropped, tables=tables, **facts)
+        tally = self.tally
+        self._state = _State(tables, tally, [])
+        self.gallery.dropped -= dropped
+        self._begun.difference_update(each.path for each in done)
         self._committed = time.monotonic()
+
+    def waiting(self) -> list[Done]:
+        """Give what is still to be moved."""
+        return self._journal.waiting()
+
+    def moved(self, ids: Collection[str]) -> None:
+        """Note that photographs are where their verdict belongs."""
+        self._journal.moved(ids)
 
     def images(self) -> Iterator[dict[str, Any]]:
         """Read the rows of all images back, as they were committed."""
@@ -186,34 +202,73 @@ class Results:
         """Read the rows of all regions back."""
         return self._kind.rows(self.out, 1)
 
-    def picture(self, path: str) -> Picture | None:
-        """Give the picture of an image, as its path is spelled in the tables."""
-        return self._journal.picture(path)
+    def picture(self, row_id: str) -> Picture | None:
+        """Give the picture of a row."""
+        return self._journal.picture(row_id)
 
-    def _continued(self, facts: dict[str, Any]) -> Report:
-        """Go on with what the journal knows; rows of files that have changed are taken out."""
+    def sha256(self, row_id: str) -> str:
+        """Give the digest of the file that a row tells of."""
+        return self._journal.sha256(row_id)
+
+    def statistics(self) -> Iterator[list[tuple[float, ...]]]:
+        """Yield score and statistics of all photographs that were read and have a row."""
+        return self._journal.statistics()
+
+    def _open(self, facts: dict[str, Any]) -> None:
+        """Begin, or go on with what the journal knows."""
+        if facts:
+            tables = self._known(facts)
+        else:
+            remove(self.out, OWN)
+            tables = None
+        self._report = self._kind(self.out, tables)
+        try:
+            self._state = _State(tables, Tally(), [])
+            self.gallery = self._journal.gallery()
+            self.commit()  # cuts off what came after the last commit
+            for row in self.images():
+                self._state.tally.add(row["path"], row["verdict"], row["score"], row["quality"])
+        except BaseException:
+            self._report.close()
+            raise
+
+    def _known(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Give the tables to go on with; rows of files that have changed are taken out of them."""
         self._check(facts["identity"])
-        prepare_folder(self.out, _MADE_LAST, overwrite=True)
+        remove(self.out, _MADE_LAST)
         if facts.get("replacing"):
             self._replace()
-        report = self._kind(self.out, facts["tables"])
-        now = self._journal.changed(lambda path: stamp(self.folder / path))
-        changed = set(now) if self._renew else set()
+        tables: dict[str, Any] = facts["tables"]
+        self._kind(self.out, tables).close()  # they are as they were left
+        if not self.renew:
+            return tables
+        changed = self._journal.changed(
+            lambda each: self._is_same(each, stamp(self.folder / each.path))
+        )
         if changed:
-            report.close()
-            tables = self._kind.without(self.out, {spelled(path) for path in changed})
+            tables = self._kind.without(self.out, set(changed))
             # From here on the new tables are the true ones, wherever they stand.
             self._journal.forget(changed, tables=tables, replacing=True)
             self._replace()
-            report = self._kind(self.out, tables)
             self.renewed = len(changed)
-        for row in self._kind.rows(self.out):
-            self.tally.add(row["path"], row["verdict"], row["score"], row["quality"])
-        return report
+        return tables
+
+    def _is_same(self, done: Done, now: Stamp | None) -> bool:
+        """Whether a photograph is the one that was done; one that is gone keeps its row.
+
+        Where a drive numbers its files anew, their content tells.
+        """
+        if now is None or done.stamp is None:
+            return now is None
+        if now.facts == done.stamp.facts:
+            return True
+        known = done.stamp.sha256
+        same = now.facts[:2] == done.stamp.facts[:2] and known
+        return bool(same) and digest(self.folder / done.path) == known
 
     def _replace(self) -> None:
         self._kind.replace(self.out)
-        self._journal.commit({}, replacing=False)
+        self._journal.commit((), replacing=False)
 
     def _check(self, before: dict[str, str]) -> None:
         for name, value in self._identity.items():
@@ -222,13 +277,3 @@ class Results:
                     f"{self.out}: was begun with another {name.replace('_', ' ')} "
                     f"({before.get(name)}, now {value}); choose another --out, or give --overwrite"
                 )
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Make sure that there is nothing in ``out`` that is not an inspection to go on with."""
-    try:
-        refuse_used(out)
-    except OutputError as error:
-        raise OutputError(
-            f"{out}: holds no inspection to go on with; choose another --out, or give --overwrite"
-        ) from error

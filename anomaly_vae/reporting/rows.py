@@ -3,21 +3,26 @@
 Units and meanings stand in docs/guide/files.md.
 """
 
+import hashlib
+import json
 import math
 import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from anomaly_vae import __version__
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.outputs import sync_folder
 
 Cell = str | int | float | None
 # Of both tables. A column is never renamed, removed or moved; one that is new stands at the end
 # of its table, and makes the version one higher.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 IMAGE_COLUMNS: dict[str, type] = {
     "path": str,
     "status": str,
@@ -36,6 +41,10 @@ IMAGE_COLUMNS: dict[str, type] = {
     "review_threshold": float,
     "quality": str,
     "drift": float,
+    "inspected_at": str,
+    "model_name": str,
+    "program_version": str,
+    "id": str,
 }
 REGION_COLUMNS: dict[str, type] = {
     "path": str,
@@ -53,23 +62,48 @@ REGION_COLUMNS: dict[str, type] = {
     "elongation": float,
     "area_mm2": float,
     "equivalent_diameter_mm": float,
+    "id": str,
 }
 # What a spreadsheet would take for a formula at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def image_row(finding: Finding, *, model_id: str, threshold: Threshold, drift: float) -> list[Cell]:
+class Exact(float):
+    """A number that is written with all its digits: with fewer it could change sides of another."""
+
+
+def row_id(finding: Finding, at: datetime | None = None) -> str:
+    """Name a photograph by its path and by what was read there: the same again has the same name.
+
+    Where nothing could be read, by when that was tried. No spreadsheet takes it for a number.
+    """
+    tried = str(at) if finding.verdict == "error" and not finding.stamp else ""
+    what = json.dumps([spelled(finding.path), finding.stamp, tried])
+    return f"p{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+
+
+def image_row(
+    finding: Finding,
+    *,
+    model_id: str,
+    threshold: Threshold,
+    drift: float,
+    model_name: str = "",
+    at: datetime | None = None,
+) -> list[Cell]:
     """Give the cells of a file, in the order of ``IMAGE_COLUMNS``; None where there is nothing.
 
-    ``drift`` is the p-value of the images up to this one, NaN if it was not asked for.
+    ``drift`` is the p-value of the images up to this one, NaN if it was not asked for; ``at`` is
+    when it was inspected, by default now.
     """
-    image, known = finding.image, finding.verdict != "error"
+    image, known, at = finding.image, finding.verdict != "error", at or datetime.now(UTC)
+    limits = [each for each in (threshold.score, threshold.review) if each is not None]
     return [
         spelled(finding.path),
         "ok" if known else "error",
         finding.verdict,
-        _number(finding.score),
-        threshold.score,
+        _beside(limits, finding.score),
+        Exact(threshold.score),
         _number(finding.reconstruction_error),
         _number(finding.kl),
         len(finding.regions) if known else None,
@@ -79,21 +113,26 @@ def image_row(finding: Finding, *, model_id: str, threshold: Threshold, drift: f
         model_id,
         finding.error,
         _number(finding.p_value),
-        threshold.review,
+        None if threshold.review is None else Exact(threshold.review),
         finding.quality,
         _number(drift),
+        utc(at),
+        spelled(model_name),
+        __version__,
+        row_id(finding, at),
     ]
 
 
 def region_rows(finding: Finding, mm_per_pixel: float | None = None) -> Iterator[list[Cell]]:
     """Give the cells of each region of a file, in the order of ``REGION_COLUMNS``."""
-    scale = math.nan if mm_per_pixel is None else mm_per_pixel
+    scale, name = math.nan if mm_per_pixel is None else mm_per_pixel, row_id(finding)
     for index, region in enumerate(finding.regions, start=1):
         diameter = region.equivalent_diameter
         yield [
             spelled(finding.path), index, region.x, region.y, region.width, region.height,
             region.area, region.centroid_x, region.centroid_y, region.peak, region.mean,
             diameter, region.elongation, _number(region.area * scale**2), _number(diameter * scale),
+            name,
         ]  # fmt: skip
 
 
@@ -107,27 +146,47 @@ def spelled(path: str) -> str:
     return f"./{text}" if text.startswith(_FORMULA) else text
 
 
+def number(value: float) -> str:
+    """Write a number with 9 significant digits, enough for any float32, or all of an ``Exact``."""
+    return float.__repr__(value) if isinstance(value, Exact) else f"{value:.9g}"
+
+
+def utc(at: datetime) -> str:
+    """Write a time as ISO 8601, in UTC."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+def _beside(limits: Iterable[float], score: float) -> float | None:
+    """Give a score that is written on the side of each limit where it is."""
+    if math.isnan(score):
+        return None
+    written = float(number(score))
+    same = all((written > limit) == (score > limit) for limit in limits)
+    return score if same else Exact(score)
+
+
 class Table(Protocol):
-    """Rows that are appended to, on the disk after a commit."""
+    """Rows that are appended to; who writes them remembers up to where they count."""
 
     path: Path
 
-    def add(self, cells: Iterable[Cell]) -> None:
-        """Append a row."""
+    def write(self, known: Any, rows: Sequence[Sequence[Cell]]) -> Any:
+        """Bring rows to the disk, behind what is ``known`` (None: nothing), for good.
 
-    def commit(self) -> Any:
-        """Bring all rows to the disk for good; gives what is needed to go on from here."""
+        Gives what is known then. What stood behind ``known`` before is gone: a writing that was
+        interrupted can be done again.
+        """
 
     def close(self) -> None:
-        """Rows that were not committed are gone."""
+        """Close the file."""
 
 
 class Report(ABC):
-    """Both tables of a folder, new or continued from what ``commit`` gave, in some format."""
+    """Both tables of a folder, new or continued from what ``write`` gave, in some format."""
 
     FORMAT: ClassVar[str]
     NAMES: ClassVar[tuple[str, str]]
@@ -139,16 +198,17 @@ class Report(ABC):
     @abstractmethod
     def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None: ...
 
-    def add(self, image: Iterable[Cell], regions: Iterable[Iterable[Cell]]) -> None:
-        """Append the row of a file and the rows of its regions."""
-        images, defects = self._tables
-        images.add(image)
-        for region in regions:
-            defects.add(region)
-
-    def commit(self) -> dict[str, Any]:
-        """Bring all rows to the disk, and say up to where the tables are whole."""
-        return {table.path.name: table.commit() for table in self._tables}
+    def write(
+        self,
+        known: dict[str, Any] | None,
+        images: Sequence[Sequence[Cell]],
+        regions: Sequence[Sequence[Cell]],
+    ) -> dict[str, Any]:
+        """Bring rows of files and of their regions to the disk; see ``Table``."""
+        return {
+            table.path.name: table.write(known[table.path.name] if known else None, rows)
+            for table, rows in zip(self._tables, (images, regions), strict=True)
+        }
 
     def close(self) -> None:
         """Close both tables."""
@@ -162,8 +222,8 @@ class Report(ABC):
 
     @classmethod
     @abstractmethod
-    def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
-        """Write both tables without the rows of some paths beside them; see ``replace``."""
+    def without(cls, folder: Path, ids: Collection[str]) -> dict[str, Any]:
+        """Write both tables without the rows of some files beside them; see ``replace``."""
 
     @classmethod
     def replace(cls, folder: Path) -> None:
@@ -174,3 +234,4 @@ class Report(ABC):
                 if table.is_dir():  # a folder is not replaced in one step, as a file is
                     shutil.rmtree(table, ignore_errors=True)
                 unfinished.replace(table)
+        sync_folder(folder)

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anomaly_vae.calibration.drift import Shift
-from anomaly_vae.reporting.results import Tally
 from anomaly_vae.reporting.rows import SCHEMA_VERSION
+from anomaly_vae.reporting.tally import Tally
 
 
 @dataclass(frozen=True)

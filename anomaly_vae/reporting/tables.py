@@ -1,7 +1,8 @@
 """The CSV defect report: ``images.csv`` with a row per file, ``defects.csv`` with one per region.
 
-UTF-8 without BOM, comma, decimal point, CRLF as RFC 4180 asks. Rows are appended; a commit brings
-them to the disk, and says up to where the tables are whole (see ``journal.py``).
+UTF-8 without BOM, comma, decimal point, CRLF as RFC 4180 asks. Who writes rows is told up to where
+the tables are whole then, and remembers it (see ``journal.py``): a table itself knows nothing, so
+that a writing which a full disk or Ctrl-C has cut off leaves nothing behind that counts.
 """
 
 import csv
@@ -9,64 +10,58 @@ import io
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.reporting.rows import Cell, Report
+from anomaly_vae.outputs import write_all
+from anomaly_vae.reporting.rows import Cell, Report, number
 
 _CHUNK = 2**20
+_MOST_ROWS = 10_000
 _Known = dict[str, int]
-"""``bytes`` and ``crc32`` of a table up to its last commit."""
+"""``bytes`` and ``crc32`` of a table up to where it is whole."""
 
 
 class CsvTable:
-    """One file of rows; use ``commit`` to bring them to the disk, and ``close`` at the end.
+    """One file of rows, new or continued behind what is known of it.
 
     Raises:
         OutputError: it cannot be written (on Windows, because a spreadsheet has it open), or is
-            not what was committed.
+            not what was known.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], known: _Known | None = None) -> None:
-        self.path, self._waiting = path, io.StringIO(newline="")
-        self._writer = csv.writer(self._waiting)
-        self._bytes, self._crc32 = 0, 0
+        self.path, self._columns = path, columns
         self._file = self._open(known)
+
+    def write(self, known: _Known | None, rows: Iterable[Iterable[Cell]]) -> _Known:
+        """Bring rows to the disk, behind what is known; see ``rows.Table``."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
         if known is None:
-            self._writer.writerow(columns)
-            self._write()
-
-    def add(self, cells: Iterable[Cell]) -> None:
-        """Append a row; not before the next commit is it there for good."""
-        self._writer.writerow([number(c) if isinstance(c, float) else c for c in cells])
-        if self._waiting.tell() > _CHUNK:
-            self._write()
-
-    def commit(self) -> _Known:
-        """Bring all rows to the disk, for good."""
-        self._write()
+            known = {"bytes": 0, "crc32": 0}
+            writer.writerow(self._columns)
+        for cells in rows:
+            writer.writerow([number(c) if isinstance(c, float) else c for c in cells])
+        data = text.getvalue().encode("utf-8")
+        end = known["bytes"] + len(data)
         try:
+            self._file.seek(known["bytes"])
+            write_all(self._file, data)
+            self._file.truncate(end)
             os.fsync(self._file.fileno())
         except OSError as error:
+            with suppress(OSError):  # who reads on meanwhile finds no torn row
+                self._file.truncate(known["bytes"])
             raise self._cannot_be_written(error) from error
-        return {"bytes": self._bytes, "crc32": self._crc32}
+        return {"bytes": end, "crc32": zlib.crc32(data, known["crc32"])}
 
     def close(self) -> None:
-        """Close the file; rows that were not committed are gone."""
+        """Close the file."""
         self._file.close()
-
-    def _write(self) -> None:
-        data = self._waiting.getvalue().encode("utf-8")
-        self._waiting.seek(0)
-        self._waiting.truncate()
-        self._bytes += len(data)
-        self._crc32 = zlib.crc32(data, self._crc32)
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError as error:
-            raise self._cannot_be_written(error) from error
 
     def _open(self, known: _Known | None) -> io.FileIO:
         try:
@@ -74,26 +69,13 @@ class CsvTable:
             file = self.path.open("wb" if known is None else "r+b", buffering=0)
         except OSError as error:
             raise self._cannot_be_written(error) from error
-        if known is not None:
-            self._continue(file, known)
-        return file
-
-    def _continue(self, file: io.FileIO, known: _Known) -> None:
-        """Check what is there, and cut off what came after the last commit."""
-        while self._bytes < known["bytes"]:
-            chunk = file.read(min(_CHUNK, known["bytes"] - self._bytes))
-            if not chunk:
-                break
-            self._bytes += len(chunk)
-            self._crc32 = zlib.crc32(chunk, self._crc32)
-        if {"bytes": self._bytes, "crc32": self._crc32} != known:
+        if known is not None and _read_known(file, known["bytes"]) != known:
             file.close()
             raise OutputError(
                 f"{self.path}: is not as the interrupted inspection left it (edited, or cut); put "
                 "it back, or give --overwrite to inspect everything anew"
             )
-        file.truncate(self._bytes)
-        file.seek(self._bytes)
+        return file
 
     def _cannot_be_written(self, error: OSError) -> OutputError:
         return OutputError(
@@ -102,8 +84,16 @@ class CsvTable:
         )
 
 
+def _read_known(file: io.FileIO, size: int) -> _Known:
+    """Give length and checksum of the first ``size`` bytes, or of as many as there are."""
+    length = crc32 = 0
+    while chunk := file.read(min(_CHUNK, size - length)):
+        length, crc32 = length + len(chunk), zlib.crc32(chunk, crc32)
+    return {"bytes": length, "crc32": crc32}
+
+
 class CsvReport(Report):
-    """Both tables of a folder, new or continued from what ``commit`` gave.
+    """Both tables of a folder, new or continued from what ``write`` gave.
 
     Raises:
         OutputError: see ``CsvTable``.
@@ -119,7 +109,7 @@ class CsvReport(Report):
             for name, each in zip(self.NAMES, self.COLUMNS, strict=True):
                 state = known[name] if known else None
                 self._tables.append(CsvTable(folder / name, each, state))
-        except OutputError:
+        except BaseException:
             self.close()
             raise
 
@@ -129,18 +119,20 @@ class CsvReport(Report):
         return read_rows(folder / cls.NAMES[table], cls.COLUMNS[table])
 
     @classmethod
-    def without(cls, folder: Path, paths: Collection[str]) -> dict[str, Any]:
+    def without(cls, folder: Path, ids: Collection[str]) -> dict[str, Any]:
         """See ``Report``."""
         known = {}
-        for name in cls.NAMES:
-            with (folder / name).open(encoding="utf-8", newline="") as file:
-                reader = csv.reader(file)
-                table = CsvTable(folder / f"{name}.new", next(reader))
-                for row in reader:
-                    if row[0] not in paths:
-                        table.add(row)
-            known[name] = table.commit()
-            table.close()
+        for name, columns in zip(cls.NAMES, cls.COLUMNS, strict=True):
+            place = list(columns).index("id")
+            with (
+                (folder / name).open(encoding="utf-8", newline="") as file,
+                closing(CsvTable(folder / f"{name}.new", columns)) as table,
+            ):
+                kept = (row for row in csv.reader(file) if row[place] not in ids)
+                next(kept)  # the header
+                known[name] = table.write(None, ())
+                while rows := list(islice(kept, _MOST_ROWS)):
+                    known[name] = table.write(known[name], rows)
         return known
 
 
@@ -152,8 +144,3 @@ def read_rows(path: Path, columns: dict[str, type]) -> Iterator[dict[str, Any]]:
                 name: (kind(row[name]) if row[name] or kind is str else None)
                 for name, kind in columns.items()
             }
-
-
-def number(value: float) -> str:
-    """Write a number with 9 significant digits, enough for any float32."""
-    return f"{value:.9g}"

@@ -11,7 +11,8 @@ from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import write_text
 from anomaly_vae.reporting import figures
-from anomaly_vae.training.dataset import CALIBRATION, ImageSet
+from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.training.dataset import ImageSet
 
 SHOWN_IMAGES = 6
 
@@ -19,20 +20,21 @@ SHOWN_IMAGES = 6
 def save_normals(
     images: ImageSet,
     parts: NDArray[np.str_],
+    seen: NDArray[np.bool_],
     findings: Sequence[Finding],
     path: Path,
-    *,
-    refit: bool,
 ) -> None:
-    """Write what each good image was for, [N], and what was found about it, as CSV.
+    """Write what each good image was for, whether it was learned from, and what was found, as CSV.
+
+    All are of N images.
 
     Raises:
         OutputError: the file cannot be written.
     """
     columns = {
-        "path": images.paths,
+        "path": [spelled(each) for each in images.paths],
         "part": parts,
-        "seen": (parts != CALIBRATION) | refit,
+        "seen": seen,
         "score": [finding.score for finding in findings],
         "reconstruction_error": [finding.reconstruction_error for finding in findings],
         "kl": [finding.kl for finding in findings],

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anomaly_vae.images.many import Chosen
 from anomaly_vae.scoring.detector import Detector, Scores
 
 _BATCH = 16
@@ -20,13 +21,15 @@ def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:
     return Scores(*in_batches(detector, detector, images))
 
 
-def parts_of_images(detector: Detector, images: NDArray[np.uint8]) -> list[Tensor]:
+def parts_of_images(detector: Detector, images: NDArray[np.uint8] | Chosen) -> list[Tensor]:
     """Give ``Detector.parts`` of any number of images, uint8 [N, S, S, 3], on the CPU."""
     return in_batches(detector, detector.parts, images)
 
 
 def in_batches(
-    detector: Detector, compute: Callable[[Tensor], Iterable[Tensor]], images: NDArray[np.uint8]
+    detector: Detector,
+    compute: Callable[[Tensor], Iterable[Tensor]],
+    images: NDArray[np.uint8] | Chosen,
 ) -> list[Tensor]:
     """Run ``compute`` on batches of images, uint8 [N, S, S, 3]; gives its results on the CPU."""
     detector.eval()

@@ -23,6 +23,10 @@ where there are several kinds of them: no place may lower the score. A model wit
 per image has one KL per image, which is added whole. ``center`` and ``scale`` are median and
 1.4826 * MAD of R + kl_weight * KL over good images set aside for it.
 
+No spread is smaller than what the noise of photographs (``FeatureExtractor.noise``) does to it: R
+of a place rises by ``VAE.noise_error``, and the mean and the score by that of all places. So one
+grey level more fails no part, even where good ones are all the same.
+
 With a region of interest, only the places that it touches count, in all of this: a place outside
 is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
 of a trunk's map count, in which the map has the values of the nearest places.
@@ -46,6 +50,8 @@ from anomaly_vae.vae.model import VAE
 _MAD_TO_STD = 1.4826
 # How often the spread of all places counts beside that of a place by itself.
 _SHARED = 3
+# Of a value, what the last digits of single precision and of its standardisation are.
+_ROUNDING = 1e-6
 
 
 class Scores(NamedTuple):
@@ -163,7 +169,8 @@ class Detector(nn.Module):
             self.usual_error.copy_(self._smooth(error.mean(0)))
             # A few images say little about a single place: what all places say counts thrice.
             everywhere = self._counted(joined).std(correction=0)
-            self.spread.copy_(self._smooth(joined.std(0, correction=0)) + _SHARED * everywhere)
+            spread = self._smooth(joined.std(0, correction=0)) + _SHARED * everywhere
+            self.spread.copy_(spread.maximum(self.model.noise_error()))
 
     def standardise(self, error: Tensor, kl: Tensor) -> None:
         """Set all scales from the ``parts`` of good images that nothing else was learned from.
@@ -171,25 +178,48 @@ class Detector(nn.Module):
         Raises:
             TrainingError: the scores are all the same, or not finite.
         """
+        least = self._counted((self.model.noise_error() / self.spread)[None]).mean()
         self.whole_weight.zero_()
         if self.settings.whole_map:
             _, _, joined = self._judged(error, kl)
             whole = self._counted(joined).mean(1)
             outstanding = self._over(joined, self._highest(joined)) - whole
-            if _mad(whole) > 0:
-                weight = _mad(outstanding) / (2 * _mad(whole)) - 1
+            steady = _mad(whole).maximum(least / _MAD_TO_STD)
+            if steady > 0:
+                weight = _mad(outstanding) / (2 * steady) - 1
                 self.whole_weight.copy_(weight.clamp_min(0))
         scores = self.join(error, kl)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
-        scale = _MAD_TO_STD * _mad(raw)
-        if not scale.isfinite() or scale <= 0:
+        scale = (_MAD_TO_STD * _mad(raw)).maximum((1 + self.whole_weight) * least)
+        if not scale.isfinite() or scale <= 0 or raw.amin() == raw.amax():
             raise TrainingError(
                 f"the scores of {len(raw)} held-out good images do not vary "
                 f"(median {center:g}); expected different photographs"
             )
         self.center.copy_(center)
         self.scale.copy_(scale)
+
+    def play(self, error: Tensor, kl: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+        """Give how far apart the reported error and KL of images, [N] each, could be.
+
+        They are read where the map is highest, and which of several equal places that is, no
+        library promises. Equal are those within ``near``, [N], in the unit of the score, and
+        rounding. Takes what ``parts`` gave.
+        """
+        error, kl, joined = self._judged(error, kl)
+        counted = self._counted(joined)
+        count = self._highest(joined).shape[1]
+        limit = counted.topk(count).values[:, -1:]
+        near = near[:, None] * self.scale + _ROUNDING * (limit.abs() + self.center.abs())
+        tied, above = (counted - limit).abs() <= near, counted > limit + near
+
+        def play(maps: Tensor) -> Tensor:
+            taken = zip(self._counted(maps), tied, count - above.sum(1), strict=True)
+            ranked = [(row[among].sort().values, int(left)) for row, among, left in taken]
+            return torch.stack([row[-n:].sum() - row[:n].sum() for row, n in ranked]) / count
+
+        return play(error), play(kl) if self.model.kl_per_location else torch.zeros_like(kl)
 
     def _judged(self, error: Tensor, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give both parts in spreads above what is usual, and the map of their weighted sum."""

@@ -61,7 +61,8 @@ def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Co
     for assignment in assignments:
         given = _merged(given, _parse_assignment(assignment))
     features = given.get("features")
-    source = features.get("source") if isinstance(features, dict) else None
+    usual = settings.FeatureSettings.source
+    source = features.get("source", usual) if isinstance(features, dict) else usual
     joined = _merged(_preset(source), given)
     model = joined.get("model")
     if isinstance(model, dict) and isinstance(beta := model.get("beta"), int | float):

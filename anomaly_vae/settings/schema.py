@@ -10,7 +10,7 @@ import re
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
 from pydantic.dataclasses import dataclass
 
 from anomaly_vae.settings.masks import mask_from_text
@@ -19,6 +19,8 @@ _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 Fit = Literal["stretch", "letterbox"]
 ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
+FULL_RANGE = 65535
+"""Highest number of 16 bits."""
 # Kinds whose convolutions halve the image, so that its side must be a multiple.
 _CONVOLUTIONAL = ("image", "ladder", "vq")
 
@@ -49,9 +51,17 @@ def _polygon(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, flo
     return corners
 
 
+def _white(level: object) -> object:
+    whole = isinstance(level, int) and not isinstance(level, bool)
+    if level != "auto" and not (whole and 255 <= int(str(level)) <= FULL_RANGE):
+        raise ValueError(f"input should be auto, or a whole number from 255 to {FULL_RANGE}")
+    return level
+
+
 OddNumber = Annotated[int, AfterValidator(_odd)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 MaskText = Annotated[str, AfterValidator(_mask)]
+WhiteLevel = Annotated[int | Literal["auto"], PlainValidator(_white)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Share, Share], ...], AfterValidator(_polygon)]
 
@@ -68,14 +78,27 @@ class ImageSettings:
     """Shortest side that is accepted, in pixels; smaller images are errors."""
     max_pixels: int = Field(default=100_000_000, ge=1)
     """Largest accepted width x height, in pixels: the guard against decompression bombs."""
-    white_level: int = Field(default=65535, ge=255, le=65535)
-    """16-bit value that becomes white (4095 for a 12-bit camera); the same for all images."""
+    white_level: WhiteLevel = "auto"
+    """16-bit value that becomes white, the same for all images (4095 for a 12-bit camera); `auto`:
+    that of the 8, 10, 12, 14 or 16 bits that the training images use, which is stored instead."""
+    black_level: int = Field(default=0, ge=-32768, lt=FULL_RANGE)
+    """16-bit value that becomes black, for thermal cameras and X-ray detectors; below the white."""
     roi: MaskText = ""
     """Mask of what is inspected, as `train --roi MASK.png` stores it (empty: everything)."""
     inspect: tuple[Polygon, ...] = ()
     """Polygons of what is inspected (none: everything); corners [x, y] as shares of the sides."""
     ignore: tuple[Polygon, ...] = ()
     """Polygons of what is ignored, wherever it would be inspected otherwise; corners as above."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns both levels."""
+        if self.white_level != "auto" and self.black_level >= self.white_level:
+            raise ValueError("images.black_level must be below images.white_level")
+
+    @property
+    def white(self) -> int:
+        """The 16-bit value that becomes white; as long as it is to be found, the highest."""
+        return FULL_RANGE if self.white_level == "auto" else self.white_level
 
     @property
     def restricted(self) -> bool:
@@ -88,7 +111,7 @@ class FeatureSettings:
     """What the VAE sees of an image."""
 
     source: str = "resnet18"
-    """`pixels`, or the name of a torchvision classification model used as a frozen trunk."""
+    """`pixels`; or a frozen trunk: `embedded`, or a torchvision classification model."""
     layers: tuple[str, ...] = ()
     """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
     local_mean: OddNumber = Field(default=3, ge=1, le=15)
@@ -174,7 +197,7 @@ class TrainingSettings:
     """Draw held-out parts, reconstructions and samples after each epoch (models of `pixels`)."""
     samples: int = Field(default=0, ge=0, le=10_000)
     """Parts drawn by a first VAE that are learned from beside the images (`pixels`; 0: none)."""
-    cache_gib: float = Field(default=4.0, ge=0)
+    cache_gib: float = Field(default=1.0, ge=0)
     """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the split, of the initial weights and of everything drawn at random."""

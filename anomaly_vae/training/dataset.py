@@ -7,16 +7,22 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.files import list_images
+from anomaly_vae.images.levels import said_narrow, sensor_white
+from anomaly_vae.images.many import Chosen, room_for
+from anomaly_vae.images.opening import explained, highest_in
+from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.settings.schema import ImageSettings, SplitSettings
 
@@ -37,6 +43,14 @@ class ImageSet:
     """SHA-256 of each file, in hexadecimal."""
     unreadable: tuple[tuple[str, str], ...]
     """Path and reason of each file that could not be read."""
+    settings: ImageSettings = field(default_factory=ImageSettings)
+    """With which they were read: the white level is a number."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of them, each a line."""
+
+    def chosen(self, which: NDArray[np.bool_]) -> Chosen:
+        """Give the pixels of some images, [N], when they are asked for."""
+        return Chosen(self.pixels, which)
 
     @property
     def fingerprint(self) -> str:
@@ -54,31 +68,91 @@ def read_images(
     workers: int,
     paths: Sequence[str] | None = None,
     skip: Path | None = None,
+    scratch: Path | None = None,
     track: Track = untracked,
 ) -> ImageSet:
     """Read all images below ``folder``, or those at ``paths``, at the size of the model.
 
+    Where ``settings.white_level`` is ``auto``, it is found first. Pixels that are too many for the
+    memory lie in ``scratch``; see ``room_for``.
+
     Raises:
         FolderError: there is no such folder, or no readable image in it.
     """
-    found = list_images(folder, skip=skip) if paths is None else paths
-    kept: list[tuple[str, NDArray[np.uint8], str]] = []
+    left_out = LeftOut()
+    found = list_images(folder, skip=skip, left_out=left_out) if paths is None else paths
+    settings = with_white(folder, found, settings, workers)
+    kept: list[tuple[str, str]] = []
+    narrow: list[str] = []
+    pixels = room_for(len(found), settings.size, scratch)
     unreadable: list[tuple[str, str]] = []
 
-    def load(path: str) -> LoadedImage:
-        return load_image(folder / path, settings)
+    def load(path: str) -> tuple[LoadedImage, str]:
+        return load_image(folder / path, settings), digest(folder / path)
 
     tracked = track(found, "Reading images", len(found))
-    for path, image in read_ahead(tracked, load, workers=workers, ahead=16):
-        if isinstance(image, ImageReadError):
-            unreadable.append((path, str(image)))
+    for path, read in read_ahead(tracked, load, workers=workers, ahead=16):
+        if isinstance(read, ImageReadError):
+            unreadable.append((path, str(read)))
         else:
-            kept.append((path, image.pixels, digest(folder / path)))
+            image, content = read
+            pixels[len(kept)] = image.pixels
+            narrow += [path] if image.narrow else []
+            kept.append((path, content))
     if not kept:
         path, reason = unreadable[0]
         raise FolderError(f"{folder}: none of {len(found)} images is readable; {path}: {reason}")
-    names, pixels, digests = zip(*kept, strict=True)
-    return ImageSet(folder, names, np.stack(pixels), digests, tuple(unreadable))
+    names, digests = zip(*kept, strict=True)
+    notes = tuple(filter(None, (str(left_out) if left_out else "", said_narrow(narrow))))
+    pixels = pixels[: len(kept)]
+    return ImageSet(folder, names, pixels, digests, tuple(unreadable), settings, notes)
+
+
+def with_white(
+    folder: Path, paths: Sequence[str], settings: ImageSettings, workers: int
+) -> ImageSettings:
+    """Give settings whose white level is a number: for ``auto`` that of the photographs' sensor.
+
+    Raises:
+        FolderError: it is not above the black level.
+    """
+    if settings.white_level != "auto":
+        return settings
+
+    def highest(path: str) -> int | None:
+        return highest_in(folder / path, settings)
+
+    read = read_ahead(paths, highest, workers=workers, ahead=16)
+    white = sensor_white(None if isinstance(each, ImageReadError) else each for _, each in read)
+    try:
+        return replace(settings, white_level=white)
+    except ValueError as error:
+        raise FolderError(
+            f"{folder}: images.white_level = auto finds {white}, which is not above "
+            f"images.black_level = {settings.black_level}; set both"
+        ) from error
+
+
+def refuse_unusable(images: ImageSet) -> None:
+    """Refuse images that nothing can be learned from, before anything is.
+
+    Raises:
+        TrainingError: some show nothing, or all show the same.
+    """
+    flat = images.pixels.min(axis=(1, 2)) == images.pixels.max(axis=(1, 2))
+    blank = [path for path, each in zip(images.paths, flat.all(axis=1), strict=True) if each]
+    if blank:
+        more = f" and {len(blank) - 1} more" if len(blank) > 1 else ""
+        raise TrainingError(
+            f"{images.folder}: {blank[0]}{more} show nothing, all their pixels are the same; "
+            "take them out"
+        )
+    first, *others = images.pixels
+    if others and all(np.array_equal(first, each) for each in others):
+        raise TrainingError(
+            f"{images.folder}: all {len(images.paths)} images have the same pixels; expected "
+            f"{FEWEST_GOOD_IMAGES} different good ones or more"
+        )
 
 
 def split_parts(images: ImageSet, settings: SplitSettings, *, seed: int) -> NDArray[np.str_]:
@@ -96,7 +170,8 @@ def split_parts(images: ImageSet, settings: SplitSettings, *, seed: int) -> NDAr
             f"{images.folder}: {count} readable images; expected {FEWEST_GOOD_IMAGES} good ones "
             "or more (50 to 500 give a threshold worth having)"
         )
-    keys = np.array(_group_keys(images, settings.group_by))
+    contents = _first_of_same_pixels(images)
+    keys = np.array(group_keys(images.paths, contents, settings.group_by))
     groups = np.unique(keys)
     if len(groups) < len(PARTS):
         raise TrainingError(
@@ -119,19 +194,49 @@ def split_parts(images: ImageSet, settings: SplitSettings, *, seed: int) -> NDAr
     return parts
 
 
-def _group_keys(images: ImageSet, pattern: str) -> Sequence[str]:
+def group_keys(paths: Sequence[str], digests: Sequence[str], pattern: str) -> list[str]:
+    """Say which images, [N], belong together: the same content, or the same match of ``pattern``.
+
+    A copy joins the groups that it lies in.
+
+    Raises:
+        TrainingError: a path has no match.
+    """
     if not pattern:
-        return images.digests
-    matches = [re.search(pattern, path) for path in images.paths]
-    for path, match in zip(images.paths, matches, strict=True):
-        if match is None:
-            raise TrainingError(f"split.group_by = {pattern!r} does not match {path!r}")
+        return list(digests)
+    matches = [_match(pattern, path) for path in paths]
+    names, groups = np.unique(matches, return_inverse=True)
+    contents, which = np.unique(digests, return_inverse=True)
+    shared = coo_array((np.ones(len(paths)), (groups, which)), (len(names), len(contents)))
+    _, joined = connected_components(shared @ shared.T)
+    # The first name of those joined: where nothing is copied, each group keeps its own.
+    first = {label: str(name) for label, name in reversed(list(zip(joined, names, strict=True)))}
+    return [first[joined[group]] for group in groups]
+
+
+def _match(pattern: str, path: str) -> str:
+    match = re.search(pattern, path)
+    if match is None:
+        raise TrainingError(
+            f"split.group_by = {pattern!r} does not match {path!r}; name it as the others"
+        )
+    return str(match.groups()) if match.groups() else match.group(0)
+
+
+def _first_of_same_pixels(images: ImageSet) -> list[str]:
+    """Give the digest of the first file with the same pixels as each: a copy may be saved anew."""
+    first: dict[bytes, str] = {}
     return [
-        match.group(0) if not match.groups() else str(match.groups()) for match in matches if match
+        first.setdefault(hashlib.sha256(pixels.tobytes()).digest(), each)
+        for pixels, each in zip(images.pixels, images.digests, strict=True)
     ]
 
 
 def digest(path: Path) -> str:
-    """Give the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """Give the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        ImageReadError: it can no longer be read.
+    """
+    with explained(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from anomaly_vae.images.many import Chosen
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.vae.trunk import TrunkFeatures
@@ -40,20 +41,17 @@ class Store:
         return items
 
     def extract(
-        self, groups: Sequence[NDArray[np.uint8]], device: torch.device, track: Track
+        self, groups: Sequence[NDArray[np.uint8] | Chosen], device: torch.device, track: Track
     ) -> tuple[NDArray[np.floating], list[NDArray[np.floating]]]:
         """Extract the raw items of groups of images, each uint8 [N, S, S, 3], N at least 1.
 
         Gives those of all groups, [B, *raw_shape], and views of those of each.
         """
-        batches = [
-            images[begin : begin + _BATCH]
-            for images in groups
-            for begin in range(0, len(images), _BATCH)
-        ]
+        batches = [(group, begin) for group in groups for begin in range(0, len(group), _BATCH)]
         stored = np.empty(0, self.dtype)
         filled = per_image = 0
-        for images in track(batches, "Extracting features", len(batches)):
+        for group, begin in track(batches, "Extracting features", len(batches)):
+            images = group[begin : begin + _BATCH]
             with torch.no_grad():
                 raw = self.detector.raw_items(torch.from_numpy(images).to(device))
             if not per_image:

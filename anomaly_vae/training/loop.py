@@ -108,6 +108,7 @@ class Trainer:
         epochs: int | None = None,
     ) -> None:
         self.model = model.to(training.device)
+        self.model.noise.copy_(training.features.noise)
         self.settings, self.objective = config.training, Objective(config)
         self.training, self.stopping, self.checkpoint = training, stopping, checkpoint
         self.most_epochs = epochs or self.settings.epochs

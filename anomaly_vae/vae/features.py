@@ -51,6 +51,15 @@ class FeatureExtractor(nn.Module):
         """Make items of raw ones."""
         return (items - self.mean) / self.std
 
+    @property
+    def noise(self) -> Tensor:
+        """Variance of items, [*item_shape], that comes from how photographs are taken and stored.
+
+        The last bit of a camera, JPEG and resizing change a photograph of the very same part: no
+        spread among good parts is taken for less.
+        """
+        return torch.zeros(self.item_shape)
+
     def fit(self, items: NDArray[np.floating]) -> None:
         """Learn mean and standard deviation from raw training items, [B, *raw_shape]."""
         mean, std = mean_and_std(items)
@@ -65,6 +74,10 @@ class FeatureExtractor(nn.Module):
 class PixelFeatures(FeatureExtractor):
     """The pixels themselves, in [0, 1]: three channels, or one of luminance (ITU-R BT.601)."""
 
+    # One of 255 grey levels: rounding to 8 bits errs by 0.3 (1 / sqrt(12)), and drawn parts of
+    # 256 x 256 pixels stored as JPEG (quality 95, 90, 75) and made smaller differ by 0.8, 0.9 and
+    # 1.1 of a level (root mean square) from what they were.
+    _NOISE = 1 / 255
     # 2.5 of 255 grey levels, after averaging over 3 x 3: a pixel that never changes must not get
     # an unlimited weight.
     _SMALLEST_STD = 0.01
@@ -76,6 +89,11 @@ class PixelFeatures(FeatureExtractor):
     def raw(self, images: Tensor) -> Tensor:
         """Give the pixels, [N, 3 or 1, S, S]."""
         return images if self.color else luminance(images)
+
+    @property
+    def noise(self) -> Tensor:
+        """See ``FeatureExtractor``; [3 or 1, S, S]."""
+        return (self._NOISE / self.std).square()
 
     def restored(self, items: Tensor) -> Tensor:
         """Undo ``standardised``."""

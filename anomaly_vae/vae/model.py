@@ -66,6 +66,8 @@ class VAE(nn.Module):
 
     encoder: nn.Module
     decoder: nn.Module
+    noise: Tensor
+    """[*item_shape], the variance that no item is free of: ``FeatureExtractor.noise``."""
     channel_dim = -1
     kl_per_location = False
 
@@ -80,6 +82,7 @@ class VAE(nn.Module):
         shapes = {"shared": (1,), "channel": per_channel, "element": item_shape}
         learned = (0,) if self.bernoulli else shapes.get(settings.variance, (0,))
         self.log_variance = nn.Parameter(torch.zeros(learned))
+        self.register_buffer("noise", torch.zeros(item_shape))
         # Channels that the decoder puts out: means, and log-variances where it decodes them.
         self.outputs = item_shape[0] * (2 if self._decodes_variance else 1)
 
@@ -145,6 +148,19 @@ class VAE(nn.Module):
         rest = log_variance if self._decodes_variance else log_variance.expand(1, *self.item_shape)
         return 0.5 * (squares + (rest + math.log(2 * math.pi)).sum(self.channel_dim))
 
+    @torch.no_grad()
+    def noise_error(self) -> Tensor:
+        """Give what ``noise`` alone adds to the error of a location: [h, w] or one number, in nats.
+
+        Where an item decodes its variance, that of standardised items, 1, stands for it.
+        """
+        if self.bernoulli:  # a decoder that is as sure as it can be, and wrong by the noise
+            deviation = self.noise.sqrt().clamp_min(1e-12)
+            return -(deviation * deviation.log()).sum(0)
+        learned = torch.zeros(()) if self._decodes_variance else self.log_variance
+        variance = bounded(learned, *_OUTPUT_RANGE).exp() if learned.numel() else 1
+        return 0.5 * (self.noise / (variance + self.noise)).sum(0)
+
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence of each latent vector, in nats."""
         return self.divergences(posterior).sum(-1)
@@ -165,7 +181,9 @@ class VAE(nn.Module):
     def _gaussian(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Split the decoder's output into mean and log-variance, or add the learned one.
 
-        A learned log-variance keeps its own small shape: bounding it costs nothing then.
+        The noise is added to what was learned: where good items are all the same, a variance would
+        else shrink until the last bit of a pixel is a defect. What does not depend on the item has
+        no dimension for it: it costs nothing.
         """
         if self._decodes_variance:
             mean, log_variance = output.chunk(2, self.channel_dim)
@@ -173,7 +191,7 @@ class VAE(nn.Module):
             return output, torch.zeros((), device=output.device)
         else:
             mean, log_variance = output, self.log_variance
-        return mean, bounded(log_variance, *_OUTPUT_RANGE)
+        return mean, (bounded(log_variance, *_OUTPUT_RANGE).exp() + self.noise).log()
 
 
 class PatchVAE(VAE):

@@ -1,4 +1,4 @@
-"""The networks of torchvision as trunks: made by name, cut behind the layers that are used."""
+"""Torchvision's networks and ours as trunks: made by name, cut behind the layers that are used."""
 
 import math
 import warnings
@@ -10,6 +10,7 @@ from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.vae.student import EMBEDDED, LAYERS, Student
 
 _STRIDES = (4, 8, 16)
 _HEADS = ("classifier", "fc", "head", "heads")  # what torchvision calls the layers after the maps
@@ -21,6 +22,8 @@ def default_layers(source: str, trunk: nn.Module) -> tuple[str, ...]:
     One rule for all families instead of a table: it gives ``layer1`` to ``layer3`` of a ResNet
     and the last block before each halving in MobileNet, EfficientNet, ConvNeXt, VGG or DenseNet.
     """
+    if isinstance(trunk, Student):
+        return LAYERS
     side, found = 128, dict[int, str]()
 
     def remember(name: str) -> Any:
@@ -57,16 +60,18 @@ def default_layers(source: str, trunk: nn.Module) -> tuple[str, ...]:
 
 
 def build_network(source: str) -> nn.Module:
-    """Make a classification network of torchvision, with random weights.
+    """Make a classification network of torchvision, or our own, with random weights.
 
     Raises:
         ConfigError: torchvision has none of that name.
     """
+    if source == EMBEDDED:
+        return Student().eval()
     names = models.list_models(module=models)
     if source not in names:
         raise ConfigError(
-            f"features.source = {source!r}: expected 'pixels' or a classification model of "
-            f"torchvision, such as resnet18, wide_resnet50_2, mobilenet_v2 or efficientnet_b0"
+            f"features.source = {source!r}: expected 'pixels' or 'embedded', or a classification "
+            f"model of torchvision, such as resnet18, wide_resnet50_2 or efficientnet_b0"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some families announce a change of their random weights

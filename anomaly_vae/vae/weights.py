@@ -10,11 +10,16 @@ from torchvision import models
 
 from anomaly_vae.errors import WeightsError
 from anomaly_vae.vae.networks import build_network
+from anomaly_vae.vae.student import EMBEDDED, Student, Widths
 from anomaly_vae.vae.trunk import TrunkFeatures
+
+EMBEDDED_FILE = Path(__file__).parent / "embedded" / "trunk.safetensors"
 
 
 def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
     """Fill the trunk from ``file``, or from torchvision's download when there is none.
+
+    Our own trunk comes with the program.
 
     ``file`` is ``.safetensors``, or ``.pth``/``.pt`` read with ``weights_only=True``. Layers
     that are not used may be missing.
@@ -22,6 +27,8 @@ def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
     Raises:
         WeightsError: no such file, no network, or the names or shapes do not fit.
     """
+    if features.source == EMBEDDED:
+        file = file or EMBEDDED_FILE
     state = _read_weights(file) if file else _download_weights(features.source)
     # torchvision's published DenseNets carry old names, which it changes on loading.
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -45,6 +52,19 @@ def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
     features.trunk.load_state_dict(
         {n: state[n] for n in wanted.keys() & state.keys()}, strict=False
     )
+
+
+def read_student(file: Path, widths: Widths, components: int) -> dict[str, Tensor]:
+    """Read a distilled trunk, in single precision.
+
+    Raises:
+        WeightsError: no such file, or it holds another network.
+    """
+    state = {name: value.float() for name, value in _read_weights(file).items()}
+    wanted = Student(widths, components).state_dict()
+    if any(name not in state or state[name].shape != wanted[name].shape for name in wanted):
+        raise WeightsError(f"{file}: expected a trunk that 'anomaly-vae distill' has made")
+    return state
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
@@ -71,5 +91,6 @@ def _download_weights(source: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights of {source} could not be downloaded ({error}); without a network, copy "
-            "them here and give --weights FILE, or use --features pixels, which needs none"
+            "them here and give --weights FILE, or use --features pixels or embedded, which need "
+            "none"
         ) from error

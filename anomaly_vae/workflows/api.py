@@ -10,15 +10,16 @@ from pathlib import Path
 from anomaly_vae.calibration.goals import Goal
 from anomaly_vae.calibration.metadata import Precision
 from anomaly_vae.errors import ExportError
-from anomaly_vae.exporting.graph import Parity
+from anomaly_vae.exporting.parity import Parity
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.training.loop import EpochRecord
 from anomaly_vae.workflows.calibrate import Calibration, ReviewBand, calibrate_run
 from anomaly_vae.workflows.evaluate import Evaluation, evaluate_model
 from anomaly_vae.workflows.export import LowerModel, export_lower, export_run
 from anomaly_vae.workflows.labelled import Photographs
+from anomaly_vae.workflows.record import TrainingSummary
 from anomaly_vae.workflows.runs import settings_of
-from anomaly_vae.workflows.train import TrainingSession, TrainingSummary
+from anomaly_vae.workflows.train import TrainingSession
 
 Folder = str | PathLike[str]
 File = str | PathLike[str]
@@ -107,6 +108,7 @@ def evaluate(
     out: Folder,
     *,
     masks: Folder | None = None,
+    good_class: str | None = None,
     against: File | None = None,
     overwrite: bool = False,
     track: Track = untracked,
@@ -116,7 +118,7 @@ def evaluate(
     Writes ``metrics.json`` and figures to ``out``. See ``evaluate_model``.
 
     Raises:
-        FolderError: ``test`` has no class ``good`` or no other, or a mask is missing.
+        FolderError: ``test`` has no good class or no other, or a mask does not fit.
         ModelFileError, OutputError: the model or ``out`` cannot be used.
     """
     return evaluate_model(
@@ -124,6 +126,7 @@ def evaluate(
         Path(test),
         Path(out),
         masks=_path(masks),
+        good_class=good_class,
         against=_path(against),
         overwrite=overwrite,
         track=track,

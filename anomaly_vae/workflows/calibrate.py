@@ -1,5 +1,6 @@
 """Setting the threshold of a run: by ROC analysis of labelled images, or from good ones alone."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,18 +29,23 @@ from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import write_card
-from anomaly_vae.settings.schema import ScoringSettings
+from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.dataset import group_keys
+from anomaly_vae.transaction import Transaction
+from anomaly_vae.workflows.examples import Examples, caveats, doubtful, usable
 from anomaly_vae.workflows.kl_weight import WeightChoice, fit_kl_weight
-from anomaly_vae.workflows.labelled import LabelledFolder, Photographs, inspect_all, seen_before
+from anomaly_vae.workflows.labelled import Photographs, inspect_all, with_origins
+from anomaly_vae.workflows.runs import saved_config
 
 
 @dataclass(frozen=True)
 class ReviewBand:
     """The two rates that the limits of a review band keep."""
 
-    recall: float
+    recall: float = 0.999
     """Share of the defective images that shall not pass."""
-    false_alarm_rate: float
+    false_alarm_rate: float = 0.001
     """Share of the good images that may fail."""
 
 
@@ -55,8 +61,10 @@ class Calibration:
     points: dict[str, OperatingPoint] = field(default_factory=dict)
     """What each criterion would choose, at its default target."""
     unreadable: list[str] = field(default_factory=list)
-    trained_on: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     """Images that the model has learned from: they seem better than new ones."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the images, each a line."""
     weight: WeightChoice | None = None
     """What another weight of the KL would give, if that was asked for."""
 
@@ -68,7 +76,7 @@ class Calibration:
             "auroc": self.auroc,
             "auroc_interval": self.auroc_interval,
             "operating_points": {name: _with_rates(point) for name, point in self.points.items()},
-            "trained_on": self.trained_on,
+            "left_out": [spelled(path) for path in self.left_out],
             "kl_weight": asdict(self.weight) if self.weight else None,
         }
 
@@ -88,105 +96,165 @@ def calibrate_run(
 
     ``goal`` is Youden's J by default, or the conformal limit without ``defective``; then it can
     only be a false-alarm rate, beyond what the images support with ``extrapolate``, and at most
-    ``review_rate`` of the good images (default: that of a training) are for review or fail, where
-    that is more. With ``refit_kl_weight`` the model is first given the weight of the KL that serves
-    these images best, if it surely does.
+    ``review_rate`` of the good images (default: that of the run) are for review or fail, where
+    that is more. Images that the model has learned from, and copies, are left out. With
+    ``refit_kl_weight`` the model is first given the weight of the KL that serves these images best,
+    if it surely does.
 
     Raises:
-        CalibrationError: the scores do not support what was asked for.
+        CalibrationError: the scores do not support what was asked for, or all images are known.
         FolderError, ModelFileError: a folder or the model cannot be used.
+        OutputError: the run folder cannot be written to; then all in it is as it was.
     """
-    bad: LabelledFolder | None = None
-    if defective is None:
-        target = _good_only_target(goal)
+    refuse_ignored(
+        goal,
+        labelled=defective is not None,
+        review_rate=review_rate,
+        extrapolate=extrapolate,
+        refit_kl_weight=refit_kl_weight,
+    )
+    config, folders = saved_config(run), [good, defective] if defective else [good]
+    with Transaction(run) as files:
+        card, sets = _scored(files, folders, track)
+        weight = None
         if refit_kl_weight:
-            raise CalibrationError(
-                "--fit-kl-weight needs examples of defects; give --defective DIR"
-            )
-        inspector = Inspector(run / "model.onnx")
-        normal = inspect_all(inspector, good, track)
-        rate = ScoringSettings().review_rate if review_rate is None else review_rate
-        result = _from_good(run, normal, target, review_rate=rate, extrapolate=extrapolate)
-    else:
-        _refuse_good_only(extrapolate=extrapolate, review_rate=review_rate)
-        weight = fit_kl_weight(run, good, defective, track) if refit_kl_weight else None
-        inspector = Inspector(run / "model.onnx")
-        normal = inspect_all(inspector, good, track)
-        bad = inspect_all(inspector, defective, track)
-        result = replace(_from_both(run, normal, bad, goal or Goal()), weight=weight)
-    _write(run, inspector.card, result, normal, bad)
+            # A new weight takes its place together with its threshold: neither is of use alone.
+            weight = fit_kl_weight(files, sets[0].photographs, sets[1].photographs, track)
+            if weight.adopted:
+                card, sets = _scored(files, folders, track)
+        result = _set(config, sets, goal, review_rate=review_rate, extrapolate=extrapolate)
+        result = replace(_told(result, card, sets), weight=weight)
+        _write(files, card, result, sets)
+        files.commit()
     return result
 
 
-def _refuse_good_only(*, extrapolate: bool, review_rate: float | None) -> None:
-    """Refuse with defective images what is for good ones alone."""
-    if extrapolate:
+def _set(
+    config: Config,
+    sets: Sequence[Examples],
+    goal: Goal | ReviewBand | None,
+    *,
+    review_rate: float | None,
+    extrapolate: bool,
+) -> Calibration:
+    """Choose the threshold: with defective images, or from good ones alone."""
+    pattern = config.split.group_by
+    if len(sets) > 1:
+        return _from_both(sets[0], sets[1], goal or Goal(), grouped=bool(pattern))
+    rate = config.scoring.review_rate if review_rate is None else review_rate
+    target = goal.target if isinstance(goal, Goal) else None
+    return _from_good(sets[0], pattern, target, review_rate=rate, extrapolate=extrapolate)
+
+
+def _scored(
+    files: Transaction, folders: Sequence[Photographs], track: Track
+) -> tuple[ModelCard, list[Examples]]:
+    """Score good images, and defective ones, if there are any; an image is either."""
+    inspector = Inspector(files.current("model.onnx"))
+    card = with_origins(inspector.card, files.folder)
+    scored = [inspect_all(inspector, each, track, lean=True) for each in folders]
+    both = set.intersection(*(set(each.digests) for each in scored)) if len(scored) > 1 else set()
+    for finding, digest in zip(scored[-1].findings, scored[-1].digests, strict=True):
+        if digest in both:
+            raise CalibrationError(
+                f"{scored[-1].folder / finding.path} and {len(both) - 1} other images are in the "
+                "good folder too; an image is either good or defective"
+            )
+    return card, [usable(card, each) for each in scored]
+
+
+def _told(result: Calibration, card: ModelCard, sets: Sequence[Examples]) -> Calibration:
+    """Say with the promise what was left out, and name it."""
+    promise = "; ".join([result.threshold.promise, *caveats(card, sets)])
+    return replace(
+        result,
+        threshold=replace(result.threshold, promise=promise),
+        unreadable=[path for each in sets for path in each.used.unreadable],
+        left_out=[path for each in sets for path in each.learned],
+        notes=tuple(note for each in sets for note in each.used.notes),
+    )
+
+
+def refuse_ignored(
+    goal: Goal | ReviewBand | None,
+    *,
+    labelled: bool,
+    review_rate: float | None,
+    extrapolate: bool,
+    refit_kl_weight: bool,
+) -> None:
+    """Refuse what would be ignored with defective images (``labelled``), or without.
+
+    Raises:
+        CalibrationError: the first such option.
+    """
+    if labelled and extrapolate:
         raise CalibrationError("--extrapolate is for good images alone; leave out --defective")
-    if review_rate is not None:
+    if labelled and review_rate is not None:
         raise CalibrationError(
             "--review-rate is for good images alone; give --criterion review instead"
         )
+    if not labelled and not (goal is None or _is_rate(goal)):
+        name = goal.criterion if isinstance(goal, Goal) else "review"
+        raise CalibrationError(
+            f"--criterion {name} needs examples of defects; give --defective DIR"
+        )
+    if not labelled and refit_kl_weight:
+        raise CalibrationError("--fit-kl-weight needs examples of defects; give --defective DIR")
+
+
+def _is_rate(goal: Goal | ReviewBand) -> bool:
+    return isinstance(goal, Goal) and goal.criterion == "false-alarm-rate"
 
 
 def _write(
-    run: Path,
-    card: ModelCard,
-    result: Calibration,
-    good: LabelledFolder,
-    bad: LabelledFolder | None,
+    files: Transaction, card: ModelCard, result: Calibration, sets: Sequence[Examples]
 ) -> None:
     """Put a threshold into the model, and write down and draw how it was set."""
-    model, threshold, roc = run / "model.onnx", result.threshold, run / "roc.png"
-    classes = {"good": good.scores} | ({"defective": bad.scores} if bad else {})
+    model, threshold = files.path("model.onnx"), result.threshold
+    good, *bad = (each.used for each in sets)
+    classes = dict(zip(("good", "defective"), (each.used.scores for each in sets), strict=False))
+    files.remove(["roc.png"])  # of another calibration
     if bad:
-        figures.save_roc(good.scores, bad.scores, threshold.score, roc)
-    else:  # of another calibration
-        roc.unlink(missing_ok=True)
-    card = card.calibrated(threshold, profile_of(good.findings), classes.get("defective", ()))
-    replace_card(model, card)
-    write_json(run / "calibration.json", result.as_dict())
-    figures.save_scores(classes, threshold, run / "scores.png", title="Calibration images")
-    write_card(run, card, model_id(model.read_bytes()))
+        figures.save_roc(good.scores, bad[0].scores, threshold.score, files.path("roc.png"))
+    card = card.calibrated(
+        threshold,
+        profile_of(good.findings),
+        classes.get("defective", ()),
+        [digest for each in sets for digest in each.digests],
+    )
+    replace_card(files.current("model.onnx"), card, model)
+    write_json(files.path("calibration.json"), result.as_dict())
+    title = "Calibration images"
+    figures.save_scores(classes, threshold, files.path("scores.png"), title=title)
+    write_card(files.folder, card, model_id(model.read_bytes()), files)
 
 
 def _from_good(
-    run: Path,
-    good: LabelledFolder,
+    good: Examples,
+    pattern: str,
     target: float | None,
     *,
     review_rate: float,
     extrapolate: bool,
 ) -> Calibration:
+    findings = good.used.findings
     threshold = good_only_threshold(
-        good.scores,
-        map_maxima(good.findings),
+        good.used.scores,
+        map_maxima(findings),
         target,
         review_rate=review_rate,
         extrapolate=extrapolate,
+        groups=group_keys([each.path for each in findings], good.digests, pattern),
+        of_parts=bool(pattern),
     )
-    seen = seen_before(run, good, calibrated=False)
-    return Calibration(threshold, unreadable=good.unreadable, trained_on=seen)
-
-
-def _good_only_target(goal: Goal | ReviewBand | None) -> float | None:
-    if goal is None:
-        return None
-    if isinstance(goal, Goal) and goal.criterion == "false-alarm-rate":
-        return goal.target
-    name = goal.criterion if isinstance(goal, Goal) else "review"
-    raise CalibrationError(f"--criterion {name} needs examples of defects; give --defective DIR")
+    return Calibration(threshold)
 
 
 def _from_both(
-    run: Path, good: LabelledFolder, bad: LabelledFolder, goal: Goal | ReviewBand
+    normal: Examples, defective: Examples, goal: Goal | ReviewBand, *, grouped: bool
 ) -> Calibration:
-    both = set(good.digests) & set(bad.digests)
-    if both:
-        same = next(f for f, d in zip(bad.findings, bad.digests, strict=True) if d in both)
-        raise CalibrationError(
-            f"{bad.folder / same.path} and {len(both) - 1} other images are in the good folder "
-            "too; an image is either good or defective"
-        )
+    good, bad = normal.used, defective.used
     maxima = map_maxima(good.findings)
     points: dict[str, OperatingPoint] = {}
     interval = None
@@ -200,6 +268,10 @@ def _from_both(
         # Only for comparison: that one cannot be reached is no reason to stop.
         with suppress(CalibrationError):
             points.setdefault(other, choose_operating_point(good.scores, bad.scores, Goal(other)))
+    promise = [threshold.promise, *doubtful(threshold, profile_of(good.findings), bad)]
+    if grouped:
+        promise.append("the intervals take the images of a group (split.group_by) for independent")
+    threshold = replace(threshold, promise="; ".join(promise))
     scores = np.r_[good.scores, bad.scores]
     auroc = float(areas_under_roc(scores, np.arange(len(scores)) >= len(good.scores)))
     return Calibration(
@@ -208,8 +280,6 @@ def _from_both(
         auroc,
         auroc_interval(auroc, len(good.scores), len(bad.scores)),
         points,
-        good.unreadable + bad.unreadable,
-        seen_before(run, good, calibrated=False) + seen_before(run, bad, calibrated=False),
     )
 
 

@@ -24,22 +24,23 @@ from anomaly_vae.errors import CalibrationError
 from anomaly_vae.images.regions import enlarged
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.outputs import prepare_folder, refuse_used, write_json
+from anomaly_vae.outputs import Made, prepare_folder, refuse_folder, write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.settings.schema import ImageSettings
 from anomaly_vae.workflows.labelled import (
     LabelledFolder,
     Photographs,
-    check_labelled,
-    classes_of,
     inspect_all,
-    read_masks,
     seen_before,
+    with_origins,
 )
+from anomaly_vae.workflows.truth import GOOD, Truths, check_labelled, name_classes, read_truths
 
 P_VALUES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-_RESULTS = ("metrics.json", "roc.png", "precision_recall.png", "scores.png", "p_values.png")
+_RESULTS = Made(
+    "evaluate", ("metrics.json", "roc.png", "precision_recall.png", "scores.png", "p_values.png")
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,17 @@ class Evaluation:
     comparison: Comparison | None
     seen_before: list[str]
     """Images that the model was trained or calibrated on: they flatter it."""
+    other_seen_before: list[str]
+    """The same of the other model."""
+    origins_known: bool
+    """Whether the models say what they were made with; older ones do not."""
     unreadable: list[str]
+    without_mask: list[str]
+    """Defective images that pixel figures and sizes leave out; empty where there are no masks."""
+    black_masks: list[str]
+    """Defective images whose mask shows nothing, left out likewise."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the images, each a line."""
 
 
 def evaluate_model(
@@ -68,34 +79,32 @@ def evaluate_model(
     out: Path,
     *,
     masks: Path | None = None,
+    good_class: str | None = None,
     against: Path | None = None,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> Evaluation:
     """Measure ``model`` (a file or a run folder) on a folder with one sub-folder per class.
 
-    Masks are looked for in ``masks`` (by default ``ground_truth`` beside ``test``), as
-    ``CLASS/NAME_mask.png``. ``against`` is another model to compare with on the same images.
-    Writes ``metrics.json`` and figures to ``out``.
+    The good class is called good, ok or normal, or as ``good_class`` says. Masks are looked for in
+    ``masks``, by default where the layouts in use have them (``read_truths``); defective images
+    without one are left out of the pixel figures. ``against`` is another model to compare with on
+    the same images. Writes ``metrics.json`` and figures to ``out``.
 
     Raises:
-        FolderError: ``test`` has no class ``good`` or no other, or a mask is missing.
+        FolderError: ``test`` has no good class or no other, or a mask does not fit.
         ModelFileError, OutputError: the model or the output folder cannot be used.
     """
-    inspector = _inspector(model)
-    card = inspector.card
-    other = _inspector(against) if against else None
-    check_labelled(test)
-    if not overwrite:
-        refuse_used(out)
+    inspector, card = _opened(model)
+    other, other_card = _opened(against) if against else (None, None)
+    check_labelled(test, good_class)
+    refuse_folder(out, _RESULTS, overwrite=overwrite)
     folder = inspect_all(inspector, Photographs(test), track)
-    classes = classes_of(folder)
+    classes = name_classes(test, folder.paths, good_class)
     defective, scores = classes != "good", folder.scores
-    pixels: PixelMetrics | None = None
-    sizes: list[SizeBin] = []
-    masks_folder = masks or test.resolve().parent / "ground_truth"
-    if masks or masks_folder.is_dir():
-        pixels, sizes = _on_pixels(folder, classes, masks_folder, card)
+    truths = read_truths(test, folder.paths, classes, card.images, masks)
+    pixels, sizes = _on_pixels(folder, classes, truths, card)
+    some = len(truths.missing) < defective.sum()
     p_values = np.array([finding.p_value for finding in folder.findings])[~defective]
     comparison = None
     if other:
@@ -105,14 +114,19 @@ def evaluate_model(
     result = Evaluation(
         model_id=inspector.model_id,
         threshold=card.threshold.score,
-        images=image_metrics(scores, classes, card.threshold),
+        images=image_metrics(scores, classes, card.threshold, [f.quality for f in folder.findings]),
         pixels=pixels,
         sizes=sizes,
         p_values={f"{level:g}": _share(p_values <= level) for level in P_VALUES},
         shifts=_shifts(card, folder.findings, classes),
         comparison=comparison,
-        seen_before=seen_before(model if model.is_dir() else model.parent, folder, calibrated=True),
+        seen_before=seen_before(card, folder, calibrated=True),
+        other_seen_before=seen_before(other_card, folder, calibrated=True) if other_card else [],
+        origins_known=all(each.learned_from for each in (card, other_card) if each),
         unreadable=folder.unreadable,
+        without_mask=truths.missing if some else [],
+        black_masks=truths.black,
+        notes=folder.notes,
     )
     prepare_folder(out, _RESULTS, overwrite=overwrite)
     write_json(out / "metrics.json", asdict(result))
@@ -122,8 +136,10 @@ def evaluate_model(
     return result
 
 
-def _inspector(model: Path) -> Inspector:
-    return Inspector(model / "model.onnx" if model.is_dir() else model)
+def _opened(model: Path) -> tuple[Inspector, ModelCard]:
+    """Open a model, and say what it was made with."""
+    inspector = Inspector(model / "model.onnx" if model.is_dir() else model)
+    return inspector, with_origins(inspector.card, model if model.is_dir() else model.parent)
 
 
 def _same(folder: LabelledFolder, others: LabelledFolder) -> LabelledFolder:
@@ -137,19 +153,17 @@ def _same(folder: LabelledFolder, others: LabelledFolder) -> LabelledFolder:
 
 
 def _on_pixels(
-    folder: LabelledFolder, classes: NDArray[np.str_], masks: Path, card: ModelCard
+    folder: LabelledFolder, classes: NDArray[np.str_], truths: Truths, card: ModelCard
 ) -> tuple[PixelMetrics | None, list[SizeBin]]:
-    """Measure where defects are found, and of what size they are."""
-    truth = read_masks([each.path for each in folder.findings], classes, masks, card.images)
-    inspected = _inspected(folder.findings)
-    if inspected is not None:
-        truth &= inspected
-    pixels = None
-    if truth.any():
-        pixels = _pixel_metrics(folder.findings, truth, card.images, inspected)
-    defective = classes != "good"
-    passed = np.array([card.threshold.verdict(score) == "pass" for score in folder.scores])
-    return pixels, found_per_size(passed[defective], truth[defective].mean((1, 2)))
+    """Measure where defects are found, and of what size they are, as far as there are masks."""
+    masked = (classes != GOOD) & truths.known
+    if not masked.any():
+        return None, []
+    findings = [each for each, known in zip(folder.findings, truths.known, strict=True) if known]
+    inspected = _inspected(findings)
+    pixels = _pixel_metrics(findings, truths.squares[truths.known], card.images, inspected)
+    passed = np.array([finding.verdict == "pass" for finding in folder.findings])
+    return pixels, found_per_size(passed[masked], truths.shares[masked])
 
 
 def _pixel_metrics(

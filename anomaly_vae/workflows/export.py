@@ -4,6 +4,7 @@ Letters: N images, S x S pixels.
 """
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,18 +14,23 @@ import onnx
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from anomaly_vae.calibration.metadata import Agreement
-from anomaly_vae.errors import ExportError, OutputError
+from anomaly_vae.calibration.metadata import Agreement, ModelCard, card_from_json
+from anomaly_vae.calibration.seen import packed
+from anomaly_vae.errors import ExportError, ModelFileError, OutputError
 from anomaly_vae.exporting.agreement import Lower, compare_scores, objection
-from anomaly_vae.exporting.graph import Parity, export_model, set_card, to_onnx
+from anomaly_vae.exporting.graph import export_model, set_card, to_onnx
+from anomaly_vae.exporting.parity import Parity
 from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.providers import Device
+from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.progress import Track, untracked
+from anomaly_vae.reporting.card import write_card
 from anomaly_vae.settings.schema import ImageSettings
 from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
-from anomaly_vae.workflows.runs import load_detector, saved_config
+from anomaly_vae.workflows.labelled import with_origins
+from anomaly_vae.workflows.runs import CHECKPOINT, STATE, UNEXPORTED, load_detector, saved_config
 
 _MOST_FOR_RANGES = 100
 _DRAWN_IMAGES = 20
@@ -64,7 +70,8 @@ class _Images:
 def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     """Export the model of a run folder again, with the threshold it has now.
 
-    The check against torch uses drawn images of smooth noise: the good images may be gone.
+    The check against torch uses drawn images of smooth noise: the good images may be gone. A run
+    whose training ended without a model, because its export failed, gets its model, too.
 
     Raises:
         ModelFileError: ``run`` is not a run folder, or is damaged.
@@ -73,8 +80,29 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     config = saved_config(run)
     prepare_file(out, overwrite=overwrite)
     detector = load_detector(run, config)
-    card = Inspector(run / "model.onnx", device="cpu").card
-    return export_model(detector, card, out, drawn_images(config.images.size))
+    card = _card_of(run)
+    parity = export_model(detector, card, out, drawn_images(config.images.size))
+    if (run / UNEXPORTED).is_file():
+        _complete(run, card, out)
+    return parity
+
+
+def _card_of(run: Path) -> ModelCard:
+    """Read the card of a run's model, or the one that it was to have."""
+    model, kept = run / "model.onnx", run / UNEXPORTED
+    if kept.is_file():
+        return card_from_json(kept.read_text("utf-8", "replace"), origin=str(kept))
+    if not model.is_file() and (run / CHECKPOINT).is_file():
+        raise ModelFileError(f"{run}: its training is not finished; give 'train' --resume first")
+    return Inspector(model, device="cpu").card
+
+
+def _complete(run: Path, card: ModelCard, exported: Path) -> None:
+    """Give a run its model, and remove what its training was to go on from."""
+    data = exported.read_bytes()
+    write_bytes(run / "model.onnx", data)
+    write_card(run, card, model_id(data))
+    shutil.rmtree(run / STATE, ignore_errors=True)
 
 
 def drawn_images(side: int) -> NDArray[np.uint8]:
@@ -115,14 +143,17 @@ def export_lower(
     sets = _read(good, defective, config.images, track)
     if precision == "fp16":
         lower = to_onnx(in_half_precision(load_detector(run, config)), config.images.size)
-        compared = _joined(sets) if sets else _drawn(config.images.size)
+        compared, used = _joined(sets) if sets else _drawn(config.images.size), set()
     else:
-        ranges = _chosen(sets[0])
+        used = _chosen(sets[0])
+        ranges = np.array([digest in used for digest in sets[0].digests])
         lower = in_eight_bits(onnx.load(model), sets[0].pixels[ranges])
         compared = _joined([_without(sets[0], ranges), *sets[1:]])
     result = _compare(single, lower, compared, precision, track)
     agreement = replace(result.agreement, drawn=not sets)
-    set_card(lower, replace(single.card, precision=precision, agreement=agreement))
+    card = with_origins(single.card, run)
+    card = replace(card, precision=precision, agreement=agreement)
+    set_card(lower, replace(card, set_with=packed(used, card.set_with)))
     write_bytes(out, lower.SerializeToString())
     unreadable = [f"{each.folder / path}" for each in sets for path, _ in each.unreadable]
     return replace(result, agreement=agreement, unreadable=unreadable)
@@ -152,16 +183,15 @@ def _read(
     return sets
 
 
-def _chosen(images: ImageSet) -> NDArray[np.bool_]:
-    """Choose the images for the ranges, by their content: copies of one are never compared."""
+def _chosen(images: ImageSet) -> set[str]:
+    """Choose the images for the ranges, by their SHA-256: copies of one are never compared."""
     different = sorted(set(images.digests))  # in an order that has nothing to do with their paths
     if len(different) < FEWEST_GOOD_IMAGES:
         raise ExportError(
             f"{images.folder}: {len(different)} different images; --precision int8 needs "
             f"{FEWEST_GOOD_IMAGES} good ones or more, half of them to compare with"
         )
-    chosen = set(different[: min(len(different) // 2, _MOST_FOR_RANGES)])
-    return np.array([digest in chosen for digest in images.digests])
+    return set(different[: min(len(different) // 2, _MOST_FOR_RANGES)])
 
 
 def _without(images: ImageSet, left_out: NDArray[np.bool_]) -> ImageSet:

@@ -3,7 +3,7 @@
 Letters: N images, h x w places of a map.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from torch import Tensor
 from anomaly_vae.calibration.conformal import good_only_threshold
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import TrainingError
+from anomaly_vae.images.decoding import load_image
 from anomaly_vae.inspection.finding import Finding, map_maxima, profile_of
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import CALIBRATION, STOPPING, ImageSet
+from anomaly_vae.training.dataset import CALIBRATION, PARTS, STOPPING, ImageSet, group_keys
 
 _REFITTED = (
     "promised by the first training, to whose level the second, on all good images, was brought"
@@ -40,7 +41,7 @@ def set_scales(
         TrainingError: their scores are all the same.
     """
     given = {
-        part: parts_of_images(detector, images.pixels[parts == part])
+        part: parts_of_images(detector, images.chosen(parts == part))
         for part in (STOPPING, CALIBRATION)
     }
     detector.cpu()  # where these are
@@ -66,19 +67,25 @@ def said_of(
                 "reconstruction_error": float(error),
                 "kl": float(kl),
                 "anomaly_map": anomaly_map,
+                "highest": float(anomaly_map.max()),
             }
     return said
 
 
-def score_all(model: Path, images: ImageSet, device: torch.device, track: Track) -> list[Finding]:
+def score_all(
+    model: Path, images: ImageSet, device: torch.device, track: Track, *, shown: Container[str]
+) -> list[Finding]:
     """Inspect all good images with an exported model, as inspection will.
+
+    Only the findings of those at the paths ``shown`` keep their pixels and maps.
 
     Raises:
         TrainingError: one of them can no longer be read.
     """
     inspector = Inspector(model, device="cpu" if device.type == "cpu" else "auto")
     inspected = inspector.inspect_files(images.folder, images.paths)
-    findings: list[Finding] = list(track(inspected, "Scoring good images", len(images.paths)))
+    tracked = track(inspected, "Scoring good images", len(images.paths))
+    findings = [each if each.path in shown else each.lean() for each in tracked]
     vanished = [finding.path for finding in findings if finding.verdict == "error"]
     if vanished:
         raise TrainingError(
@@ -87,12 +94,35 @@ def score_all(model: Path, images: ImageSet, device: torch.device, track: Track)
     return findings
 
 
-def with_threshold(card: ModelCard, calibration: Sequence[Finding], config: Config) -> ModelCard:
-    """Set the threshold of a card from the images set aside for it."""
-    scores = np.array([finding.score for finding in calibration])
+def score_unexported(
+    detector: Detector, images: ImageSet, parts: NDArray[np.str_], config: Config
+) -> list[Finding]:
+    """Say of all good images what the trained model says, where there is none to inspect with.
+
+    Raises:
+        ImageReadError: one of them can no longer be read.
+    """
+    given = {part: parts_of_images(detector, images.chosen(parts == part)) for part in PARTS}
+    said = said_of(detector, images, parts, given)
+    return [
+        Finding(path, "pass", image=load_image(images.folder / path, config.images), **said[path])
+        for path in images.paths
+    ]
+
+
+def with_threshold(
+    card: ModelCard, calibration: Sequence[Finding], digests: Sequence[str], config: Config
+) -> ModelCard:
+    """Set the threshold of a card from the images set aside for it, and their SHA-256."""
+    pattern = config.split.group_by
     threshold = good_only_threshold(
-        scores, map_maxima(calibration), review_rate=config.scoring.review_rate
+        np.array([finding.score for finding in calibration]),
+        map_maxima(calibration),
+        review_rate=config.scoring.review_rate,
+        groups=group_keys([finding.path for finding in calibration], digests, pattern),
+        of_parts=bool(pattern),
     )
     if config.training.refit:
         threshold = replace(threshold, promise=f"{threshold.promise}; {_REFITTED}")
-    return card.calibrated(threshold, profile_of(calibration))
+    different = dict(zip(digests, calibration, strict=True))  # copies count once
+    return card.calibrated(threshold, profile_of(list(different.values())), digests=digests)

@@ -25,6 +25,8 @@ def inspect_images(
 
     findings = inspector.inspect_files(folder, waiting, recorder.shows)
     for finding in track(findings, "Inspecting", left):
+        if finding.image and finding.image.narrow:
+            source.narrow.append(finding.path)
         recorder.record(finding)
     return recorder.finish(unlisted=source.unlisted)
 

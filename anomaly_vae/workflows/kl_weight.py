@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.files import config_to_yaml
 from anomaly_vae.training.dataset import read_images
+from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.labelled import Photographs
 from anomaly_vae.workflows.runs import load_detector, saved_config
 
@@ -45,20 +45,28 @@ class WeightChoice:
 
 
 def fit_kl_weight(
-    run: Path, good: Photographs, defective: Photographs, track: Track
+    files: Transaction, good: Photographs, defective: Photographs, track: Track
 ) -> WeightChoice:
-    """Choose the weight of the KL of ``run`` anew; exports the model again if it is another.
+    """Choose the weight of the KL of a run anew; if it is another, exports the model again.
+
+    Model, weights and settings are written to ``files``, and take their places with them.
 
     Raises:
         CalibrationError: fewer than 10 images of a class, or the run has no ``model.onnx``.
         FolderError, ModelFileError: a folder or the model cannot be used.
     """
+    run = files.folder
     config = saved_config(run)
     card = Inspector(run / "model.onnx", device="cpu").card
     detector = load_detector(run, config)
     normal, bad = (
         read_images(
-            each.folder, config.images, paths=each.paths, workers=os.cpu_count() or 1, track=track
+            each.folder,
+            config.images,
+            paths=each.paths,
+            workers=os.cpu_count() or 1,
+            scratch=run,
+            track=track,
         )
         for each in (good, defective)
     )
@@ -80,9 +88,10 @@ def fit_kl_weight(
     card = replace(
         card, kl_weight=choice.best, center=float(detector.center), scale=float(detector.scale)
     )
-    export_model(detector, card, run / "model.onnx", normal.pixels[:20])
-    write_bytes(run / "vae.safetensors", save(detector.state_dict()))
-    write_text(run / "config.yaml", config_to_yaml(replace(config, scoring=detector.settings)))
+    export_model(detector, card, files.path("model.onnx"), normal.pixels[:20])
+    write_bytes(files.path("vae.safetensors"), save(detector.state_dict()))
+    settings = replace(config, scoring=detector.settings)
+    write_text(files.path("config.yaml"), config_to_yaml(settings))
     return choice
 
 

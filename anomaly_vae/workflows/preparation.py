@@ -8,15 +8,18 @@ import torch
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import TrainingError
+from anomaly_vae.images.many import Chosen
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.augmentation import draw_parts
-from anomaly_vae.training.dataset import STOPPING, TRAINING, ImageSet
+from anomaly_vae.training.dataset import PARTS, STOPPING, TRAINING, ImageSet
 from anomaly_vae.training.extraction import Store
 from anomaly_vae.training.loop import Items
 from anomaly_vae.vae.maps import luminance, unit_range
+
+_MOST_ALIGNED = 1000
 
 
 def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:
@@ -27,7 +30,7 @@ def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:
             calibration.
     """
     path = folder / "images.json"
-    if resumed and json.loads(path.read_text()) != images.fingerprint:
+    if resumed and path.read_bytes() != (json.dumps(images.fingerprint) + "\n").encode():
         raise TrainingError(
             f"{images.folder}: not the images that the training in {folder.parent} began with; "
             "give the same folder, or --overwrite"
@@ -41,12 +44,35 @@ def fit_alignment(
     """Set the mean good image that all others are turned onto, where that helps."""
     if detector.alignment is not None:
         training, stopping = (
-            unit_range(torch.from_numpy(images.pixels[parts == part]).to(device))
+            unit_range(torch.from_numpy(_some(images.chosen(parts == part))).to(device))
             for part in (TRAINING, STOPPING)
         )
         light = luminance(training)
         detector.alignment.fit(light, luminance(stopping))
         detector.alignment.set_backdrop(training, light)
+
+
+def _some(images: Chosen) -> NDArray[np.uint8]:
+    """Give at most 1,000 of the images, evenly: more do not change their mean."""
+    return images[:: -(-len(images) // _MOST_ALIGNED)]
+
+
+def extract(
+    store: Store,
+    images: ImageSet,
+    parts: NDArray[np.str_],
+    config: Config,
+    device: torch.device,
+    track: Track,
+) -> tuple[Items, list[Items]]:
+    """Give the items of all images that any training learns from, and those of each part."""
+    learned = PARTS if config.training.refit else (TRAINING, STOPPING)
+    groups = [images.chosen(parts == part) for part in learned]
+    stored, of_parts = store.extract(groups, device, track)
+    everything, *items = (
+        Items(rows, store.detector.features, device) for rows in (stored, *of_parts)
+    )
+    return everything, items
 
 
 def with_drawn_parts(

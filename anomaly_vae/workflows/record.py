@@ -3,25 +3,63 @@
 import math
 import platform
 import shlex
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anomaly_vae import __version__
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
-from anomaly_vae.latent.collapse import LatentUse, remedies
+from anomaly_vae.calibration.seen import packed
+from anomaly_vae.exporting.parity import Parity
+from anomaly_vae.latent.collapse import LatentUse, latent_use, remedies
+from anomaly_vae.latent.space import decode, redrawn
+from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
+from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import ImageSet
+from anomaly_vae.training.dataset import PARTS, ImageSet
+from anomaly_vae.training.loop import Items
 from anomaly_vae.vae.trunk import TrunkFeatures
+
+EPOCHS = "epochs"
+_EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a training gave."""
+
+    card: ModelCard
+    parity: Parity
+    suspicious: list[tuple[str, float]]
+    """The good images with the highest scores: dirty "good" folders are common."""
+    limiting: str
+    """The good image whose score is the threshold."""
+    latents: LatentUse
+    advice: str
+    """What to do against posterior collapse; empty if there is none."""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether no latent dimension carries information."""
+        return not any(self.latents.active)
 
 
 def model_card(
-    detector: Detector, config: Config, images: ImageSet, threshold: Threshold
+    detector: Detector,
+    config: Config,
+    images: ImageSet,
+    seen: NDArray[np.bool_],
+    threshold: Threshold,
 ) -> ModelCard:
-    """Describe a trained detector, and the good images that it was made of."""
+    """Describe a trained detector, and its good images; it has learned from those ``seen``, [N]."""
     features, model = detector.features, config.model
     layers = f" {', '.join(features.layers)}" if isinstance(features, TrunkFeatures) else ""
     return ModelCard(
@@ -35,6 +73,8 @@ def model_card(
         threshold=threshold,
         training_images=len(images.paths),
         training_fingerprint=images.fingerprint,
+        learned_from=packed(compress(images.digests, seen)),
+        set_with=packed(compress(images.digests, ~seen)),
         program_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -48,12 +88,12 @@ def train_command(folder: Path, out: Path, device: str, weights: Path | None) ->
 
 
 def training_record(
-    images: ImageSet, parts: dict[str, int], config: Config, command: str
+    images: ImageSet, parts: NDArray[np.str_], config: Config, command: str
 ) -> dict[str, Any]:
     """Tell what a training was given, and with which versions it ran."""
     return {
         "folder": spelled(str(images.folder)),
-        "parts": parts,
+        "parts": {part: int((parts == part).sum()) for part in PARTS},
         "samples": config.training.samples,
         "refit": config.training.refit,
         "unreadable": [spelled(f"{path}: {reason}") for path, reason in images.unreadable],
@@ -74,3 +114,21 @@ def latent_record(use: LatentUse, items_per_image: float, config: Config) -> dic
         "summary": use.summary,
         "advice": remedies(use, config),
     }
+
+
+def diagnose(detector: Detector, held_out: Items, config: Config, out: Path) -> LatentUse:
+    """Find out which latent dimensions are in use, and write it to the folder ``out``."""
+    use = latent_use(detector.model, held_out, seed=config.training.seed)
+    save_latent_table(use, out / "latents.csv")
+    save_latent_use(use, out / "latents.png")
+    return use
+
+
+def picture_epoch(detector: Detector, held_out: Items, path: Path) -> None:
+    """Draw held-out parts, what the model makes of them, and what it makes of noise.
+
+    The parts and the noise are the same in every epoch.
+    """
+    shown = np.arange(min(_EPOCH_PARTS, len(held_out)))
+    z = detector.model.draw_prior(_EPOCH_SAMPLES, temperature=1, seed=0)
+    save_epoch(*redrawn(detector, held_out.draw(shown)), decode(detector, z), path)

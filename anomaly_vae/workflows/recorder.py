@@ -1,28 +1,38 @@
 """What is written of each image that is inspected: rows, pictures, drift; at the end a summary."""
 
 import math
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from PIL import Image
+
+from anomaly_vae import __version__
 from anomaly_vae.calibration.drift import DriftMonitor, Shift
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.decoding import LoadedImage
+from anomaly_vae.images.files import stamp
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_json
+from anomaly_vae.reporting.gallery import Picture, seen
 from anomaly_vae.reporting.heatmaps import (
     draw_heatmap,
     on_photo,
     picture_path,
+    remove_picture,
     save_picture,
     shown_photo,
 )
-from anomaly_vae.reporting.results import Passing, Results
-from anomaly_vae.reporting.rows import Cell, image_row, region_rows
+from anomaly_vae.reporting.results import Results
+from anomaly_vae.reporting.rows import Cell, image_row, region_rows, utc
 from anomaly_vae.reporting.summary import Summary
+from anomaly_vae.reporting.tally import Passing
 
 Heatmaps = Literal["none", "defects", "all"]
 
@@ -55,10 +65,9 @@ class Recorder:
         self._heatmaps, self._page = heatmaps, page
         self._inspector = inspector
         self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
-        self._drift = _Drift(inspector.card, drift_window)
-        self._drift.restore(results.remembered)
-        results.memory = self._drift.state
-        self._start = time.perf_counter()
+        self._drift = _Drift(inspector.card, drift_window, results.statistics())
+        self._start, self.command = time.perf_counter(), ""
+        """What was typed to come to these results."""
 
     def shows(self, score: float) -> bool:
         """Whether the map of an image that passes with this score will be in a picture."""
@@ -72,15 +81,16 @@ class Recorder:
         Raises:
             OutputError: they cannot be written.
         """
-        self._draw(finding)
         row = image_row(
             finding,
             model_id=self._inspector.model_id,
+            model_name=self._inspector.name,
             threshold=self._inspector.card.threshold,
             drift=self._drift.add(finding),
         )
         regions = list(region_rows(finding, self._sizes["mm_per_pixel"]))
-        self.results.add(finding, row, regions)
+        picture = self._draw(finding, str(row[-1]))
+        self.results.add(finding, row, regions, picture)
         if self._told:
             self._told(row, regions)
 
@@ -100,41 +110,75 @@ class Recorder:
             unlisted=[str(error) for error in unlisted],
         )
         if isinstance(self.results, Results):
-            found = summary.as_dict(self._inspector.model_id)
-            write_json(self.results.out / "summary.json", found | self._sizes)
+            found = summary.as_dict(self._inspector.model_id) | self._sizes | self._journal()
+            write_json(self.results.out / "summary.json", found)
             if self._page:
                 from anomaly_vae.reporting.page import write_page  # noqa: PLC0415
 
                 write_page(self.results, summary, self._inspector.card, self._inspector.model_id)
         return summary
 
-    def _draw(self, finding: Finding) -> None:
-        """Write the picture of an image, and keep a smaller one for the page."""
-        if isinstance(self.results, Passing) or finding.image is None:
-            return
+    def _journal(self) -> dict[str, str]:
+        """Say when, where and how the results came to be."""
+        begun = self.results.begun if isinstance(self.results, Results) else ""
+        return {
+            "model_name": self._inspector.name,
+            "program_version": __version__,
+            "begin": begun,
+            "end": utc(datetime.now(UTC)),
+            "host": socket.gethostname(),
+            "command": self.command,
+        }
+
+    def _draw(self, finding: Finding, row_id: str) -> Picture | None:
+        """Write the picture of an image, and give a smaller one for the page."""
+        if isinstance(self.results, Passing):
+            return None
+        # In a watched folder another photograph may have had this name before.
+        suffix = ".jpg" if self.results.renew else f".{row_id}.jpg"
+        target = picture_path(self.results.out / "heatmaps", finding.path, suffix)
+        if finding.image is None:
+            remove_picture(target)
+            return None
         photo = expected = None
         limit = self._inspector.card.threshold.anomaly_map
         drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
         if drawn or (self._page and self.results.gallery.enlarges(finding)):
-            # A file that vanished in the meantime has its row; only its picture is missing.
-            with suppress(ImageReadError):
-                photo = shown_photo(self._folder / finding.path, self._inspector.card.images)
-                square = self._inspector.expected(finding.image)
-                expected = None if square is None else on_photo(square, finding.image, photo.size)
+            photo = self._photo(finding, finding.image)
+            square = self._inspector.expected(finding.image)
+            expected = None if square is None else on_photo(square, finding.image, photo.size)
         if drawn and photo:
-            target = picture_path(self.results.out / "heatmaps", finding.path, ".jpg")
             save_picture(draw_heatmap(finding, photo, limit, expected), target)
-        if self._page:
-            self.results.gallery.add(finding, photo, limit, expected)
+        else:  # of a photograph of this name that was defective
+            remove_picture(target)
+        if not self._page:
+            return None
+        return self.results.gallery.draw(row_id, finding, photo, limit, expected)
+
+    def _photo(self, finding: Finding, image: LoadedImage) -> Image.Image:
+        """Give a photograph to look at; if it is gone, or another one by now, as it was seen."""
+        file = self._folder / finding.path
+        with suppress(ImageReadError):
+            photo = shown_photo(file, self._inspector.card.images)
+            now = stamp(file)
+            if now and finding.stamp and now.facts == finding.stamp.facts:
+                return photo
+        return seen(image)
 
 
 class _Drift:
     """Whether the images look like the good ones: all of them, and if asked the last ones."""
 
-    def __init__(self, card: ModelCard, window: int | None) -> None:
+    def __init__(
+        self, card: ModelCard, window: int | None, before: Iterable[list[tuple[float, ...]]]
+    ) -> None:
         good, limit = card.good, card.threshold.score
         self._all = DriftMonitor(good, limit) if good else None
         self._last = DriftMonitor(good, limit, window) if good and window else None
+        # From what has a row, and from nothing else: so no photograph counts twice.
+        if self._all:
+            for rows in before:
+                self._all.add_all(rows)
 
     def add(self, finding: Finding) -> float:
         """Count an image, and give the p-value of the last ones; NaN if nobody asked."""
@@ -147,11 +191,3 @@ class _Drift:
 
     def shifts(self) -> list[Shift]:
         return self._all.shifts() if self._all else []
-
-    def state(self) -> Any:
-        """Give what is needed to go on; the last images are not kept."""
-        return self._all.state() if self._all else None
-
-    def restore(self, state: Any) -> None:
-        if self._all and state:
-            self._all.restore(state)

@@ -1,7 +1,7 @@
 """A run folder: what lies in it, its settings, its trained model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError
-from anomaly_vae.outputs import refuse_used, write_bytes
+from anomaly_vae.outputs import Made, refuse_folder, write_bytes
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
+from anomaly_vae.transaction import complete
+from anomaly_vae.vae.trunk import TrunkFeatures
+from anomaly_vae.vae.weights import load_trunk_weights
 
 STATE = ".state"
 CHECKPOINT = Path(STATE) / "checkpoint.safetensors"
+UNEXPORTED = Path(STATE) / "card.json"
+"""The model card of a training that ended without a model, because its export failed."""
 RESULTS = (
     "config.yaml",
     "vae.safetensors",
@@ -40,6 +45,18 @@ RESULTS = (
 )
 
 
+def _is_run(folder: Path) -> bool:
+    """Tell a run folder by its content."""
+    try:
+        saved_config(folder)
+    except (ConfigError, ModelFileError):
+        return False
+    return (folder / "vae.safetensors").is_file()
+
+
+RUN = Made("train", RESULTS, known=_is_run)
+
+
 def saved_config(run: Path) -> Config:
     """Read the settings of a run folder.
 
@@ -47,10 +64,22 @@ def saved_config(run: Path) -> Config:
         ModelFileError: ``run`` is not a run folder.
         ConfigError: its ``config.yaml`` was damaged.
     """
+    complete(run)
     path = run / "config.yaml"
     if not path.is_file():
         raise ModelFileError(f"{run}: not a run folder (no config.yaml); expected --out of 'train'")
     return load_config(path)
+
+
+def built_in(out: Path, *, overwrite: bool = False) -> Path:
+    """Where the training of a run folder writes: beside a finished model, which works until then.
+
+    Without ``overwrite``, where the training goes on that was begun.
+    """
+    complete(out)
+    new = out / STATE / "new"
+    beside = (out / "model.onnx" if overwrite else new / CHECKPOINT).is_file()
+    return new if beside else out
 
 
 def settings_of(
@@ -66,15 +95,38 @@ def settings_of(
     One that is resumed, and given nothing (None does not count), goes on with those it began with.
 
     Raises:
-        ConfigError: a setting is unknown or wrong.
+        ConfigError: a setting is unknown, wrong, or given twice.
     """
-    assignments = [
-        f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None
-    ]
-    assignments = [*settings, *assignments]
-    if resume and config is None and not assignments and (out / "config.yaml").is_file():
-        return saved_config(out)
+    given = {key: value for key, value in given.items() if value is not None}
+    assignments = [*settings, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
+    refuse_twice(settings, given)
+    built = built_in(out)
+    if resume and config is None and not assignments and (built / "config.yaml").is_file():
+        return saved_config(built)
     return load_config(config, assignments)
+
+
+def untrained(config: Config, weights: Path | None) -> Detector:
+    """Make a detector; its trunk, if it has one, knows what its weights know.
+
+    Raises:
+        ConfigError, WeightsError: the features, or their weights, cannot be had.
+    """
+    detector = build_detector(config)
+    if isinstance(detector.features, TrunkFeatures):
+        load_trunk_weights(detector.features, weights)
+    return detector
+
+
+def refuse_twice(settings: Iterable[str], others: Iterable[str]) -> None:
+    """Make sure that no other option gives what ``SECTION.KEY=VALUE`` does: one would be ignored.
+
+    Raises:
+        ConfigError: a setting is given by two options.
+    """
+    both = {each.partition("=")[0].strip() for each in settings} & set(others)
+    for key in sorted(both):
+        raise ConfigError(f"{key} is given twice; give it once")
 
 
 def load_detector(run: Path, config: Config) -> Detector:
@@ -85,7 +137,9 @@ def load_detector(run: Path, config: Config) -> Detector:
     """
     detector = build_detector(config)
     try:
-        detector.load_state_dict(load_file(run / "vae.safetensors"))
+        state = load_file(run / "vae.safetensors")
+        state.setdefault("model.noise", detector.model.noise)  # 0, as runs before it had none
+        detector.load_state_dict(state)
     except (OSError, RuntimeError, SafetensorError) as error:
         first = " ".join(str(error).split())[:120]
         raise ModelFileError(
@@ -114,19 +168,30 @@ def goes_on(
         OutputError: ``out`` is in use, or its training is finished.
         ConfigError: its training began with other settings, or pixels are to have weights.
     """
-    if not (overwrite or resume):
-        refuse_used(out)
-    begun = resume and (out / CHECKPOINT).is_file()
-    if begun and _fixed(saved_config(out)) != _fixed(config):
+    refuse_folder(out, RUN, overwrite=overwrite, resume=resume)
+    built = built_in(out, overwrite=overwrite)
+    begun = resume and (built / CHECKPOINT).is_file()
+    if begun and _fixed(as_given(saved_config(built), config)) != _fixed(config):
         raise ConfigError(
             f"{out}: its training began with other settings; give --resume without settings, "
             "or --overwrite"
         )
     if resume and not begun and (out / "model.onnx").is_file():
-        raise OutputError(f"{out}: its training is finished; give --overwrite to train anew")
+        raise OutputError(
+            f"{out}: its training is finished; give --overwrite instead of --resume to train anew"
+        )
     if weights and config.features.source == "pixels":
         raise ConfigError("--weights is for a trunk; features.source 'pixels' has no weights")
+    if weights and begun:
+        raise ConfigError(f"--weights: the training in {out} goes on with its own; leave it out")
     return begun
+
+
+def as_given(saved: Config, given: Config) -> Config:
+    """Give saved settings with a white level to be found, where it was given so."""
+    if given.images.white_level != "auto":
+        return saved
+    return replace(saved, images=replace(saved.images, white_level="auto"))
 
 
 def _fixed(config: Config) -> Config:

@@ -30,7 +30,7 @@ from anomaly_vae.errors import (
 from anomaly_vae.images.files import list_images
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.latent.information import measure
-from anomaly_vae.outputs import prepare_folder, write_json, write_text
+from anomaly_vae.outputs import Made, prepare_folder, refuse_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import sweeps as figures
 from anomaly_vae.reporting.card import RATE_DISTORTION, write_card
@@ -44,17 +44,27 @@ from anomaly_vae.vae.weights import load_trunk_weights
 from anomaly_vae.workflows.grid import Planned
 from anomaly_vae.workflows.labelled import (
     Photographs,
-    check_labelled,
-    classes_of,
     inspect_all,
     seen_before,
 )
-from anomaly_vae.workflows.runs import CHECKPOINT, load_detector, saved_config
+from anomaly_vae.workflows.runs import CHECKPOINT, as_given, load_detector, saved_config
 from anomaly_vae.workflows.study import MEASURES, Result, as_csv, read_results, tabulate
 from anomaly_vae.workflows.train import TrainingSession
+from anomaly_vae.workflows.truth import check_labelled, name_classes
 
 RUNS, _RECORD = "runs", "sweep.json"
 RESULTS = (RUNS, _RECORD, "sweep.csv", "summary.csv", "sweep.png", RATE_DISTORTION)
+
+
+def _is_study(folder: Path) -> bool:
+    """Tell the folder of a study by its content."""
+    try:
+        return bool(_read_record(folder / _RECORD))
+    except OutputError:
+        return False
+
+
+STUDY = Made("sweep", RESULTS, known=_is_study)
 
 
 class Sweep:
@@ -72,21 +82,24 @@ class Sweep:
         plan: Sequence[Planned],
         *,
         test: Path | None = None,
+        good_class: str | None = None,
         weights: Path | None = None,
         device: str = "auto",
         track: Track = untracked,
     ) -> None:
         self.good, self.out, self.plan, self.test = good, out, plan, test
+        self._good_class = good_class
         self.device, self._weights, self._track = select_device(device), weights, track
         self.results: dict[str, Result] = {}
         self.unreadable: tuple[tuple[str, str], ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.seen_before: list[str] = []
         if good.resolve() in (out.resolve(), *out.resolve().parents):
             raise OutputError(f"{out}: lies in {good}, so that its pictures would be trained on; "
                               "choose another --out")  # fmt: skip
         list_images(good)
         if test:
-            check_labelled(test)
+            check_labelled(test, good_class)
         _check_models(plan, weights)
 
     @property
@@ -106,10 +119,11 @@ class Sweep:
             OutputError: it is in use, or holds a study of other photographs.
             ConfigError: a run in it was begun with other settings.
         """
+        refuse_folder(self.out, STUDY, overwrite=overwrite, resume=resume)
         record = {"good": _written(self.good), "test": self.test and _written(self.test)}
         if resume:
             self._take_over(record)
-        prepare_folder(self.out, RESULTS, overwrite=overwrite, resume=resume)
+        prepare_folder(self.out, STUDY, overwrite=overwrite, resume=resume)
         write_json(self.out / _RECORD, record)
 
     def run(self, watch: Callable[[EpochRecord], object] = lambda _: None) -> Iterator[Result]:
@@ -151,7 +165,9 @@ class Sweep:
         """Know what is done already, and that it is of this study."""
         for each in self.plan:
             folder = self.out / RUNS / each.name
-            if (folder / "config.yaml").is_file() and saved_config(folder) != each.config:
+            if not (folder / "config.yaml").is_file():
+                continue
+            if as_given(saved_config(folder), each.config) != each.config:
                 raise ConfigError(f"{folder}: was begun with other settings; give the same ones, "
                                   "or --overwrite")  # fmt: skip
         before = _read_record(self.out / _RECORD)
@@ -185,41 +201,43 @@ class Sweep:
         self, each: Planned, watch: Callable[[EpochRecord], object]
     ) -> tuple[Detector, NDArray[np.uint8]]:
         """Train, or go on; gives the model and the images held out, uint8 [N, S, S, 3]."""
-        trunk = each.config.features.source != "pixels"
+        folder = self.out / RUNS / each.name
+        # One that was begun has them already.
+        wanted = each.config.features.source != "pixels" and not (folder / CHECKPOINT).is_file()
         session = TrainingSession(
-            self.good, self.out / RUNS / each.name, each.config,
-            weights=self._weights if trunk else None, device=self.device.type, resume=True,
-            track=self._track,
+            self.good, folder, each.config, weights=self._weights if wanted else None,
+            device=self.device.type, resume=True, track=self._track,
         )  # fmt: skip
-        self.unreadable = session.images.unreadable
+        self.unreadable, self.notes = session.images.unreadable, session.images.notes
         try:
             for record in session.epochs():
                 watch(record)
             session.finish()
         except (TrainingError, ExportError) as error:
             raise _NoModelError(str(error)) from error
-        return session.detector, session.images.pixels[session.parts == CALIBRATION]
+        return session.detector, session.images.chosen(session.parts == CALIBRATION)[:]
 
     def _finished(self, each: Planned) -> tuple[Detector, NDArray[np.uint8]]:
         """Give the same of a training that has ended before."""
         folder, config = self.out / RUNS / each.name, each.config
         images = read_images(
-            self.good, config.images, workers=os.cpu_count() or 1, track=self._track
+            self.good, config.images, workers=os.cpu_count() or 1, scratch=folder, track=self._track
         )
         card = Inspector(folder / "model.onnx", device="cpu").card
         if card.training_fingerprint != images.fingerprint:
             raise TrainingError(f"{self.good}: not the images that {folder} was trained on; give "
                                 "the same folder, or --overwrite")  # fmt: skip
         parts = split_parts(images, config.split, seed=config.training.seed)
-        return load_detector(folder, config), images.pixels[parts == CALIBRATION]
+        return load_detector(folder, config), images.chosen(parts == CALIBRATION)[:]
 
     def _auroc(self, folder: Path, test: Path) -> float:
         on_cpu = self.device.type == "cpu"
         inspector = Inspector(folder / "model.onnx", device="cpu" if on_cpu else "auto")
         found = inspect_all(inspector, Photographs(test), self._track)
         if not self.seen_before:
-            self.seen_before = seen_before(folder, found, calibrated=True)
-        return image_metrics(found.scores, classes_of(found), inspector.card.threshold).auroc
+            self.seen_before = seen_before(inspector.card, found, calibrated=True)
+        classes = name_classes(test, found.paths, self._good_class)
+        return image_metrics(found.scores, classes, inspector.card.threshold).auroc
 
 
 class _NoModelError(AnomalyVAEError):

@@ -1,9 +1,9 @@
 """One training: from a folder of good images to a run folder, a ``model.onnx`` with a threshold."""
 
 import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,74 +12,77 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomaly_vae.calibration.metadata import ModelCard, Threshold
-from anomaly_vae.exporting.graph import Parity, export_model, replace_card
+from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
+from anomaly_vae.errors import ExportError
+from anomaly_vae.exporting.graph import export_model, replace_card
+from anomaly_vae.images.many import Chosen
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
-from anomaly_vae.latent.collapse import LatentUse, latent_use, remedies
-from anomaly_vae.latent.space import decode, redrawn
-from anomaly_vae.outputs import prepare_folder, write_json, write_text
+from anomaly_vae.latent.collapse import LatentUse, remedies
+from anomaly_vae.outputs import make_folder, prepare_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import contact_sheet, write_card
 from anomaly_vae.reporting.heatmaps import save_picture
-from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
-from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.trained import SHOWN_IMAGES, save_held_out, save_normals
-from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.drawing import reconstruct
-from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import config_to_yaml
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.dataset import (
     CALIBRATION,
-    PARTS,
     STOPPING,
     TRAINING,
     read_images,
+    refuse_unusable,
     split_parts,
 )
 from anomaly_vae.training.extraction import Store
-from anomaly_vae.training.loop import EpochRecord, Items, Trainer, select_device
+from anomaly_vae.training.loop import EpochRecord, Trainer, select_device
 from anomaly_vae.training.refit import refit
+from anomaly_vae.transaction import Transaction
 from anomaly_vae.vae.features import PixelFeatures
-from anomaly_vae.vae.trunk import TrunkFeatures
-from anomaly_vae.vae.weights import load_trunk_weights
-from anomaly_vae.workflows.held_out import said_of, score_all, set_scales, with_threshold
-from anomaly_vae.workflows.preparation import fit_alignment, remember_images, with_drawn_parts
-from anomaly_vae.workflows.record import latent_record, model_card, train_command, training_record
+from anomaly_vae.workflows.held_out import (
+    said_of,
+    score_all,
+    score_unexported,
+    set_scales,
+    with_threshold,
+)
+from anomaly_vae.workflows.preparation import (
+    extract,
+    fit_alignment,
+    remember_images,
+    with_drawn_parts,
+)
+from anomaly_vae.workflows.record import (
+    EPOCHS,
+    TrainingSummary,
+    diagnose,
+    latent_record,
+    model_card,
+    picture_epoch,
+    train_command,
+    training_record,
+)
 from anomaly_vae.workflows.runs import (
     CHECKPOINT,
-    RESULTS,
+    RUN,
     STATE,
+    UNEXPORTED,
+    built_in,
     goes_on,
     load_detector,
     save_detector,
+    saved_config,
+    untrained,
 )
 
 _CHECKED_IMAGES = 20
-_EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
+_KEPT = (
+    "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
+    "{out}/model.onnx' tries again, with this version or a newer one"
+)
 _UNSET = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """What a training gave."""
-
-    card: ModelCard
-    parity: Parity
-    suspicious: list[tuple[str, float]]
-    """The good images with the highest scores: dirty "good" folders are common."""
-    limiting: str
-    """The good image whose score is the threshold."""
-    latents: LatentUse
-    advice: str
-    """What to do against posterior collapse; empty if there is none."""
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether no latent dimension carries information."""
-        return not any(self.latents.active)
 
 
 class TrainingSession:
@@ -100,22 +103,35 @@ class TrainingSession:
         resume: bool = False,
         track: Track = untracked,
     ) -> None:
-        self.out, self.config, self._track, self._weights = out, config, track, weights
+        self.run, self.config, self._track, self._weights = out, config, track, weights
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
-        self.detector = load_detector(out, config) if resumed else _untrained(config, weights)
+        # Beside a model that there is already: it works until the new one takes its place.
+        out = self.out = built_in(out, overwrite=overwrite)
+        self.detector = load_detector(out, config) if resumed else untrained(config, weights)
+        if resumed:
+            config = replace(config, images=saved_config(out).images)
         self.images = read_images(
-            good, config.images, workers=os.cpu_count() or 1, skip=out, track=track
+            good,
+            config.images,
+            workers=os.cpu_count() or 1,
+            skip=self.run,
+            scratch=out,
+            track=track,
         )
+        refuse_unusable(self.images)
+        self.config = config = replace(config, images=self.images.settings)
         self.parts = split_parts(self.images, config.split, seed=config.training.seed)
-        prepare_folder(out, RESULTS, overwrite=overwrite, resume=resume)
+        prepare_folder(out, RUN, overwrite=overwrite, resume=resume)
         (out / STATE).mkdir(exist_ok=True)
         remember_images(self.images, out / STATE, resumed=resumed)
         self.detector.to(self.device).eval()
         if not resumed:
             fit_alignment(self.detector, self.images, self.parts, self.device)
         self.store = Store(self.detector, out / STATE, limit=config.training.cache_gib * 2**30)
-        self.everything, (training, stopping, *_) = self._extract()
+        self.everything, (training, stopping, *_) = extract(
+            self.store, self.images, self.parts, config, self.device, track
+        )
         if config.model.likelihood == "gaussian":
             self.detector.features.fit(training.stored)
         write_text(out / "config.yaml", config_to_yaml(config))
@@ -126,10 +142,13 @@ class TrainingSession:
         """Train; a checkpoint is written after each epoch, so that it can be interrupted."""
         drawn = self.config.training.pictures and self.config.features.source == "pixels"
         for record in self.trainer.epochs():
-            history = pd.DataFrame([asdict(each) for each in self.trainer.history])
-            write_text(self.out / "history.csv", history.to_csv(index=False))
+            self._save_history(self.out)
             if drawn:
-                self._picture(record.epoch)
+                picture_epoch(
+                    self.detector,
+                    self.trainer.stopping,
+                    self.out / EPOCHS / f"{record.epoch:03d}.png",
+                )
             yield record
 
     def finish(self) -> TrainingSummary:
@@ -137,27 +156,27 @@ class TrainingSession:
 
         Raises:
             TrainingError: the held-out scores do not vary, or an image can no longer be read.
-            ExportError: the exported model does not compute what the trained one does.
+            ExportError: the exported model does not compute what the trained one does; all else is
+                in the run, and ``export_run`` can try again.
         """
-        use = self._diagnose()
+        use = diagnose(self.detector, self.trainer.stopping, self.config, self.out)
         held_out = set_scales(self.detector, self.images, self.parts)
         unseen = self._refit(held_out) if self.config.training.refit else {}
+        save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
-        parity = export_model(
-            self.detector, self._card(_UNSET), model, self._held_out[:_CHECKED_IMAGES]
-        )
-        scored = score_all(model, self.images, self.device, self._track)
-        findings = [replace(each, **unseen.get(each.path, {})) for each in scored]
-        calibration = [
-            f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
-        ]
-        card = with_threshold(self._card(_UNSET), calibration, self.config)
+        try:
+            parity = export_model(
+                self.detector, self._card(_UNSET), model, self._held_out[:_CHECKED_IMAGES]
+            )
+        except ExportError as error:
+            self._keep(unseen, use)
+            raise ExportError(f"{error}. {_KEPT.format(out=self.out)}") from error
+        shown = [*compress(self.images.paths, self.parts == CALIBRATION)][:SHOWN_IMAGES]
+        scored = score_all(model, self.images, self.device, self._track, shown=shown)
+        findings, calibration, card = self._judged(scored, unseen)
         replace_card(model, card)
-        save_detector(self.detector, self.out)
-        model.replace(self.out / "model.onnx")
-        self._report(findings, calibration, card, use)
-        self._clear()
+        self._put_in_place(model, findings, card, use)
         return TrainingSummary(
             card,
             parity,
@@ -167,11 +186,14 @@ class TrainingSession:
             advice=remedies(use, self.config),
         )
 
+    def _save_history(self, folder: Path) -> None:
+        history = pd.DataFrame([asdict(each) for each in self.trainer.history])
+        write_text(folder / "history.csv", history.to_csv(index=False))
+
     @property
-    def _held_out(self) -> NDArray[np.uint8]:
+    def _held_out(self) -> Chosen:
         """The images set aside for calibration, [N, S, S, 3]."""
-        pixels: NDArray[np.uint8] = self.images.pixels[self.parts == CALIBRATION]
-        return pixels
+        return self.images.chosen(self.parts == CALIBRATION)
 
     def _start(self, resumed: bool) -> None:
         """Go on from the checkpoint, or begin; and add drawn parts, if they are wanted."""
@@ -201,79 +223,73 @@ class TrainingSession:
         )
         return unseen
 
+    def _judged(
+        self, scored: list[Finding], unseen: dict[str, dict[str, Any]]
+    ) -> tuple[list[Finding], list[Finding], ModelCard]:
+        """Give all findings, those of the images set aside, and the card with their threshold."""
+        findings = [replace(each, **unseen.get(each.path, {})) for each in scored]
+        calibration = [
+            f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
+        ]
+        digests = [*compress(self.images.digests, self.parts == CALIBRATION)]
+        card = with_threshold(self._card(_UNSET), calibration, digests, self.config)
+        return findings, calibration, card
+
+    def _keep(self, unseen: dict[str, dict[str, Any]], use: LatentUse) -> None:
+        """Keep what was learned, with its threshold, where the model could not be exported."""
+        scored = score_unexported(self.detector, self.images, self.parts, self.config)
+        findings, _, card = self._judged(scored, unseen)
+        with Transaction(self.out) as files:
+            self._report(files, findings, card, use)
+            files.commit()
+        write_text(self.out / UNEXPORTED, card_to_json(card))
+
+    def _put_in_place(
+        self, model: Path, findings: list[Finding], card: ModelCard, use: LatentUse
+    ) -> None:
+        """Let the model take its place, together with what is said of it and nothing else."""
+        beside = self.out if self.out != self.run else None
+        make_folder(self.run, RUN)  # of an earlier version, it has no marker
+        with Transaction(self.run, beside) as files:
+            files.remove(RUN.own if beside else [STATE])
+            files.remove(f"{name}.new" for name in RUN.own)  # of a training that was killed
+            placed = files.path("model.onnx")
+            model.replace(placed)
+            self._report(files, findings, card, use)
+            write_card(self.run, card, model_id(placed.read_bytes()), files)
+            # Windows does not move files that are open: the items may lie on disk.
+            for items in (self.trainer.training, self.trainer.stopping, self.everything):
+                items.stored = np.empty(0)
+            files.commit(set(RUN.own) - {STATE})
+        self.out = self.run
+
     def _report(
-        self, findings: list[Finding], calibration: list[Finding], card: ModelCard, use: LatentUse
+        self, files: Transaction, findings: list[Finding], card: ModelCard, use: LatentUse
     ) -> None:
         """Write what a person or an auditor wants to see beside the model."""
-        out, refitted = self.out, self.config.training.refit
-        save_normals(self.images, self.parts, findings, out / "normals.csv", refit=refitted)
+        out = files.path("normals.csv").parent
+        calibration = [*compress(findings, self.parts == CALIBRATION)]
+        save_normals(self.images, self.parts, self._seen, findings, out / "normals.csv")
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
+        self._save_history(out)  # a kill may have come between its last epoch and this
         epochs = [asdict(record) for record in self.trainer.history]
         figures.save_training(epochs, out / "training.png")
         shown, drawn = self._held_out[:SHOWN_IMAGES], None
         if isinstance(self.detector.features, PixelFeatures):
             drawn = reconstruct(self.detector, shown)
         save_held_out(calibration, card.threshold, shown, drawn, out)
-        write_json(out / "training.json", self._record(use))
-        sheet = contact_sheet(self.images.pixels[self.parts == TRAINING])
-        save_picture(sheet, out / "thumbnails.jpg")
-        write_card(out, card, model_id((out / "model.onnx").read_bytes()))
-
-    def _record(self, use: LatentUse) -> dict[str, Any]:
-        """Tell what the training was given, and what became of its latents."""
+        command = train_command(self.images.folder, self.run, self.device.type, self._weights)
+        told = training_record(self.images, self.parts, self.config, command)
         items = len(self.trainer.stopping) / (self.parts == STOPPING).sum()
-        parts = {part: int((self.parts == part).sum()) for part in PARTS}
-        command = train_command(self.images.folder, self.out, self.device.type, self._weights)
-        return training_record(self.images, parts, self.config, command) | {
-            "latents": latent_record(use, items, self.config)
-        }
-
-    def _clear(self) -> None:
-        """Remove what only an interrupted training needs."""
-        # Windows does not remove files that are open: the items may lie on disk.
-        for items in (self.trainer.training, self.trainer.stopping, self.everything):
-            items.stored = np.empty(0)
-        (self.out / CHECKPOINT).unlink(missing_ok=True)
-        shutil.rmtree(self.out / STATE, ignore_errors=True)
-
-    def _picture(self, epoch: int) -> None:
-        """Draw held-out parts, what the model makes of them, and what it makes of noise.
-
-        The parts and the noise are the same in every epoch.
-        """
-        shown = np.arange(min(_EPOCH_PARTS, len(self.trainer.stopping)))
-        z = self.detector.model.draw_prior(_EPOCH_SAMPLES, temperature=1, seed=0)
-        save_epoch(
-            *redrawn(self.detector, self.trainer.stopping.draw(shown)),
-            decode(self.detector, z),
-            self.out / "epochs" / f"{epoch:03d}.png",
-        )
-
-    def _extract(self) -> tuple[Items, list[Items]]:
-        """Give the items of all images that any training learns from, of each part in turn."""
-        parts = PARTS if self.config.training.refit else (TRAINING, STOPPING)
-        groups = [self.images.pixels[self.parts == part] for part in parts]
-        stored, of_parts = self.store.extract(groups, self.device, self._track)
-        everything, *items = (
-            Items(rows, self.detector.features, self.device) for rows in (stored, *of_parts)
-        )
-        return everything, items
-
-    def _diagnose(self) -> LatentUse:
-        """Find out which latent dimensions are in use, and write it down."""
-        seed = self.config.training.seed
-        use = latent_use(self.detector.model, self.trainer.stopping, seed=seed)
-        save_latent_table(use, self.out / "latents.csv")
-        save_latent_use(use, self.out / "latents.png")
-        return use
+        told["latents"] = latent_record(use, items, self.config)
+        write_json(out / "training.json", told)
+        sheet = contact_sheet(self.images.chosen(self.parts == TRAINING))
+        save_picture(sheet, out / "thumbnails.jpg")
 
     def _card(self, threshold: Threshold) -> ModelCard:
-        return model_card(self.detector, self.config, self.images, threshold)
+        return model_card(self.detector, self.config, self.images, self._seen, threshold)
 
-
-def _untrained(config: Config, weights: Path | None) -> Detector:
-    """Make a detector; its trunk, if it has one, knows what its weights know."""
-    detector = build_detector(config)
-    if isinstance(detector.features, TrunkFeatures):
-        load_trunk_weights(detector.features, weights)
-    return detector
+    @property
+    def _seen(self) -> NDArray[np.bool_]:
+        """Which images the weights come from, [N]."""
+        return np.asarray((self.parts != CALIBRATION) | self.config.training.refit)

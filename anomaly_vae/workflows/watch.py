@@ -1,7 +1,7 @@
 """Photographs as they arrive, inspected and sorted: what ``anomaly-vae watch`` does."""
 
-import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from anomaly_vae.errors import OutputError
@@ -10,7 +10,10 @@ from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.watching import Arrivals
 from anomaly_vae.reporting.results import Results
+from anomaly_vae.workflows.moving import Mover
 from anomaly_vae.workflows.recorder import Recorder
+
+_PAUSE = 10.0  # seconds before a target with trouble is tried again
 
 
 def refuse_target(folder: Path, move_to: Path | None) -> None:
@@ -38,22 +41,44 @@ class Watch:
         warned: Callable[[str], None],
     ) -> None:
         self._inspector, self._folder, self._results = inspector, folder, results
-        self._recorder, self._move_to = recorder, move_to
-        self._told, self._warned = told, warned
+        self._recorder, self._told, self._warned = recorder, told, warned
+        self._mover = Mover(folder, move_to, warned) if move_to else None
+        # Judged and written down, but not moved yet; some of it before this start.
+        self._to_move = {each.id: each for each in results.waiting()} if move_to else {}
+        self._try_again, self._trouble = 0.0, ""
 
     def follow(self, arrivals: Arrivals, idle: float | None) -> None:
         """Inspect what arrives, until nothing has for ``idle`` seconds."""
+        arrivals.is_known = self._needs_nothing
+        self._move_all()
         for paths in arrivals.batches(idle):
             findings = self._inspect(arrivals, paths)
             self._results.commit()  # before a photograph is moved away
             for finding in findings:
                 self._told(finding)
-                self._move(finding)
+            if self._mover:
+                self._note([finding.path for finding in findings])
+                self._move_all()
+
+    def finish(self) -> None:
+        """Move what is judged and not moved yet, if that goes now; say what stays."""
+        if self._mover:  # Ctrl-C may have come between a row and its photograph
+            self._results.commit()
+            self._to_move = {each.id: each for each in self._results.waiting()}
+        self._try_again = 0.0
+        self._move_all()
+        if self._to_move:
+            self._warned(
+                f"{len(self._to_move)} photographs are judged, but still in {self._folder} "
+                f"({self._trouble}); they are moved when watch is started again"
+            )
 
     def _inspect(self, arrivals: Arrivals, paths: list[str]) -> list[Finding]:
         """Inspect and record what is new; what is still being written is put back."""
         folder, results = self._folder, self._results
         new = [path for path in paths if not results.is_done(path, stamp(folder / path))]
+        if self._mover:
+            self._note(set(paths) - set(new))
         findings = []
         for finding in self._inspector.inspect_files(folder, new, self._recorder.shows):
             if finding.verdict == "error" and arrivals.again(finding.path):
@@ -63,17 +88,35 @@ class Watch:
                 self._recorder.record(finding)
         return findings
 
-    def _move(self, finding: Finding) -> None:
-        """Move a photograph below its verdict; one of that name there keeps its place."""
-        if self._move_to is None:
+    def _note(self, paths: Iterable[str]) -> None:
+        """Note what is to be moved of the photographs that are at these paths now."""
+        for path in paths:
+            done = self._results.done(path, stamp(self._folder / path))
+            if done is None:
+                self._warned(f"{path}: was replaced or taken away before it could be moved")
+            elif done.to_move:
+                self._to_move[done.id] = done
+
+    def _needs_nothing(self, path: str) -> bool:
+        done = self._results.done(path, stamp(self._folder / path))
+        return done is not None and not (self._mover and done.to_move)
+
+    def _move_all(self) -> None:
+        """Move what is to be moved; if the target has trouble, not before a while."""
+        if not (self._mover and self._to_move) or time.monotonic() < self._try_again:
             return
-        target = self._move_to / finding.verdict / finding.path
-        number = 1
-        while target.exists():
-            number += 1
-            target = target.with_name(f"{Path(finding.path).stem}-{number}{target.suffix}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self._folder / finding.path, target)
-        except OSError as error:
-            self._warned(f"{finding.path} could not be moved to {target}: {error.strerror}")
+        moved, trouble = [], ""
+        for done in self._to_move.values():
+            try:
+                self._mover.move(done)
+                moved.append(done.id)
+            except OSError as error:
+                trouble = f"{error.filename or self._folder}: {error.strerror}"
+                self._try_again = time.monotonic() + _PAUSE
+        if moved:
+            self._results.moved(moved)
+        for each in moved:
+            del self._to_move[each]
+        if trouble and trouble != self._trouble:
+            self._warned(f"photographs cannot be moved now ({trouble}); this is tried again")
+        self._trouble = trouble

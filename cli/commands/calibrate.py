@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..console import talk
-from ..saying import say_threshold, warn_seen, warn_unreadable, with_interval
+from ..saying import say_threshold, warn_notes, warn_seen, warn_unreadable, with_interval
 
 if TYPE_CHECKING:
     from anomaly_vae.calibration.goals import Criterion as RocCriterion
-    from anomaly_vae.workflows.calibrate import Calibration
+    from anomaly_vae.calibration.goals import Goal
+    from anomaly_vae.workflows.calibrate import Calibration, ReviewBand
     from anomaly_vae.workflows.labelled import Photographs
 
 
@@ -59,16 +60,18 @@ def calibrate(
         float | None, typer.Option(help="cost: share of defective parts in production.")
     ] = None,
     review_recall: Annotated[
-        float, typer.Option(help="review: share of the defects that shall not pass.")
-    ] = 0.999,
+        float | None,
+        typer.Option(help="review: share of the defects that shall not pass; default 0.999."),
+    ] = None,
     review_false_alarms: Annotated[
-        float, typer.Option(help="review: share of the good parts that may fail.")
-    ] = 0.001,
+        float | None,
+        typer.Option(help="review: share of the good parts that may fail; default 0.001."),
+    ] = None,
     review_rate: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Good images alone: share of them for review or rejected; default 0.1, 0: none.",
+            help="Good images alone: share for review or rejected; default: the run's, 0: none.",
         ),
     ] = None,
     extrapolate: Annotated[
@@ -79,25 +82,19 @@ def calibrate(
     ] = False,
 ) -> None:
     """Set the threshold by ROC analysis, or from good images alone."""
-    from anomaly_vae.calibration.goals import Costs, Goal
     from anomaly_vae.errors import CalibrationError
-    from anomaly_vae.workflows.calibrate import ReviewBand, calibrate_run
+    from anomaly_vae.workflows.calibrate import calibrate_run
 
     normal, bad = _labelled(good, defective, marks, images)
-    goal: Goal | ReviewBand | None = None
-    given = [each for each in (cost_escape, cost_overkill, defect_rate) if each is not None]
-    if given and len(given) < 3:
+    costs = [each for each in (cost_escape, cost_overkill, defect_rate) if each is not None]
+    if costs and len(costs) < 3:
         raise CalibrationError(
             "--cost-escape, --cost-overkill and --defect-rate go together; give all three"
         )
-    if criterion == Criterion.REVIEW:
-        goal = ReviewBand(review_recall, review_false_alarms)
-    elif criterion or target is not None or given:
-        if criterion is None:
-            alone = Criterion.YOUDEN if bad else Criterion.FALSE_ALARM_RATE
-            criterion = Criterion.COST if given else alone
-        costs = Costs(*given) if given else None
-        goal = Goal(cast("RocCriterion", criterion.value), target, costs)
+    if criterion is None and (costs or target is not None):
+        alone = Criterion.YOUDEN if bad else Criterion.FALSE_ALARM_RATE
+        criterion = Criterion.COST if costs else alone
+    goal = _goal(criterion, target, costs, review_recall, review_false_alarms)
     result = calibrate_run(
         run,
         normal,
@@ -109,8 +106,40 @@ def calibrate(
         track=talk.track,
     )
     warn_unreadable(result.unreadable)
-    warn_seen(result.trained_on, "so the threshold is too low for new ones")
+    warn_notes(result.notes)
+    warn_seen(result.left_out, "so they were left out")
     _say_calibration(result, chosen=criterion.value if criterion else "youden")
+
+
+def _goal(
+    criterion: Criterion | None,
+    target: float | None,
+    costs: list[float],
+    review_recall: float | None,
+    review_false_alarms: float | None,
+) -> "Goal | ReviewBand | None":
+    """Make the goal of the options; refuse those that it would ignore."""
+    from anomaly_vae.calibration.goals import Costs, Goal
+    from anomaly_vae.errors import CalibrationError
+    from anomaly_vae.workflows.calibrate import ReviewBand
+
+    rates = {"recall": review_recall, "false_alarm_rate": review_false_alarms}
+    given = {name: rate for name, rate in rates.items() if rate is not None}
+    if criterion == Criterion.REVIEW:
+        if costs or target is not None:
+            raise CalibrationError(
+                "--criterion review takes neither --target nor costs; give --review-recall and "
+                "--review-false-alarms"
+            )
+        return ReviewBand(**given)
+    if given:
+        raise CalibrationError(
+            "--review-recall and --review-false-alarms go with --criterion review"
+        )
+    if criterion is None:
+        return None
+    chosen = cast("RocCriterion", criterion.value)
+    return Goal(chosen, target, Costs(*costs) if costs else None)
 
 
 def _labelled(
@@ -118,7 +147,8 @@ def _labelled(
 ) -> "tuple[Photographs, Photographs | None]":
     """Find out which images are good and which are defective: by folders, or by marks."""
     from anomaly_vae.errors import FolderError
-    from anomaly_vae.workflows.labelled import Photographs, read_marks
+    from anomaly_vae.workflows.labelled import Photographs
+    from anomaly_vae.workflows.marks import read_marks
 
     if marks and images and not (good or defective):
         return read_marks(marks, images)

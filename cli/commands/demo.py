@@ -11,7 +11,7 @@ from ..options import Heatmaps
 from .calibrate import Criterion, calibrate
 from .evaluate import evaluate
 from .inspect import inspect
-from .samples import draw_parts
+from .samples import draw_parts, drawn_parts
 from .train import train
 
 EXAMPLES = """
@@ -29,11 +29,13 @@ def demo(
     ] = False,
 ) -> None:
     """Draw parts, then train, calibrate, evaluate and inspect; needs no network and no data."""
-    from anomaly_vae.outputs import prepare_folder
+    from anomaly_vae.outputs import Made, prepare_folder
 
     start = time.perf_counter()
-    prepare_folder(out, _OWN, overwrite=overwrite)
+    prepare_folder(out, Made("demo", _OWN), overwrite=overwrite)
     parts, examples, run = out / "parts", out / "examples", out / "run"
+    for photographs in (parts, examples):
+        prepare_folder(photographs, drawn_parts())
     _step(1, f"drawing 300 machined parts into {parts}")
     draw_parts(parts, seed)
     _step(2, f"training on the good parts in {parts / 'train' / 'good'}")
@@ -47,7 +49,7 @@ def demo(
     _step(4, "evaluating on the test parts, which nothing has seen so far")
     evaluate(run, parts / "test", out / "evaluation")
     _step(5, "inspecting the test parts as a production line would")
-    inspect(run / "model.onnx", parts / "test", out / "inspection", heatmaps=Heatmaps.DEFECTS,
+    inspect(run / "model.onnx", [parts / "test"], out / "inspection", heatmaps=Heatmaps.DEFECTS,
             exit_zero=True)  # fmt: skip
     talk.say(f"\ndone in {time.perf_counter() - start:.0f} s; look at")
     for what, path in (

@@ -44,7 +44,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Export the trained model again, checked; 'train' has done so already, in fp32."""
-    from anomaly_vae.exporting.graph import Parity
+    from anomaly_vae.exporting.parity import Parity
     from anomaly_vae.workflows.api import export as write
 
     result = write(

@@ -48,7 +48,7 @@ def generate(
     """Draw new parts that look like good ones (needs a model of pixels)."""
     from anomaly_vae.errors import ConfigError
     from anomaly_vae.latent import space as latent
-    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
     from anomaly_vae.reporting import pictures
     from anomaly_vae.vae import sampling
 
@@ -56,8 +56,10 @@ def generate(
     origin = origin or (Origin.POSTERIOR if good else Origin.PRIOR)
     if origin == Origin.POSTERIOR and good is None:
         raise ConfigError("--from posterior needs --good, a folder of good images")
-    if not overwrite:
-        refuse_used(out)
+    if origin == Origin.PRIOR and good:
+        raise ConfigError("--from prior uses no images; leave out --good")
+    made = Made("generate", ("grid.png", "parts"))
+    refuse_folder(out, made, overwrite=overwrite)
     if origin == Origin.POSTERIOR and good:
         means = latent.encode(detector, read_folder(good, config.images).pixels).mean
         mixture = sampling.fit_mixture(means)
@@ -70,7 +72,7 @@ def generate(
         talk.say("drawn from the prior; with --good they would keep to where good parts lie")
         z = detector.model.draw_prior(count, temperature=temperature, seed=seed)
     parts = latent.decode(detector, z)
-    prepare_folder(out, ("grid.png", "parts"), overwrite=overwrite)
+    prepare_folder(out, made, overwrite=overwrite)
     pictures.save_grid(parts, out / "grid.png")
     pictures.save_pictures(parts, out / "parts")
     talk.say(f"{count} parts: {out / 'grid.png'}, {out / 'parts'}")

@@ -43,11 +43,15 @@ def info(
 
 
 def _short(name: str, value: object) -> object:
-    """Say in a few words what a region of interest or a long list of numbers is."""
+    """Say in a few words what digests, a region of interest or many numbers are."""
+    from anomaly_vae.calibration.seen import count
+
     if name == "inspected_share" and isinstance(value, float):
         return f"{value:.1%} of the photograph"
     if name in ("inspect", "ignore") and isinstance(value, list):
         return f"{len(value)} polygons"
+    if name in ("learned_from", "set_with") and isinstance(value, str):
+        return f"{count(value)} images" if value else "not known"
     if name == "roi":
         return "a mask" if value else "none"
     if isinstance(value, list) and len(value) > 4:

@@ -13,6 +13,7 @@ from ..console import talk
 from ..options import (
     BatchSize,
     Device,
+    ExitZero,
     Heatmaps,
     MinArea,
     MmPerPixel,
@@ -23,17 +24,19 @@ from ..options import (
     Resume,
     Workers,
 )
-from ..saying import say_inspection
+from ..saying import say_inspection, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.images.sources import Source
-    from anomaly_vae.reporting.results import Passing, Results
+    from anomaly_vae.reporting.results import Results
     from anomaly_vae.reporting.rows import Cell
+    from anomaly_vae.reporting.tally import Passing
 
 
 EXAMPLES = """
 anomaly-vae inspect run/model.onnx photos/today --out report
 anomaly-vae inspect run/model.onnx photos/today --out report --resume
+anomaly-vae inspect run/model.onnx part.png other.png --out two
 """
 
 
@@ -47,9 +50,9 @@ class Format(StrEnum):
 
 def inspect(
     model: Model,
-    folder: Annotated[
-        Path,
-        typer.Argument(help="Folder of images, searched recursively; -: paths on standard input."),
+    photographs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders, searched recursively, or files; -: paths on standard input."),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and pictures.")] = None,
     device: OnDevice = Device.AUTO,
@@ -76,18 +79,17 @@ def inspect(
     ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit with 0 even if not every image passed.")
-    ] = False,
+    exit_zero: ExitZero = False,
 ) -> None:
     """Find the defective images of a folder and write a report of them."""
-    from anomaly_vae.images.sources import images_below, images_named
+    from anomaly_vae.images.sources import images_at, images_named
     from anomaly_vae.inspection.inspector import Inspector
     from anomaly_vae.workflows.inspect import identity, inspect_images
     from anomaly_vae.workflows.recorder import Recorder
 
     if out is None:
-        _refuse_nowhere(jsonl=jsonl, tables=resume or overwrite or table is not Format.CSV)
+        pictures = not page or heatmaps is not Heatmaps.DEFECTS
+        _refuse_nowhere(jsonl, resume or overwrite or table is not Format.CSV or pictures)
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     inspector = Inspector(
@@ -95,21 +97,17 @@ def inspect(
         told=talk.warn,
     )  # fmt: skip
     talk.detail(f"model {inspector.model_id} on {inspector.provider}")
-    listed = str(folder) == "-"
-    source = images_named(sys.stdin.buffer) if listed else images_below(folder, skip=out)
+    listed = [str(each) for each in photographs] == ["-"]
+    source = images_named(sys.stdin.buffer) if listed else images_at(photographs, skip=out)
     same = identity(inspector, source.name, mm_per_pixel)
     try:
         with _results(out, source, same, table, overwrite, resume) as results:
             recorder = Recorder(
-                inspector,
-                source.folder,
-                results,
-                heatmaps=heatmaps.value,
-                page=page,
-                drift_window=drift_window,
-                mm_per_pixel=mm_per_pixel,
+                inspector, source.folder, results, heatmaps=heatmaps.value, page=page,
+                drift_window=drift_window, mm_per_pixel=mm_per_pixel,
                 told=_write_json if jsonl else None,
-            )
+            )  # fmt: skip
+            recorder.command = talk.command
             summary = inspect_images(inspector, source, recorder, talk.track)
             if out:
                 make_last(out)
@@ -117,18 +115,20 @@ def inspect(
         if out:
             talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
         raise
+    warn_notes(source.notes)
     say_inspection(summary, out)
     if not (summary.clean or exit_zero):
         raise typer.Exit(1)
 
 
-def _refuse_nowhere(*, jsonl: bool, tables: bool) -> None:
+def _refuse_nowhere(jsonl: bool, files: bool) -> None:
     """Refuse to inspect without ``--out`` where that makes no sense."""
     if not jsonl:
         raise typer.BadParameter("expected --out DIR, or --jsonl", param_hint="--out")
-    if tables:
+    if files:
         raise typer.BadParameter(
-            "needed by --resume, --overwrite and --format; expected a folder", param_hint="--out"
+            "needed by --resume, --overwrite, --format, --heatmaps, --no-page; expected a folder",
+            param_hint="--out",
         )
 
 
@@ -140,9 +140,10 @@ def _results(
     overwrite: bool,
     resume: bool,
 ) -> "Results | Passing":
-    from anomaly_vae.reporting.results import Passing, Results
+    from anomaly_vae.reporting.results import Results
     from anomaly_vae.reporting.rows import Report
     from anomaly_vae.reporting.tables import CsvReport
+    from anomaly_vae.reporting.tally import Passing
 
     if out is None:
         return Passing()

@@ -39,23 +39,23 @@ def interpolate(
 ) -> None:
     """Turn one part into another, on the line and on the arc (needs a model of pixels)."""
     from anomaly_vae.latent import space as latent
-    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
     from anomaly_vae.reporting import latents as figures
     from anomaly_vae.reporting import pictures
     from anomaly_vae.vae import sampling
 
     config, detector = open_pixel_model(run)
-    if not overwrite:
-        refuse_used(out)
+    paths = {"linear": sampling.linear_path, "spherical": sampling.spherical_path}
+    own = (f"{name}.{each.value}" for name in paths for each in Film)
+    made = Made("interpolate", ("strip.png", *own))
+    refuse_folder(out, made, overwrite=overwrite)
     images = read_photographs([first, second], config.images)
     start, end = latent.encode(detector, images).mean
     frames = _FRAMES_PER_STEP * (steps - 1) + 1
     films = {
-        name: latent.decode(detector, path(start, end, frames))
-        for name, path in (("linear", sampling.linear_path), ("spherical", sampling.spherical_path))
+        name: latent.decode(detector, path(start, end, frames)) for name, path in paths.items()
     }
-    own = [f"{name}.{each.value}" for name in films for each in Film]
-    prepare_folder(out, ("strip.png", *own), overwrite=overwrite)
+    prepare_folder(out, made, overwrite=overwrite)
     strip = {name: film[::_FRAMES_PER_STEP] for name, film in films.items()}
     figures.save_strip(strip, latent.as_seen(detector, images), out / "strip.png")
     for name, frames_of in films.items():

@@ -47,20 +47,20 @@ def latents(
         import pyarrow  # noqa: F401 (that it is missing is to be said before the work)
 
     from anomaly_vae.latent import space as latent
-    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
     from anomaly_vae.reporting import latents as figures
     from anomaly_vae.scoring.batches import score_images
 
     config, detector = open_model(run)
-    if not overwrite:
-        refuse_used(out)
+    own = (f"latents.{each.value}" for each in Table)
+    made = Made("latents", ("latents.png", *own))
+    refuse_folder(out, made, overwrite=overwrite)
     images = read_folder(folder, config.images, skip=out)
     classes = [path.split("/")[0] if "/" in path else "" for path in images.paths]
     posterior = latent.encode(detector, images.pixels)
     scores = score_images(detector, images.pixels).score.numpy()
     points, axis_names = latent.plane(posterior.mean, plane.value)
-    own = [f"latents.{each.value}" for each in Table]
-    prepare_folder(out, ("latents.png", *own), overwrite=overwrite)
+    prepare_folder(out, made, overwrite=overwrite)
     mean, log_variance = (each.numpy() for each in posterior)
     path = out / f"latents.{table.value}"
     figures.save_table(images.paths, classes, scores, mean, log_variance, path)

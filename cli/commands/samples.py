@@ -1,11 +1,14 @@
 """The command that draws parts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..console import talk
+
+if TYPE_CHECKING:
+    from anomaly_vae.outputs import Made
 
 EXAMPLES = """
 anomaly-vae samples parts
@@ -29,10 +32,17 @@ def samples(
     """Draw machined parts, good and defective, with masks, in the layout of MVTec AD."""
     from anomaly_vae.outputs import prepare_folder
 
-    prepare_folder(folder, ("train", "test", "ground_truth"), overwrite=overwrite)
+    prepare_folder(folder, drawn_parts(), overwrite=overwrite)
     counts = {"train": train_images, "good": test_good, "defective": test_defective}
     draw_parts(folder, seed, **counts, size=size)
     talk.say(f"{train_images + test_good + test_defective} parts: {folder}")
+
+
+def drawn_parts() -> "Made":
+    """Say what ``draw_parts`` makes: photographs to be used."""
+    from anomaly_vae.outputs import PHOTOGRAPHS, Made
+
+    return Made("samples", ("train", "test", "ground_truth"), holds=PHOTOGRAPHS)
 
 
 def draw_parts(

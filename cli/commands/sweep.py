@@ -10,6 +10,7 @@ import typer
 from ..console import talk
 from ..options import (
     Features,
+    GoodClass,
     GoodDir,
     Overwrite,
     Resume,
@@ -18,7 +19,7 @@ from ..options import (
     TrainOn,
     Weights,
 )
-from ..saying import warn_seen
+from ..saying import warn_notes, warn_seen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ def sweep(
     test: Annotated[
         Path | None, typer.Option(help="Folder with one sub-folder per class, for the AUROC.")
     ] = None,
+    good_class: GoodClass = None,
     features: Features = None,
     config: Annotated[
         Path | None,
@@ -66,19 +68,26 @@ def sweep(
     overwrite: Overwrite = False,
 ) -> None:
     """Train with all combinations of settings, and compare what they give."""
-    from anomaly_vae.outputs import refuse_used
+    from anomaly_vae.outputs import refuse_folder
     from anomaly_vae.workflows.grid import plan_runs
-    from anomaly_vae.workflows.sweep import Sweep
+    from anomaly_vae.workflows.runs import refuse_twice
+    from anomaly_vae.workflows.sweep import STUDY, Sweep
 
     given = [f"features.source={json.dumps(features)}"] if features else []
-    plan = plan_runs(vary, config=config, assignments=[*(settings or []), *given], seeds=seeds)
-    if not (resume or overwrite):
-        refuse_used(out)
-    study = Sweep(good_dir, out, plan, test=test, weights=weights, device=device, track=talk.track)
+    refuse_twice(settings or (), ["features.source"] if features else [])
+    given += settings or []
+    refuse_twice(given, [each.partition("=")[0].strip() for each in vary])
+    plan = plan_runs(vary, config=config, assignments=given, seeds=seeds)
+    refuse_folder(out, STUDY, overwrite=overwrite, resume=resume)
+    study = Sweep(
+        good_dir, out, plan, test=test, good_class=good_class, weights=weights, device=device,
+        track=talk.track,
+    )  # fmt: skip
     study.prepare(overwrite=overwrite, resume=resume)
     _train_all(study)
     for path, reason in study.unreadable:
         talk.warn(f"{path} is left out: {reason}")
+    warn_notes(study.notes)
     warn_seen(study.seen_before, "so the AUROCs are too good")
     _say_summary(study.finish(), study)
 

@@ -16,11 +16,12 @@ from ..options import (
     TrainOn,
     Weights,
 )
-from ..saying import say_threshold
+from ..saying import say_threshold, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.training.loop import EpochRecord
-    from anomaly_vae.workflows.train import TrainingSession, TrainingSummary
+    from anomaly_vae.workflows.record import TrainingSummary
+    from anomaly_vae.workflows.train import TrainingSession
 
 
 EXAMPLES = """
@@ -60,7 +61,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
-    from anomaly_vae.images.decoding import read_roi
+    from anomaly_vae.images.masks import read_roi
     from anomaly_vae.workflows.runs import settings_of
     from anomaly_vae.workflows.train import TrainingSession
 
@@ -87,15 +88,20 @@ def train(
 def train_session(session: "TrainingSession") -> None:
     """Train with a line per epoch, and say what came out."""
     from anomaly_vae.images.roi import inspected_share
+    from anomaly_vae.settings.schema import FULL_RANGE
 
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
+    warn_notes(session.images.notes)
     counts = ", ".join(
         f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
     )
     talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
     if session.config.training.samples:
         talk.say(f"and {session.config.training.samples} parts drawn from a first VAE of them")
+    images = session.config.images
+    if (images.black_level, images.white) != (0, FULL_RANGE):
+        talk.say(f"of 16 bits, {images.black_level} is black and {images.white} white")
     if session.config.images.restricted:
         talk.say(f"inspected: {inspected_share(session.config.images):.1%} of each photograph")
     talk.say(" epoch       loss  reconstruction       KL    held out  active  seconds")
@@ -105,7 +111,7 @@ def train_session(session: "TrainingSession") -> None:
         summary = session.finish()
     except KeyboardInterrupt:
         if session.trainer.history:
-            talk.warn(f"the best epoch so far is kept in {session.out}; give --resume to go on")
+            talk.warn(f"the best epoch so far is kept in {session.run}; give --resume to go on")
         raise
     if session.config.training.refit:
         talk.say(

@@ -36,18 +36,18 @@ def traverse(
 ) -> None:
     """Show what each latent dimension means, from -3 to 3 sigma."""
     from anomaly_vae.latent import space as latent
-    from anomaly_vae.outputs import prepare_folder, refuse_used
+    from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
     from anomaly_vae.reporting import latents as figures
     from anomaly_vae.vae.features import PixelFeatures
 
     config, detector = open_model(run)
-    if not overwrite:
-        refuse_used(out)
+    made = Made("traverse", ("traversal.png",))
+    refuse_folder(out, made, overwrite=overwrite)
     photographs = read_photographs([image], config.images)
     found = latent.traverse(
         detector, photographs[0], steps=steps, most=most, by_effect=sort == Sorting.EFFECT
     )
-    prepare_folder(out, ("traversal.png",), overwrite=overwrite)
+    prepare_folder(out, made, overwrite=overwrite)
     draws = isinstance(detector.features, PixelFeatures)
     talk.say("dimension   KL, nats    effect   this part")
     names = []

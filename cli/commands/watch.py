@@ -10,6 +10,7 @@ import typer
 from ..console import talk
 from ..options import (
     Device,
+    ExitZero,
     Heatmaps,
     MinArea,
     MmPerPixel,
@@ -48,6 +49,7 @@ def watch(
         float | None, typer.Option(min=0.1, help="End after so many seconds without an image.")
     ] = None,
     overwrite: Overwrite = False,
+    exit_zero: ExitZero = False,
 ) -> None:
     """Inspect photographs as they are written, until Ctrl-C."""
     from anomaly_vae.inspection.inspector import Inspector
@@ -62,25 +64,39 @@ def watch(
     same = identity(inspector, f"watching {folder.resolve()}", mm_per_pixel)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with (
-        Arrivals(folder, skip=out, polling=polling) as arrivals,
+        Arrivals(folder, skip=out, polling=polling, warned=talk.warn) as arrivals,
         Results(
-            out, folder, same, overwrite=overwrite, resume=not overwrite, renew=False
+            out,
+            folder,
+            same,
+            overwrite=overwrite,
+            resume=not overwrite,
+            renew=False,
+            move=move_to is not None,
         ) as results,
     ):
         recorder = Recorder(
             inspector, folder, results, heatmaps=heatmaps.value, mm_per_pixel=mm_per_pixel
         )
+        recorder.command = talk.command
         watched = Watch(
             inspector, folder, results, recorder, move_to=move_to, told=_tell, warned=talk.warn
         )
         talk.say(f"watching {folder}, until Ctrl-C")
         with suppress(KeyboardInterrupt):
             watched.follow(arrivals, idle)
-        summary = recorder.finish()
+        watched.finish()
+        summary = recorder.finish(list(arrivals.unlisted.values()))
+    if arrivals.left_out:
+        talk.warn(str(arrivals.left_out))
     say_inspection(summary, out)
+    if not (summary.clean or exit_zero):
+        raise typer.Exit(1)
 
 
 def _tell(finding: "Finding") -> None:
     number = "" if finding.verdict == "error" else f"{finding.score:.3f}"
     reason = f": {finding.error}" if finding.error else ""
+    if finding.image and finding.image.narrow:
+        reason = ": uses less than a tenth of the range from black to white"
     talk.say(f"{number:>9s}  {finding.verdict:6s}  {finding.path}{reason}")

@@ -130,7 +130,9 @@ def test_some_more_good_images_than_fail_are_for_review() -> None:
     assert [limit.verdict(score) for score in (95, 95.5, 99, 99.5)] == [
         "pass", "review", "review", "fail",
     ]  # fmt: skip
-    assert "at most 1 in 20 is for review or rejected on average" in " ".join(limit.promise.split())
+    assert "at most 1 in 20 is for review or rejected by its score" in " ".join(
+        limit.promise.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,6 +145,16 @@ def test_there_is_no_review_band_where_as_many_may_fail(
     assert good_only_threshold(
         shuffled(count), shuffled(count), rate, review_rate=review_rate
     ) == good_only_threshold(shuffled(count), shuffled(count), rate)
+
+
+def test_copies_and_views_of_one_part_count_once_by_the_highest() -> None:
+    scores = np.r_[np.arange(40.0), np.arange(40.0) / 2]
+    groups = [f"part {n % 40:02d}" for n in range(80)]
+    for of_parts, unit in ((False, "good image"), (True, "group of good images")):
+        limit = good_only_threshold(scores, 2 * scores, groups=groups, of_parts=of_parts)
+        assert (limit.score, limit.anomaly_map, limit.good) == (39, 78, 40)
+        assert f"at most 1 {unit} in 41 is rejected on average, from 40 held-out" in limit.promise
+    assert good_only_threshold(scores, scores).good == 80
 
 
 def test_a_review_rate_of_a_tenth_takes_19_images() -> None:

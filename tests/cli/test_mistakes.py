@@ -1,5 +1,7 @@
 """Every mistake a user can make: one line that names it and the remedy, exit code 2."""
 
+import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +12,9 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from ..conftest import Command, shell
+from anomaly_vae.outputs import MARKER
+
+from ..conftest import QUICK, Command, shell
 
 
 @pytest.fixture
@@ -52,6 +56,7 @@ def foreign_model() -> onnx.ModelProto:
 
 
 TRAIN = "train {good} --out {place}/out --features pixels --set images.size=64 "
+REVIEW = "calibrate {copy} --good {good} --defective {parts}/test/dent --criterion review "
 SWEEP = "sweep {good} --out {place}/out --features pixels --set images.size=64 "
 INSPECT = "inspect {run}/model.onnx {parts}/test --out {place}/out "
 MISTAKES = {
@@ -110,17 +115,17 @@ MISTAKES = {
     "train {good}": "Missing option",
     "train {good} --out {place}/out --no-such-option": "No such option",
     # calibration and evaluation
-    "calibrate {place}/empty --good {good}": "model.onnx.*No such file",
+    "calibrate {place}/empty --good {good}": "empty: not a run folder",
     "calibrate {copy} --good {place}/empty": "empty.*holds no images",
     "calibrate {copy} --good {place}/texts": "none of 2 images is readable",
-    "calibrate {copy} --good {good} --target 0.001": "cannot be promised from 24 good.*999 or more",
+    "calibrate {copy} --good {good} --target 0.001": "cannot be promised from 5 good.*999 or more",
     "calibrate {copy} --good {good} --target 2": "expected a share between 0 and 1",
     "calibrate {copy} --good {place}/one --defective {place}/one": "in the good folder too",
     "calibrate {copy} --good {good} --defective {place}/empty": "empty.*holds no images",
     "calibrate {copy} --good {good} --defective {good} --criterion recall --target 2": "between 0 and 1",
     "calibrate {copy} --good {good} --criterion best": "'best' is not one of",
-    "evaluate {run} {place}/absent --out {place}/out": "absent.*expected a labelled folder",
-    "evaluate {run} {place} --out {place}/out": "expected one per class, one of them 'good'",
+    "evaluate {run} {place}/absent --out {place}/out": "absent.*expected a folder of images",
+    "evaluate {run} {place} --out {place}/out": "expected one per class, one of them good, ok",
     "evaluate {run} {parts}/test --out {place}/used": "used.*not empty",
     "evaluate {run} {parts}/test --out {place}/out --masks {place}/empty": "has no mask for",
     "export {place}/empty --out {place}/m.onnx": "not a run folder",
@@ -147,6 +152,14 @@ MISTAKES = {
     "calibrate {copy} --good {good} --defective {parts}/test/dent --cost-escape 5": "give all three",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --criterion cost": "goes with --cost-escape",
     "calibrate {copy} --good {good} --fit-kl-weight": "needs examples of defects",
+    REVIEW + "--target 0.1": "review takes neither --target nor costs",
+    REVIEW + "--cost-escape 1 --cost-overkill 1 --defect-rate 0.1": "review takes neither",
+    "calibrate {copy} --good {good} --review-recall 0.9": "go with --criterion review",
+    TRAIN + "--set training.seed=1 --seed 2": "training.seed is given twice",
+    SWEEP + "--vary model.beta=0,1 --set model.beta=2": "model.beta is given twice",
+    "generate {run} --out {place}/out --from prior --good {good}": "prior uses no images",
+    "inspect {run}/model.onnx {good} --jsonl --heatmaps all": "needed by.*--heatmaps",
+    "--quiet --verbose info {run}/model.onnx": "contradict each other",
     "calibrate {copy} --good {good} --defective {parts}/test/dent --fit-kl-weight": "2 images of a class; expected 10",
     "evaluate {run} {parts}/test --out {place}/out --against {place}/empty": "model.onnx.*No such file",
     "config": "Missing command",
@@ -215,11 +228,12 @@ MISTAKES = {
         "model.latent_size = 0: .*; model.beta = -1: .*greater than or equal to 0",
     SWEEP + "--vary model.beta=0,1 --vary model.beta=2": "model.beta is given twice",
     SWEEP + "--vary model.beta=1 --set training.epochs=0": "training.epochs = 0",
-    SWEEP + "--vary features.source=pixels,resnet19": "'resnet19'.*expected 'pixels' or",
+    SWEEP + "--vary features.source=pixels,resnet18": "features.source is given twice",
+    "sweep {good} --out {place}/out --vary features.source=pixels,resnet19": "'resnet19'.*expected 'pixels' or",
     SWEEP + "--vary model.beta=1 --seeds 0": "'--seeds'",
     SWEEP + "--vary model.beta=1 --weights {place}/text.onnx": "--weights is for a trunk",
-    SWEEP + "--vary model.beta=1 --test {place}/absent": "absent.*expected a labelled folder",
-    SWEEP + "--vary model.beta=1 --test {place}": "expected one per class, one of them 'good'",
+    SWEEP + "--vary model.beta=1 --test {place}/absent": "absent.*expected a folder of images",
+    SWEEP + "--vary model.beta=1 --test {place}": "expected one per class, one of them good, ok",
     SWEEP + "--vary model.beta=1 --device cuda": "--device cuda",
     "sweep {good} --out {place}/used --vary model.beta=1 --features pixels": "used.*not empty",
     "sweep {place}/empty --out {place}/out --vary model.beta=1 --features pixels": "holds no images",
@@ -270,6 +284,57 @@ def test_overwrite_keeps_what_is_not_ours(
     assert outcome.code in (0, 1)
     assert (out / "mine.txt").read_text() == "keep me"
     assert (out / "images.csv").exists()
+
+
+FOREIGN = {
+    "samples {out} --overwrite": "holds ground_truth, test, train, and nothing says that 'samples'",
+    "train {good} --out {out} --features pixels --resume": "holds config.yaml, and nothing says",
+    "train {good} --out {out} --features pixels --overwrite": "holds config.yaml, and nothing",
+    "evaluate {run} {parts}/test --out {run} --overwrite": "made by 'train', not 'evaluate'",
+    "inspect {run}/model.onnx {good} --out {run} --resume": "made by 'train', not 'inspect'",
+    "train {good} --out {run} --features pixels --overwrite --resume": "contradict each other",
+    "inspect {run}/model.onnx {good} --out {out} --overwrite --resume": "contradict each other",
+    "sweep {good} --out {out} --vary model.beta=0,1 --overwrite --resume": "contradict each other",
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), FOREIGN.items(), ids=list(FOREIGN))
+def test_what_is_not_ours_is_never_replaced(
+    line: str, expected: str, own_run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    """A person's own data set, with the names that results of this program have."""
+    out = tmp_path / "mine"
+    for name in ("train/good/0.png", "test/good/0.png", "ground_truth/a.png", "config.yaml"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    good = parts / "train" / "good"
+    outcome = command(
+        *(w.format(out=out, run=own_run, parts=parts, good=good) for w in line.split())
+    )
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert expected in outcome.err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_run_of_an_earlier_version_may_be_trained_anew(
+    own_run: Path, parts: Path, command: Command
+) -> None:
+    (own_run / MARKER).unlink()
+    outcome = command("train", parts / "train" / "good", "--out", own_run, "--features", "pixels",
+                      *QUICK, "--overwrite")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert json.loads((own_run / MARKER).read_text())["made_by"] == "train"
+
+
+def test_folders_of_drawn_parts_say_that_they_are_photographs(
+    command: Command, tmp_path: Path
+) -> None:
+    few = ("--train", 1, "--test-good", 1, "--test-defective", 5, "--size", 32)
+    assert command("samples", tmp_path / "parts", *few).code == 0
+    assert command("samples", tmp_path / "parts", *few, "--overwrite").code == 0
+    assert json.loads((tmp_path / "parts" / MARKER).read_text())["holds"] == "photographs"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions differ on Windows")
@@ -331,6 +396,21 @@ def test_quiet_says_nothing_and_the_log_has_it(run: Path, command: Command, tmp_
     outcome = command("-q", "--log-file", tmp_path / "log.txt", "info", run / "model.onnx")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert "threshold.score" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bytes in names differ")
+def test_names_of_files_neither_end_the_program_nor_steer_the_terminal(
+    command: Command, tmp_path: Path
+) -> None:
+    log = tmp_path / os.fsdecode(b"log\xff.txt")
+    name = os.fsdecode(b"a\xff\x1b[2J\x1b[8m\xc2\x9b5m\x07.onnx")
+    for _ in range(2):
+        outcome = command("--log-file", log, "info", name)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "a\\udcff\\x1b[2J\\x1b[8m\\x9b5m\\x07.onnx: No such file" in outcome.err
+    written = log.read_text(encoding="utf-8")
+    assert written.count("No such file") == 2
+    assert "\x1b" not in written
 
 
 def test_the_help_of_every_command_fits_80_columns() -> None:

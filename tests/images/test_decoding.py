@@ -12,7 +12,8 @@ from PIL import Image
 
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images import decoding as images
-from anomaly_vae.images.decoding import Placement, decode_image, load_image, load_mask
+from anomaly_vae.images.decoding import Placement, decode_image, load_image
+from anomaly_vae.images.opening import opened
 from anomaly_vae.settings.schema import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
@@ -110,7 +111,6 @@ def test_the_first_picture_of_a_multi_picture_jpeg_is_the_photograph(tmp_path: P
         ("LA", (200, 51), (40, 40, 40)),  # 51 / 255 of 200 over black
         ("RGB", COLOR, COLOR),
         ("RGBA", (*COLOR, 255), COLOR),
-        ("RGBA", (*COLOR, 0), (0, 0, 0)),
         ("RGBA", (*COLOR, 102), (80, 40, 20)),  # two fifths over black
     ],
 )
@@ -119,6 +119,14 @@ def test_every_kind_of_8_bit_pixel_becomes_rgb_over_black(
 ) -> None:
     flat(color, mode).save(tmp_path / "a.png")
     assert np.unique(decoded(tmp_path / "a.png").reshape(-1, 3), axis=0).tolist() == [[*expected]]
+
+
+@pytest.mark.parametrize(("mode", "color"), [("RGBA", (*COLOR, 0)), ("LA", (7, 0))])
+def test_a_fully_transparent_photograph_is_refused(
+    tmp_path: Path, mode: str, color: object
+) -> None:
+    flat(color, mode).save(tmp_path / "a.png")
+    assert refusal(tmp_path / "a.png").startswith("is fully transparent; save it without")
 
 
 def paletted() -> Image.Image:
@@ -252,6 +260,17 @@ def test_width_and_height_are_those_of_the_upright_photograph(
     assert (image.width, image.height) == size
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_orientation_that_exif_does_not_know_turns_nothing(
+    tmp_path: Path, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    flat(size=(24, 18)).save(tmp_path / "a.jpg", exif=exif)
+    image = load_image(tmp_path / "a.jpg", SETTINGS)
+    assert (image.width, image.height) == (24, 18)
+
+
 @pytest.mark.parametrize(
     ("name", "orientation"),
     [(name, turn) for name in ("a.png", "a.tif") for turn in UPRIGHT],
@@ -302,10 +321,10 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_text_file_with_the_name_of_an_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("these are no pixels")
-    assert refusal(tmp_path / "a.png") == "not a PNG, JPEG, BMP, TIFF, WEBP image"
+    assert refusal(tmp_path / "a.png").startswith("not a PNG, JPEG, BMP, TIFF, WEBP, PPM, GIF")
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PPM", "ICO", "PCX", "TGA"])
+@pytest.mark.parametrize("kind", ["ICO", "PCX", "TGA"])
 def test_formats_outside_the_allow_list_are_refused_under_any_name(
     tmp_path: Path, kind: str
 ) -> None:
@@ -330,7 +349,8 @@ def test_exif_data_that_cannot_be_rewritten_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("a.tif", "TIFF"), ("a.webp", "WEBP"), ("a.png", "PNG")]
+    ("name", "kind"),
+    [("a.tif", "TIFF"), ("a.webp", "WEBP"), ("a.png", "PNG"), ("a.gif", "GIF")],
 )
 def test_several_pictures_in_one_file_are_refused(tmp_path: Path, name: str, kind: str) -> None:
     flat().save(tmp_path / name, kind, save_all=True, append_images=[flat((0, 0, 255))])
@@ -369,6 +389,54 @@ def test_max_pixels_is_the_largest_accepted(tmp_path: Path, limit: int, accepted
         assert refusal(tmp_path / "a.png", settings) == (
             "20 x 20 pixels, more than images.max_pixels = 399"
         )
+
+
+# --- several pictures in a TIFF
+
+
+def pages(path: Path, *sizes: tuple[int, int], flags: tuple[int, ...]) -> None:
+    """A TIFF of grey pages, the first of shade 50, with their NewSubfileType (-1: none)."""
+    drawn = [flat(50 + n, "L", size) for n, size in enumerate(sizes)]
+    for page, flag in zip(drawn, flags, strict=True):
+        page.encoderinfo = {"tiffinfo": {254: flag} if flag >= 0 else {}}  # type: ignore[attr-defined]
+    first = {254: flags[0]} if flags[0] >= 0 else {}
+    drawn[0].save(path, save_all=True, append_images=drawn[1:], tiffinfo=first)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "flags", "shade"),
+    [
+        (((40, 30), (20, 15)), (-1, -1), 50),  # by its size
+        (((40, 30), (38, 30)), (0, 1), 50),  # by what it says
+        (((40, 30), (40, 30)), (0, 4), 50),  # a mask of what is transparent
+        (((20, 15), (40, 30)), (1, 0), 51),  # the thumbnail stands first
+    ],
+)
+def test_a_thumbnail_beside_the_photograph_is_passed_over(
+    tmp_path: Path, sizes: tuple[tuple[int, int], ...], flags: tuple[int, ...], shade: int
+) -> None:
+    pages(tmp_path / "a.tif", *sizes, flags=flags)
+    assert (load_image(tmp_path / "a.tif", SETTINGS).pixels == shade).all()
+
+
+def test_a_smaller_picture_of_other_proportions_is_no_thumbnail(tmp_path: Path) -> None:
+    pages(tmp_path / "a.tif", (40, 30), (20, 20), flags=(-1, -1))
+    assert refusal(tmp_path / "a.tif") == "holds 2 pictures; expected one"
+
+
+# --- how much of its range it uses
+
+
+@pytest.mark.parametrize(("low", "high", "narrow"), [(0, 25, True), (0, 26, False), (90, 95, True)])
+def test_a_photograph_that_uses_less_than_a_tenth_of_its_range_is_known(
+    tmp_path: Path, low: int, high: int, narrow: bool
+) -> None:
+    image = flat(low, "L", (40, 20))
+    image.paste(high, (0, 0, 20, 20))
+    image.save(tmp_path / "a.png")
+    # The black above and below, of the letterbox, is none of it.
+    settings = ImageSettings(size=40, fit="letterbox")
+    assert load_image(tmp_path / "a.png", settings).narrow is narrow
 
 
 # --- the square
@@ -435,36 +503,6 @@ def test_the_square_is_uint8_rgb(tmp_path: Path) -> None:
     assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
 
 
-# --- masks
-
-
-@pytest.mark.parametrize(("mode", "white"), [("1", 1), ("L", 255), ("L", 1), ("RGB", (9, 9, 9))])
-def test_anything_but_black_in_a_mask_is_defective(
-    tmp_path: Path, mode: str, white: object
-) -> None:
-    mask = flat(0, mode)
-    mask.paste(white, (5, 10, 10, 20))  # type: ignore[arg-type]
-    mask.save(tmp_path / "mask.png")
-    expected = np.zeros((40, 40), dtype=bool)
-    expected[20:40, 10:20] = True
-    assert np.array_equal(load_mask(tmp_path / "mask.png", ImageSettings(size=40)), expected)
-
-
-@pytest.mark.parametrize(("mode", "white"), [("RGB", (0, 0, 1)), ("I;16", 1)])
-def test_the_darkest_colours_of_a_mask_are_defective_too(
-    tmp_path: Path, mode: str, white: object
-) -> None:
-    flat(white, mode).save(tmp_path / "mask.png")
-    assert load_mask(tmp_path / "mask.png", SETTINGS).all()
-
-
-def test_a_mask_lies_where_its_photograph_lies(tmp_path: Path) -> None:
-    mask = flat(255, "L", (60, 20))
-    mask.save(tmp_path / "mask.png")
-    rows = load_mask(tmp_path / "mask.png", ImageSettings(size=30, fit="letterbox")).any(axis=1)
-    assert np.flatnonzero(rows).tolist() == [*range(10, 20)]
-
-
 # --- JPEGs that are decoded smaller
 
 
@@ -498,7 +536,7 @@ def test_a_jpeg_decoded_smaller_looks_the_same_and_lies_in_the_same_place(
 
 def test_a_jpeg_is_never_decoded_to_less_than_twice_the_square(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", 300, 130)
-    smaller, size = images._decoded(tmp_path / "a.jpg", SETTINGS, smallest=64)
-    assert (smaller.size, size) == ((150, 65), (300, 130))
-    whole, _ = images._decoded(tmp_path / "a.jpg", SETTINGS, smallest=66)
-    assert whole.size == (300, 130)
+    with opened(tmp_path / "a.jpg", SETTINGS, 64) as smaller:
+        assert (smaller.image.size, smaller.size) == ((150, 65), (300, 130))
+    with opened(tmp_path / "a.jpg", SETTINGS, 66) as whole:
+        assert whole.image.size == (300, 130)

@@ -11,13 +11,10 @@ from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images import files as reading
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import LoadedImage, load_image
-from anomaly_vae.images.files import (
-    EXTENSIONS,
-    Counting,
-    find_images,
-    list_images,
-    stamp,
-)
+from anomaly_vae.images.files import Counting, find_images, is_photograph, list_images, stamp
+from anomaly_vae.images.formats import EXTENSIONS
+from anomaly_vae.images.rules import LeftOut
+from anomaly_vae.outputs import MARKER
 from anomaly_vae.settings.schema import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
@@ -46,7 +43,7 @@ def fill(folder: Path, *names: str) -> None:
 def test_every_extension_is_found_in_any_case(tmp_path: Path) -> None:
     names = [f"a{n}{ext}" for n, ext in enumerate(EXTENSIONS)]
     names += [f"b{n}{ext.upper()}" for n, ext in enumerate(EXTENSIONS)]
-    fill(tmp_path, *names, "a.txt", "b.gif", "png", "c.png.bak", "d.npy")
+    fill(tmp_path, *names, "a.txt", "png", "c.png.bak", "d.npy")
     assert list(find_images(tmp_path)) == sorted(names)
 
 
@@ -62,12 +59,107 @@ def test_a_folder_with_the_name_of_an_image_is_a_folder(tmp_path: Path) -> None:
     assert list(find_images(tmp_path)) == ["a.png/b.png"]
 
 
-def test_links_to_folders_are_not_followed_but_links_to_files_are(tmp_path: Path) -> None:
-    fill(tmp_path, "in/a.png", "out/b.png")
-    (tmp_path / "in" / "linked.png").symlink_to(tmp_path / "out", target_is_directory=True)
-    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
-    (tmp_path / "in" / "c.png").symlink_to(tmp_path / "out" / "b.png")
-    assert list(find_images(tmp_path / "in")) == ["a.png", "c.png"]
+def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
+    fill(tmp_path, "in/a.png", "in/d/e.png", "out/b.png", "out/.store/g.png")
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    (inside / "linked.png").symlink_to(outside, target_is_directory=True)
+    (inside / "once more").symlink_to(outside, target_is_directory=True)
+    (inside / "loop").symlink_to(inside, target_is_directory=True)
+    (inside / "above").symlink_to(tmp_path, target_is_directory=True)
+    (inside / "c").symlink_to(inside / "d", target_is_directory=True)
+    (inside / "c.png").symlink_to(outside / "b.png")
+    left_out = LeftOut()
+    found = list(find_images(inside, left_out=left_out))
+    # By way of "above", too, "out" is reached; "in" was entered before.
+    assert found == ["a.png", "above/out/b.png", "c.png", "d/e.png"]
+    assert (left_out.folders, left_out.files) == (6, 0)
+    assert left_out.first == "above/in (a link to what was found already)"
+
+
+def test_what_is_stored_in_a_hidden_folder_is_reached_by_its_link(tmp_path: Path) -> None:
+    fill(tmp_path, ".store/x/a.png")
+    (tmp_path / "scratch").symlink_to(tmp_path / ".store" / "x", target_is_directory=True)
+    assert list(find_images(tmp_path)) == ["scratch/a.png"]
+
+
+def test_a_linked_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    (tmp_path / "scratch").symlink_to(tmp_path / "drive", target_is_directory=True)
+    left_out = LeftOut()
+    assert list(find_images(tmp_path, left_out=left_out)) == ["a.png"]
+    assert str(left_out) == (
+        "left out as no photographs: 1 file; first scratch (a link that leads nowhere)"
+    )
+
+
+# --- what holds no photographs
+
+NONE_IN = [
+    ".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails", "System Volume Information",
+    "$RECYCLE.BIN", "lost+found", ".Trash-1000", "ground_truth", "Ground_Truth", "gt",
+]  # fmt: skip
+
+
+def test_folders_of_systems_and_of_masks_hold_no_photographs(tmp_path: Path) -> None:
+    fill(tmp_path, "good/a.png", *(f"{name}/b.png" for name in NONE_IN))
+    left_out = LeftOut()
+    assert list(find_images(tmp_path, left_out=left_out)) == ["good/a.png"]
+    assert (left_out.folders, left_out.files) == (len(NONE_IN), 0)
+    assert not any(is_photograph(tmp_path, f"{name}/b.png") for name in NONE_IN)
+    assert is_photograph(tmp_path, "good/a.png")
+    assert not is_photograph(tmp_path, "good/a.txt")
+
+
+def test_masks_are_known_by_what_they_lie_beside(tmp_path: Path) -> None:
+    parts = ("only/masks/a.png", "only/b_mask.png", "only/b.txt")  # photographs of face masks
+    fill(tmp_path, "visa/Images/a.JPG", "visa/Masks/a.png", "3d/rgb/a.png", "3d/xyz/a.tiff",
+         "ksdd2/1.png", "ksdd2/1_GT.png", "dagm/2.PNG", "dagm/2_label.PNG", *parts)  # fmt: skip
+    found = set(find_images(tmp_path))
+    photographs = {"visa/Images/a.JPG", "3d/rgb/a.png", "ksdd2/1.png", "dagm/2.PNG", *parts[:2]}
+    assert found == photographs
+    assert {path for path in found if is_photograph(tmp_path, path)} == photographs
+    assert not is_photograph(tmp_path, "ksdd2/1_GT.png")
+    assert not is_photograph(tmp_path, "visa/Masks/a.png")
+
+
+def test_hidden_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "._a.png", ".DS_Store")
+    left_out = LeftOut()
+    assert list(find_images(tmp_path, left_out=left_out)) == ["a.png"]
+    assert str(left_out) == "left out as no photographs: 1 file; first ._a.png (hidden)"
+
+
+@pytest.mark.parametrize(
+    ("marker", "found"),
+    [
+        ('{"holds": "results", "own": []}', ["a.png"]),
+        ('{"made_by": "train"}', ["a.png"]),
+        ("damaged", ["a.png"]),
+        ('{"holds": "photographs", "own": ["train"]}', ["a.png", "r/train/b.png"]),
+    ],
+)
+def test_what_this_program_has_written_is_known_by_its_marker(
+    tmp_path: Path, marker: str, found: list[str]
+) -> None:
+    fill(tmp_path, "a.png", "r/train/b.png")
+    (tmp_path / "r" / MARKER).write_text(marker)
+    assert list(find_images(tmp_path)) == found
+    assert is_photograph(tmp_path, "r/train/b.png") is (len(found) == 2)
+
+
+def test_of_a_folder_with_results_that_is_given_only_they_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "heatmaps/b.png", "roc.png")
+    (tmp_path / MARKER).write_text('{"holds": "results", "own": ["heatmaps", "roc.png"]}')
+    assert list(find_images(tmp_path)) == ["a.png"]
+
+
+def test_a_folder_of_which_all_is_left_out_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, ".cache/a.png")
+    with pytest.raises(FolderError, match=r"no images \(left out .*: 1 folder; first .cache"):
+        list_images(tmp_path)
+
+
+# --- links to files
 
 
 def test_a_broken_link_is_listed_and_reported(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from anomaly_vae.errors import ConfigError, ImageReadError
-from anomaly_vae.exporting.graph import TOLERANCE, export_model, to_onnx
-from anomaly_vae.images.decoding import inspected_square, load_image, read_roi
+from anomaly_vae.exporting.graph import export_model, to_onnx
+from anomaly_vae.exporting.parity import TOLERANCE
+from anomaly_vae.images.decoding import inspected_square, load_image
+from anomaly_vae.images.masks import read_roi
 from anomaly_vae.images.regions import find_regions
 from anomaly_vae.images.roi import inspected, inspected_share
 from anomaly_vae.inspection.inspector import Inspector

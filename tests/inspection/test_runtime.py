@@ -20,7 +20,8 @@ from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.providers import engine_folder, start_session, tensorrt_options
 from anomaly_vae.inspection.runtime import FINITE_MODEL, Busy, LoadedModel, Outputs
-from anomaly_vae.reporting.results import Passing, Results
+from anomaly_vae.reporting.results import Results
+from anomaly_vae.reporting.tally import Passing
 from anomaly_vae.workflows.recorder import Recorder
 
 NAMES = ["score", "reconstruction_error", "kl", "anomaly_map"]

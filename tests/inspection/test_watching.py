@@ -1,5 +1,6 @@
 """Following a folder: every photograph once, and not before it is completely written."""
 
+import logging
 import os
 import shutil
 import threading
@@ -10,8 +11,12 @@ import pandas as pd
 import pytest
 
 from anomaly_vae.errors import FolderError
+from anomaly_vae.inspection import watching
 from anomaly_vae.inspection.watching import Arrivals
+from anomaly_vae.reporting.journal import Done
+from anomaly_vae.workflows.moving import Mover
 
+from .. import small
 from ..conftest import Command
 
 
@@ -44,6 +49,85 @@ def test_images_come_when_they_are_complete_and_nothing_else_does(tmp_path: Path
     assert complete == {"there.png": b"1", "sub/moved.PNG": b"22", "slow.png": b"5" * 10}
 
 
+def test_what_the_system_has_lost_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "known.png").write_bytes(b"1")
+    with Arrivals(tmp_path) as arrivals:
+        batches = arrivals.batches(idle=3)
+        assert next(batches) == ["known.png"]
+        arrivals.is_known = lambda path: path == "known.png"
+        arrivals._observer.unschedule_all()  # nothing is told any more
+        (tmp_path / "lost.png").write_bytes(b"2")
+        logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed")
+        assert next(batches) == ["lost.png"]
+        arrivals.is_known = lambda path: path in ("known.png", "lost.png")
+        monkeypatch.setattr(watching, "_LIST_AGAIN", 0.1)
+        arrivals._lost.emit(logging.makeLogRecord({}))  # from here on it is listed again and again
+        (tmp_path / "later.png").write_bytes(b"3")
+        seen = next(batch for batch in batches if batch)
+        assert seen == ["later.png"]
+
+
+@pytest.mark.usefixtures("forbidden_b")
+def test_a_folder_that_cannot_be_listed_is_said_and_no_pass(
+    run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(parts / "test" / "good", photos)
+    (photos / "b").mkdir()
+    arguments = ("watch", run / "model.onnx", photos, "--out", tmp_path / "out", "--idle", "0.1")
+    outcome = command(*arguments)
+    assert outcome.code == 1
+    assert f"{photos / 'b'}: Permission denied" in outcome.err
+    assert command(*arguments, "--exit-zero").code == 0
+
+
+def test_a_full_target_is_said_and_what_was_judged_is_moved_later(
+    run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    photos, sorted_ = tmp_path / "photos", tmp_path / "sorted"
+    photos.mkdir()
+    shutil.copy(parts / "test" / "good" / "000.png", photos / "one.png")
+    arguments = ("watch", run / "model.onnx", photos, "--out", tmp_path / "out", "--idle", "0.1",
+                 "--move-to", sorted_, "--exit-zero")  # fmt: skip
+    sorted_.write_bytes(b"in the way")
+    outcome = command(*arguments)
+    assert outcome.code == 0
+    assert "photographs cannot be moved now (" in outcome.err
+    assert "1 photographs are judged, but still in" in outcome.err
+    sorted_.unlink()
+    assert command(*arguments).code == 0
+    assert [path.name for path in sorted_.rglob("*.png")] == ["one.png"]
+    assert list(photos.iterdir()) == []
+    assert len(table(tmp_path / "out")) == 1
+
+
+def test_a_photograph_is_never_sorted_by_the_verdict_of_another(
+    own_run: Path, parts: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, sorted_ = tmp_path / "photos", tmp_path / "sorted"
+    photos.mkdir()
+    verdicts = small.judged(own_run, sorted((parts / "test").rglob("*.png")))
+    good, bad = (next(p for p, v in verdicts.items() if v == each) for each in ("pass", "fail"))
+    shutil.copy(good, photos / "live.png")
+    move = Mover.move
+
+    def late(self: Mover, done: Done) -> None:
+        if done.verdict == "pass":  # the camera writes the next one before the first is moved
+            shutil.copy(bad, photos / "new.tmp")
+            (photos / "new.tmp").replace(photos / "live.png")
+        move(self, done)
+
+    monkeypatch.setattr(Mover, "move", late)
+    outcome = command("watch", own_run / "model.onnx", photos, "--out", tmp_path / "out", "--idle", "1",
+                      "--move-to", sorted_)  # fmt: skip
+    assert list(table(tmp_path / "out").verdict) == ["pass", "fail"], outcome.err
+    moved = [path.relative_to(sorted_).as_posix() for path in sorted_.rglob("*.png")]
+    assert moved == ["fail/live.png"]
+    assert (sorted_ / "fail" / "live.png").read_bytes() == bad.read_bytes()
+
+
 def test_a_missing_folder_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="missing: cannot be watched"):
         Arrivals(tmp_path / "missing")
@@ -59,12 +143,12 @@ def test_photographs_are_inspected_and_moved_and_a_restart_goes_on(
     photos, out, sorted_ = tmp_path / "photos", tmp_path / "out", tmp_path / "sorted"
     shutil.copytree(parts / "test" / "good", photos)
     names = sorted(path.name for path in photos.iterdir())
-    model = run / "model.onnx"
-    first = command("watch", model, photos, "--out", out, "--idle", "0.1")
+    model, zero = run / "model.onnx", "--exit-zero"
+    first = command("watch", model, photos, "--out", out, "--idle", "0.1", zero)
     assert first.code == 0, first.err
     assert sorted(table(out).path) == names
     shutil.copy(photos / names[0], photos / "new.png")
-    moving = ("--idle", "0.1", "--move-to", sorted_)
+    moving = ("--idle", "0.1", "--move-to", sorted_, zero)
     second = command("watch", model, photos, "--out", out, *moving)
     assert second.code == 0, second.err
     assert sorted(table(out).path) == sorted([*names, "new.png"])
@@ -78,7 +162,7 @@ def test_photographs_are_inspected_and_moved_and_a_restart_goes_on(
     assert other.code == 2
     assert "choose another --out, or give --overwrite" in other.err
     anew = command("watch", model, photos, "--out", out, "--idle", "0.1", "--min-area", 5,
-                   "--overwrite")  # fmt: skip
+                   "--overwrite", zero)  # fmt: skip
     assert anew.code == 0, anew.err
     assert sorted(table(out).path) == names
 
@@ -92,7 +176,7 @@ def test_what_can_never_be_read_is_an_error_in_the_end(
     (photos / "torn.png").write_bytes(b"no image")
     out = tmp_path / "out"
     outcome = command("watch", run / "model.onnx", photos, "--out", out, "--idle", "0.1")
-    assert outcome.code == 0, outcome.err
+    assert outcome.code == 1, outcome.err
     assert list(table(out).verdict) == ["error"]
     assert "error   torn.png: not a " in outcome.out
 

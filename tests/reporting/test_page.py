@@ -22,7 +22,7 @@ from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.profile import good_profile
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images.decoding import LoadedImage, load_image
-from anomaly_vae.images.files import stamp
+from anomaly_vae.images.files import digest, stamp
 from anomaly_vae.images.regions import find_regions
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.reporting import gallery, page
@@ -30,8 +30,9 @@ from anomaly_vae.reporting.gallery import Gallery
 from anomaly_vae.reporting.html import policy
 from anomaly_vae.reporting.page import _rates
 from anomaly_vae.reporting.results import Results
+from anomaly_vae.reporting.rows import row_id
 from anomaly_vae.settings.schema import ImageSettings
-from anomaly_vae.workflows.labelled import read_marks
+from anomaly_vae.workflows.marks import read_marks
 from anomaly_vae.workflows.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def finding(photos: Path, path: str, score: float) -> Finding:
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         os.link(photos / "a.png", file)
-    image = load_image(file, ImageSettings(size=32))
+    seen, image = stamp(file), load_image(file, ImageSettings(size=32))
     spot = np.zeros((8, 8), np.float32)
     spot[2:4, 4:6] = max(0.0, score / THRESHOLD)
     fails = score > THRESHOLD
@@ -83,7 +84,7 @@ def finding(photos: Path, path: str, score: float) -> Finding:
         regions=tuple(find_regions(spot, image, 1.0)) if fails else (),
         image=image,
         anomaly_map=spot,
-        stamp=stamp(file),
+        stamp=seen and seen._replace(sha256=digest(file)),
     )
 
 
@@ -96,7 +97,7 @@ def report(
 ) -> Path:
     """Write the results of images, by path: a score, or why it could not be read."""
     inspector: Any = SimpleNamespace(
-        card=card(photos, review), model_id="abc123", min_area=0.0, expected=expected
+        card=card(photos, review), name="press", model_id="abc123", min_area=0.0, expected=expected
     )
     with Results(out, photos, {}) as results:
         recorder = Recorder(inspector, photos, results, heatmaps="none")
@@ -141,10 +142,10 @@ def test_the_policy_names_the_script_and_the_style_and_nothing_else() -> None:
 def test_the_page_holds_what_the_tables_hold(tmp_path: Path, photos: Path) -> None:
     file = report(photos, tmp_path / "out", {"b.png": 1.0, "c/d.png": 7.0, "e.png": "it is empty"})
     data, table = embedded(file), pd.read_csv(tmp_path / "out" / "images.csv")
-    rows = {row[0]: dict(zip(page._IMAGE, row, strict=True)) for row in data["images"]}
+    rows = {row[0]: dict(zip(page._IMAGE, row, strict=False)) for row in data["images"]}
     for row in table.to_dict("records"):
         same = rows[row["path"]]
-        assert same["verdict"] == row["verdict"]
+        assert (same["verdict"], same["id"]) == (row["verdict"], row["id"])
         assert same["score"] == (None if pd.isna(row["score"]) else row["score"])
     assert [row[0] for row in data["images"]] == ["c/d.png", "e.png", "b.png"]  # the worst first
     assert [len(each) for each in data["regions"]] == [1, 0, 0]
@@ -184,7 +185,7 @@ def test_of_many_images_the_worst_are_shown(
     assert [row[2] for row in data["images"]] == [9, 8, 7, 6, 5]
     assert data["others"] == {"pass": 3, "review": 1, "fail": 1}
     with Results(tmp_path / "out", photos, {}, resume=True) as results:
-        kept = [path for path in scores if results.picture(path)]
+        kept = [row["path"] for row in results.images() if results.picture(row["id"])]
     assert kept == [path for path, score in scores.items() if score >= 5]
 
 
@@ -194,13 +195,12 @@ def test_a_gallery_keeps_those_with_the_highest_scores(
     monkeypatch.setattr(gallery, "MOST", 2)
     pictures = Gallery([(1.0, "old"), (2.0, "older")])
     assert not pictures.takes(0.5)
-    pictures.add(finding(photos, "b.png", 1.5), None, 1.0)
-    pictures.add(finding(photos, "c.png", 1.2), None, 1.0)  # comes too late
-    pictures.add(finding(photos, "d.png", 4.0), None, 1.0)
-    new, dropped = pictures.changes()
-    assert {each.path for each in new} == {"d.png"}  # b.png came and went
-    assert dropped == {"old"}
-    assert pictures.changes() == ([], set())
+    for name, score, kept in (("b", 1.5, True), ("c", 1.2, False), ("d", 4.0, True)):
+        picture = pictures.draw(name, finding(photos, f"{name}.png", score), None, 1.0)
+        assert bool(picture) == kept  # c comes too late
+        if picture:
+            pictures.keep(picture)
+    assert pictures.dropped == {"old", "b"}
 
 
 def test_pictures_outlive_an_interruption_and_go_with_their_rows(
@@ -210,11 +210,12 @@ def test_pictures_outlive_an_interruption_and_go_with_their_rows(
     report(photos, out, {"b.png": 1.0, "c.png": 7.0})
     (photos / "c.png").unlink()
     Image.new("RGB", (64, 48)).save(photos / "c.png")  # another photograph of that name
+    ids = dict(pd.read_csv(out / "images.csv")[["path", "id"]].values)
     with Results(out, photos, {}, resume=True) as results:
-        assert results.picture("b.png")
-        assert results.picture("c.png") is None
+        assert results.picture(ids["b.png"])
+        assert results.picture(ids["c.png"]) is None
     with Results(out, photos, {}, overwrite=True) as results:
-        assert results.picture("b.png") is None
+        assert results.picture(ids["b.png"]) is None
 
 
 def test_the_page_of_a_part_is_gone_while_there_is_more(tmp_path: Path, photos: Path) -> None:
@@ -231,14 +232,49 @@ def test_names_that_are_not_utf8_give_a_page_too(tmp_path: Path, photos: Path) -
 
 def test_no_page_is_written_where_none_is_wanted(tmp_path: Path, photos: Path) -> None:
     inspector: Any = SimpleNamespace(
-        card=card(photos), model_id="abc123", min_area=0.0, expected=expected
+        card=card(photos), name="press", model_id="abc123", min_area=0.0, expected=expected
     )
     with Results(tmp_path / "out", photos, {}) as results:
         recorder = Recorder(inspector, photos, results, heatmaps="none", page=False)
         recorder.record(finding(photos, "b.png", 1.0))
         recorder.finish()
-        assert results.picture("b.png") is None
+        assert results.picture(row_id(finding(photos, "b.png", 1.0))) is None
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def two_of_a_name(photos: Path, out: Path) -> Path:
+    """Write the results of a watched folder in which a name was used twice."""
+    inspector: Any = SimpleNamespace(
+        card=card(photos), name="press", model_id="abc123", min_area=0.0, expected=expected
+    )
+    with Results(out, photos, {}, renew=False) as results:
+        recorder = Recorder(inspector, photos, results, heatmaps="defects")
+        first = finding(photos, "live.png", 7.0)
+        # The next one is there before the picture of the first is drawn.
+        (photos / "live.png").unlink()
+        Image.new("RGB", (64, 48), (10, 10, 10)).save(photos / "live.png")
+        recorder.record(first)
+        recorder.record(finding(photos, "live.png", 1.0))
+        recorder.finish()
+    return out / "report.html"
+
+
+def test_photographs_of_one_name_have_their_own_rows_pictures_and_regions(
+    tmp_path: Path, photos: Path
+) -> None:
+    out = tmp_path / "out"
+    data = embedded(two_of_a_name(photos, out))
+    rows, defects = (pd.read_csv(out / f"{name}.csv") for name in ("images", "defects"))
+    assert list(rows.path) == ["live.png", "live.png"]
+    assert rows.id.is_unique
+    assert list(defects.id) == [rows.id[0]]  # of the one that failed
+    assert [path.name for path in (out / "heatmaps").iterdir()] == [f"live.png.{rows.id[0]}.jpg"]
+    assert [len(each) for each in data["regions"]] == [1, 0]
+    lines = re.findall(r'class="pictures">(.*?)</script>', (out / "report.html").read_text(), re.S)
+    for line, light in zip("\n".join(lines).split("\n"), (130, 10), strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(line.split(" ")[0]))) as photo:
+            assert np.asarray(photo).mean() == pytest.approx(light, abs=3)
+    assert data["images"][1][-1] == hashlib.sha256((photos / "live.png").read_bytes()).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------- marks
@@ -452,6 +488,23 @@ def test_keys_move_open_and_mark(many: Path, tmp_path: Path, opened: Any) -> Non
     tab.reload()  # marks are kept
     assert tab.text_content("#marked") == "2"
     assert "1 of 1 images marked as good would fail" in tab.text_content("#rates")
+
+
+def test_marks_are_of_one_photograph_of_one_report(
+    tmp_path: Path, photos: Path, opened: Any
+) -> None:
+    first = two_of_a_name(photos, tmp_path / "first")
+    tab = opened(first)
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("f")
+    assert tab.locator(".mark").count() == 1  # not on the other photograph of that name
+    with tab.expect_download() as download:
+        tab.click("#download")
+    download.value.save_as(tmp_path / "marks.csv")
+    with pytest.raises(FolderError, match="is not the photograph that was marked"):
+        read_marks(tmp_path / "marks.csv", photos)
+    opened(report(photos, tmp_path / "second", {"live.png": 7.0}))
+    assert tab.text_content("#marked") == "0"
 
 
 def test_the_large_view_says_why(many: Path, opened: Any) -> None:

@@ -9,16 +9,16 @@ import pytest
 
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.errors import OutputError
-from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.images.files import Stamp, digest, stamp
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.reporting.journal import FILE, Journal
+from anomaly_vae.reporting.journal import FILE, Done, Journal
 from anomaly_vae.reporting.parquet import ParquetReport
 from anomaly_vae.reporting.results import Results
-from anomaly_vae.reporting.rows import SCHEMA_VERSION, Report, image_row, region_rows
+from anomaly_vae.reporting.rows import SCHEMA_VERSION, Report, image_row, region_rows, spelled
 from anomaly_vae.reporting.tables import CsvReport
 
 LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
-ONE, TWO = Stamp(10, 1000), Stamp(20, 2000)
+ONE, TWO = Stamp(10, 1000, 1, "abc"), Stamp(20, 2000, 2, "abc")
 
 
 @pytest.fixture
@@ -36,7 +36,10 @@ def identity(photos: Path) -> dict[str, str]:
 
 def found(photos: Path, path: str, score: float = 1.0) -> Finding:
     verdict = "fail" if LIMIT.score < score else "pass"
-    return Finding(path, verdict, score=score, stamp=stamp(photos / path))  # type: ignore[arg-type]
+    seen = stamp(photos / path)
+    assert seen
+    seen = seen._replace(sha256=digest(photos / path))
+    return Finding(path, verdict, score=score, stamp=seen)  # type: ignore[arg-type]
 
 
 def add(results: Results, finding: Finding) -> None:
@@ -57,48 +60,57 @@ def paths(out: Path, kind: type[Report] = CsvReport) -> list[str]:
 # --- the journal
 
 
-def test_a_file_is_done_as_long_as_it_has_not_changed(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.commit({"a.png": ONE, "gone.png": None}, memory=[1, 2])
-    journal.close()
-    journal = Journal(tmp_path)
-    assert journal.is_done("a.png", ONE)
-    assert not journal.is_done("a.png", TWO)
-    assert not journal.is_done("b.png", ONE)
-    assert journal.is_done("gone.png", None)
-    assert not journal.is_done("gone.png", ONE)
-    assert journal.facts == {"memory": [1, 2]}
-    journal.close()
+def done(path: str, seen: Stamp | None = ONE, *, row_id: str = "", move: bool = False) -> Done:
+    return Done(row_id or f"p-{spelled(path)}", path, seen, "pass", (1.0, 0.5, 0.25, 0.125), move)
 
 
-def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
+def test_what_is_done_comes_back(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
+    given = [done("a.png"), done(name), done("gone.png", None), done("m.png", TWO, move=True)]
     journal = Journal(tmp_path)
-    journal.commit({name: ONE})
-    assert list(journal.changed(lambda _: TWO)) == [name]
+    journal.commit(given, memory=[1, 2])
+    journal.close()
+    journal = Journal(tmp_path)
+    assert journal.known(name, ONE) == journal.known(name, None) == [given[1]]
+    assert journal.known(name, TWO) == journal.known("b.png", ONE) == []
+    assert journal.known("gone.png", None) == [given[2]]
+    assert journal.sha256("p-m.png") == "abc"
+    assert journal.facts == {"memory": [1, 2]}
+    assert list(journal.statistics()) == [[(1.0, 0.5, 0.25, 0.125)] * 4]
+    assert journal.changed(lambda each: each.stamp == ONE) == ["p-gone.png", "p-m.png"]
+    assert journal.waiting() == [given[3]]
+    journal.moved(["p-m.png"])
+    assert journal.waiting() == []
+    journal.close()
+
+
+def test_a_path_may_name_one_photograph_after_the_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit([done("a.png", ONE, row_id="p1"), done("a.png", TWO, row_id="p2")])
+    assert [journal.known("a.png", each)[0].id for each in (ONE, TWO)] == ["p1", "p2"]
     journal.close()
 
 
 def test_a_commit_that_fails_changes_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.commit({"a.png": ONE}, memory=1)
+    journal.commit([done("a.png")], memory=1)
     with pytest.raises(TypeError):
-        journal.commit({"b.png": ONE}, memory=object())
-    assert not journal.is_done("b.png", ONE)
+        journal.commit([done("b.png")], memory=object())
+    assert journal.known("b.png", ONE) == []
     assert journal.facts == {"memory": 1}
-    journal.commit({"c.png": ONE})
+    journal.commit([done("c.png")])
     journal.close()
 
 
 def test_files_are_forgotten(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.commit({"a.png": ONE, "b.png": ONE}, memory=1)
-    journal.forget({"a.png"}, memory=2)
-    assert not journal.is_done("a.png", ONE)
-    assert journal.is_done("b.png", ONE)
+    journal.commit([done("a.png"), done("b.png")], memory=1)
+    journal.forget({"p-a.png"}, memory=2)
+    assert journal.known("a.png", ONE) == []
+    assert journal.known("b.png", ONE)
     assert journal.facts == {"memory": 2}
     journal.clear()
-    assert not journal.is_done("b.png", ONE)
+    assert journal.known("b.png", ONE) == []
     assert journal.facts == {}
     journal.close()
 
@@ -145,10 +157,8 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
 def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path, kind: type[Report]) -> None:
     out = tmp_path / "out"
     with Results(out, photos, identity(photos), report=kind) as results:
-        results.memory = lambda: {"seen": 1}
         add(results, found(photos, "a.png", 7.5))
     with Results(out, photos, identity(photos), report=kind, resume=True) as results:
-        assert results.remembered == {"seen": 1}
         assert results.is_done("a.png", stamp(photos / "a.png"))
         assert not results.is_done("b.png", stamp(photos / "b.png"))
         assert (results.skipped, results.renewed) == (1, 0)
@@ -156,15 +166,6 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, photos: Path, kind: type
         assert results.tally.verdicts == {"fail": 1, "pass": 1}
         assert results.tally.worst == [(7.5, "fail", "a.png"), (1.0, "pass", "b.png")]
     assert paths(out, kind) == ["a.png", "b.png"]
-
-
-def test_what_was_remembered_is_not_lost_before_there_is_more(tmp_path: Path, photos: Path) -> None:
-    out = tmp_path / "out"
-    with Results(out, photos, identity(photos)) as results:
-        results.memory = lambda: {"seen": 1}
-    for _ in range(2):
-        with Results(out, photos, identity(photos), resume=True) as results:
-            assert results.remembered == {"seen": 1}
 
 
 def test_rows_after_the_last_commit_are_found_again(
@@ -176,7 +177,9 @@ def test_rows_after_the_last_commit_are_found_again(
     add(results, found(photos, "a.png"))
     results.commit()
     add(results, found(photos, "b.png"))
-    results._report.commit()  # on the disk, but the power fails before the journal knows
+    tables, _, (entry,) = results._state
+    # On the disk, but the power fails before the journal knows.
+    results._report.write(tables, [entry.image], entry.regions)
     results._report.close()
     results._journal.close()
     assert paths(out, kind) == ["a.png", "b.png"]
@@ -258,7 +261,7 @@ def test_a_folder_of_something_else_is_not_gone_on_with(tmp_path: Path, photos: 
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").touch()
-    with pytest.raises(OutputError, match="holds no inspection to go on with"):
+    with pytest.raises(OutputError, match="holds nothing of 'inspect' to go on with"):
         Results(out, photos, identity(photos), resume=True)
     assert [each.name for each in out.iterdir()] == ["thesis.txt"]
 
@@ -281,7 +284,6 @@ def test_overwriting_forgets_what_was_done_but_not_what_is_not_ours(
         add(results, found(photos, "a.png"))
     (out / "thesis.txt").touch()
     with Results(out, photos, {**identity(photos), "model": "other"}, overwrite=True) as results:
-        assert results.remembered is None
         assert not results.is_done("a.png", stamp(photos / "a.png"))
         with pytest.raises(OutputError, match="another inspection writes its results here"):
             Results(out, photos, identity(photos), overwrite=True)

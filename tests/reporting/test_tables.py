@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from anomaly_vae import __version__
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images.decoding import LoadedImage, Placement
+from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.quality import image_statistics
 from anomaly_vae.images.regions import Region
 from anomaly_vae.inspection.finding import Finding
@@ -23,22 +26,27 @@ from anomaly_vae.reporting.rows import (
     REGION_COLUMNS,
     image_row,
     region_rows,
+    row_id,
     spelled,
 )
 from anomaly_vae.reporting.tables import CsvReport, number
 
+from ..faults import Faults, failing
+
 IMAGE_HEADER = (
     "path,status,verdict,score,threshold,reconstruction_error,kl,regions,defect_area,width,height,"
-    "model_id,error,p_value,review_threshold,quality,drift"
+    "model_id,error,p_value,review_threshold,quality,drift,inspected_at,model_name,program_version,id"
 )
 REGION_HEADER = (
     "path,region,x,y,width,height,area,centroid_x,centroid_y,peak,mean,"
-    "equivalent_diameter,elongation,area_mm2,equivalent_diameter_mm"
+    "equivalent_diameter,elongation,area_mm2,equivalent_diameter_mm,id"
 )
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 PHOTO = LoadedImage(PIXELS, 640, 480, Placement(1, 1, 0, 0), image_statistics(PIXELS))
+AT = datetime(2026, 3, 1, 12, 30, 0, 250_000, timezone(timedelta(hours=2)))
 LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
+LAST = f"2026-03-01T10:30:00.250Z,./=m,{__version__}"
 SMALL = Region(1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125, 1.5)
 LARGE = Region(5, 6, 70, 80, 5600.0, 40.0, 46.0, 8.0, 5.0, 1.0)
 
@@ -54,17 +62,22 @@ def failed(path: str) -> Finding:
 
 
 def add(
-    tables: CsvReport, finding: Finding, limit: Threshold = LIMIT, drift: float = math.nan
-) -> None:
-    row = image_row(finding, model_id="abc123", threshold=limit, drift=drift)
-    tables.add(row, region_rows(finding))
+    tables: CsvReport,
+    known: dict[str, Any] | None,
+    *findings: Finding,
+    limit: Threshold = LIMIT,
+    drift: float = math.nan,
+) -> dict[str, Any]:
+    images = [
+        image_row(each, model_id="abc123", threshold=limit, drift=drift, model_name="=m", at=AT)
+        for each in findings
+    ]
+    return tables.write(known, images, [row for each in findings for row in region_rows(each)])
 
 
 def report(folder: Path, *findings: Finding) -> dict[str, Any]:
     tables = CsvReport(folder)
-    for finding in findings:
-        add(tables, finding)
-    known = tables.commit()
+    known = add(tables, None, *findings)
     tables.close()
     return known
 
@@ -81,7 +94,11 @@ def test_the_headers_are_those_of_the_documentation(tmp_path: Path) -> None:
 
 def test_a_pass_is_one_row_without_regions(tmp_path: Path) -> None:
     report(tmp_path, passed("a.png"))
-    expected = "a.png,ok,pass,0.5,3.25,1.5,2.5,0,0,640,480,abc123,,0.25,,,"
+    expected = (
+        "a.png,ok,pass,0.5,3.25,1.5,2.5,0,0,640,480,abc123,,0.25,,,,"
+        + LAST
+        + (f",{row_id(passed('a.png'), AT)}")
+    )
     assert (tmp_path / "images.csv").read_text(encoding="utf-8").splitlines()[1:] == [expected]
     assert rows(tmp_path / "defects.csv") == []
 
@@ -92,29 +109,28 @@ def test_a_fail_has_a_row_for_each_region(tmp_path: Path) -> None:
     assert (row["verdict"], row["regions"], row["defect_area"]) == ("fail", "2", "5610.5")
     assert (tmp_path / "defects.csv").read_text(encoding="utf-8").splitlines()[1:] == [
         # The diameters are 2 sqrt(area / pi).
-        "b.png,1,1,2,3,4,10.5,2.25,3.75,9,6.125,3.6563664,1.5,,",
-        "b.png,2,5,6,70,80,5600,40,46,8,5,84.4401649,1,,",
+        f"b.png,1,1,2,3,4,10.5,2.25,3.75,9,6.125,3.6563664,1.5,,,{row['id']}",
+        f"b.png,2,5,6,70,80,5600,40,46,8,5,84.4401649,1,,,{row['id']}",
     ]
 
 
 def test_sizes_are_in_millimetres_too_if_it_is_known_how_long_a_pixel_is() -> None:
     first, second = region_rows(failed("b.png"), 0.5)
-    assert first[-2:] == [2.625, pytest.approx(1.8281832)]
-    assert second[-2:] == [1400, pytest.approx(42.2200825)]
+    assert first[13:15] == [2.625, pytest.approx(1.8281832)]
+    assert second[13:15] == [1400, pytest.approx(42.2200825)]
 
 
 def test_what_others_build_upon_has_not_moved() -> None:
-    # Schema version 1; what came later stands behind it.
+    # Schema versions 1 and 2; what came later stands behind it.
     assert list(IMAGE_COLUMNS)[:17] == IMAGE_HEADER.split(",")[:17]
-    assert list(REGION_COLUMNS)[:11] == REGION_HEADER.split(",")[:11]
+    assert list(REGION_COLUMNS)[:15] == REGION_HEADER.split(",")[:15]
 
 
 def test_what_is_not_asked_every_time_has_its_columns(tmp_path: Path) -> None:
     limit = replace(LIMIT, review=1.5)
     tables = CsvReport(tmp_path)
     finding = replace(passed("a.png"), verdict="review", quality="darker, or so")
-    add(tables, finding, limit, drift=0.5)
-    tables.commit()
+    add(tables, None, finding, limit=limit, drift=0.5)
     tables.close()
     row = rows(tmp_path / "images.csv")[0]
     assert (row["review_threshold"], row["quality"], row["drift"]) == (
@@ -127,7 +143,10 @@ def test_what_is_not_asked_every_time_has_its_columns(tmp_path: Path) -> None:
 def test_an_error_is_a_row_with_its_reason_and_no_numbers(tmp_path: Path) -> None:
     report(tmp_path, Finding("a.png", "error", error="the file is empty"))
     assert (tmp_path / "images.csv").read_text(encoding="utf-8").splitlines()[1] == (
-        "a.png,error,error,,3.25,,,,,,,abc123,the file is empty,,,,"
+        "a.png,error,error,,3.25,,,,,,,abc123,the file is empty,,,,,"
+        + LAST
+        + ","
+        + row_id(Finding("a.png", "error"), AT)
     )
     assert rows(tmp_path / "defects.csv") == []
 
@@ -209,6 +228,18 @@ def test_numbers_have_nine_significant_digits_and_a_point(value: float, text: st
     assert number(value) == text
 
 
+@pytest.mark.parametrize("score", [3.25, 3.25 + 1e-12, 3.25 - 1e-12, 1.5 + 1e-12, 3.3])
+def test_a_score_is_written_on_its_side_of_each_limit(tmp_path: Path, score: float) -> None:
+    limit = replace(LIMIT, score=np.nextafter(3.25, 4), review=1.5)
+    tables = CsvReport(tmp_path)
+    add(tables, None, passed("a.png", score), limit=limit)
+    tables.close()
+    (row,) = rows(tmp_path / "images.csv")
+    for name, value in (("threshold", limit.score), ("review_threshold", limit.review)):
+        assert float(row[name]) == value
+        assert (float(row["score"]) > value) == (score > value)
+
+
 def test_the_score_of_the_table_is_that_of_the_model(tmp_path: Path) -> None:
     score = float(np.float32(1.2345678))
     report(tmp_path, passed("a.png", score))
@@ -217,11 +248,34 @@ def test_the_score_of_the_table_is_that_of_the_model(tmp_path: Path) -> None:
 
 def test_what_was_committed_can_be_read_while_the_report_is_open(tmp_path: Path) -> None:
     tables = CsvReport(tmp_path)
-    add(tables, failed("a.png"))
-    tables.commit()
+    add(tables, None, failed("a.png"))
     assert len(rows(tmp_path / "images.csv")) == 1
     assert len(rows(tmp_path / "defects.csv")) == 2
     tables.close()
+
+
+def test_a_full_disk_leaves_no_torn_row_and_the_same_rows_again_go_on(tmp_path: Path) -> None:
+    tables = CsvReport(tmp_path)
+    known = add(tables, None, passed("a.png"))
+    whole = (tmp_path / "images.csv").read_bytes()
+    with failing(Faults(tmp_path, 0, "full")), pytest.raises(OutputError, match="No space left"):
+        add(tables, known, passed("b.png"))
+    assert (tmp_path / "images.csv").read_bytes() == whole
+    add(tables, known, passed("b.png"))
+    tables.close()
+    assert [row["path"] for row in rows(tmp_path / "images.csv")] == ["a.png", "b.png"]
+
+
+def test_the_same_file_has_the_same_id_and_another_another() -> None:
+    one = replace(passed("a.png"), stamp=Stamp(1, 2, 3, "abc"))
+    assert row_id(one) == row_id(replace(one, score=9.0))
+    others = [
+        replace(one, path="b.png"),
+        *(replace(one, stamp=Stamp(*each)) for each in
+          ((2, 2, 3, "abc"), (1, 3, 3, "abc"), (1, 2, 4, "abc"), (1, 2, 3, "abd"))),
+    ]  # fmt: skip
+    assert len({row_id(each) for each in [one, *others]}) == 6
+    assert row_id(one).startswith("p")  # no number, whatever follows
 
 
 def test_rows_are_read_back_with_numbers_as_numbers(tmp_path: Path) -> None:
@@ -239,8 +293,7 @@ def test_a_report_goes_on_where_it_was_committed_and_torn_rows_are_cut(tmp_path:
     for name in CsvReport.NAMES:
         (tmp_path / name).write_bytes(whole[name] + b"c.png,1,2\r\nd.pn")
     tables = CsvReport(tmp_path, known)
-    add(tables, passed("c.png"))
-    tables.commit()
+    add(tables, known, passed("c.png"))
     tables.close()
     assert (tmp_path / "images.csv").read_bytes().startswith(whole["images.csv"])
     assert [row["path"] for row in rows(tmp_path / "images.csv")] == ["a.png", "b.png", "c.png"]
@@ -264,7 +317,7 @@ def test_a_table_that_was_edited_is_not_gone_on_with(
 
 def test_rows_of_some_paths_are_taken_out_of_both_tables(tmp_path: Path) -> None:
     report(tmp_path, failed("a.png"), failed("b,1.png"), passed("c.png"))
-    known = CsvReport.without(tmp_path, {"b,1.png"})
+    known = CsvReport.without(tmp_path, {rows(tmp_path / "images.csv")[1]["id"]})
     assert len(rows(tmp_path / "images.csv")) == 3
     CsvReport.replace(tmp_path)
     CsvReport.replace(tmp_path)  # a second time there is nothing left to do

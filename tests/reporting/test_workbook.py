@@ -24,19 +24,19 @@ def image(path: str, error: str = "") -> list[Cell]:
     return [
         *(path, "ok", "fail", 4.5, 3.25, 1 / 3, 2.5, 1, 10.5, 640, 480),
         *("0123456789ab", error, None, None, "", None),
+        *("2026-03-01T10:30:00.250Z", "press", "0.1.0", f"p-{path}"),
     ]
 
 
 def region(path: str) -> list[Cell]:
-    return [path, 1, 1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125, 3.65636640, 1.5, None, None]
+    return [path, 1, 1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125, 3.65636640, 1.5, None, None,
+            f"p-{path}"]  # fmt: skip
 
 
 def book(folder: Path, *paths: str, error: str = "") -> Any:
     """A workbook of a report of these paths, as a reader sees it."""
     report = CsvReport(folder)
-    for path in paths:
-        report.add(image(path, error), [region(path)])
-    report.commit()
+    report.write(None, [image(path, error) for path in paths], [region(path) for path in paths])
     report.close()
     write_workbook(folder)
     return openpyxl.load_workbook(folder / "report.xlsx")
@@ -107,7 +107,7 @@ def test_any_text_makes_a_workbook_that_can_be_read(
 
 def test_the_header_is_bold_stays_in_sight_and_filters(tmp_path: Path) -> None:
     sheets = book(tmp_path, "a.png", "b.png")
-    for sheet, area in ((sheets["images"], "A1:Q3"), (sheets["defects"], "A1:O3")):
+    for sheet, area in ((sheets["images"], "A1:U3"), (sheets["defects"], "A1:P3")):
         assert all(cell.font.bold for cell in sheet[1])
         assert not any(cell.font.bold for cell in sheet[2])
         assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", area)
@@ -122,7 +122,7 @@ def test_a_report_without_rows_has_its_headers(tmp_path: Path) -> None:
     assert [list(next(sheet.values)) for sheet in sheets] == [
         list(IMAGE_COLUMNS), list(REGION_COLUMNS)
     ]  # fmt: skip
-    assert sheets["images"].auto_filter.ref == "A1:Q1"
+    assert sheets["images"].auto_filter.ref == "A1:U1"
 
 
 @pytest.mark.parametrize(("rows", "sheets"), [(3, 1), (4, 2), (6, 2), (7, 3)])
@@ -135,11 +135,13 @@ def test_more_rows_than_a_sheet_takes_go_on_in_the_next(
     assert found.sheetnames == [*names, *(name.replace("images", "defects") for name in names)]
     paths = [row[0] for name in names for row in list(found[name].values)[1:]]
     assert paths == [f"{number}.png" for number in range(rows)]
-    assert found[names[-1]].auto_filter.ref == f"A1:Q{(rows - 1) % 3 + 2}"
+    assert found[names[-1]].auto_filter.ref == f"A1:U{(rows - 1) % 3 + 2}"
 
 
 def test_a_workbook_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    CsvReport(tmp_path).close()
+    report = CsvReport(tmp_path)
+    report.write(None, [], [])
+    report.close()
     (tmp_path / "report.xlsx").mkdir()
     with pytest.raises(OutputError, match=r"report\.xlsx: cannot be written"):
         write_workbook(tmp_path)

@@ -1,5 +1,6 @@
 """The score: its formula by hand, and the exported graph against torch."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import Image
 
 from anomaly_vae.calibration.metadata import card_from_json, card_to_json
 from anomaly_vae.errors import ExportError, ModelFileError, TrainingError
-from anomaly_vae.exporting.graph import TOLERANCE, export_model, replace_card
+from anomaly_vae.exporting.graph import export_model, replace_card
+from anomaly_vae.exporting.parity import TOLERANCE
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.scoring.batches import parts_of_images, score_images
@@ -249,7 +251,7 @@ def test_a_model_that_computes_something_else_is_not_kept(
     other = detector()
     other.center.fill_(0.01)
     monkeypatch.setattr(
-        "anomaly_vae.exporting.graph.score_images", lambda _, x: score_images(other, x)
+        "anomaly_vae.exporting.parity.score_images", lambda _, x: score_images(other, x)
     )
     with pytest.raises(ExportError, match="differs from torch"):
         export_model(detector(), card(), tmp_path / "model.onnx", pictures(1))
@@ -264,7 +266,7 @@ def test_what_the_batch_moves_in_torch_itself_is_not_held_against_the_export(
         scores = score_images(model, images)
         return scores._replace(score=scores.score + moved * (len(images) == 5))
 
-    monkeypatch.setattr("anomaly_vae.exporting.graph.score_images", rounded)
+    monkeypatch.setattr("anomaly_vae.exporting.parity.score_images", rounded)
     path = tmp_path / "model.onnx"
     with nullcontext() if accepted else pytest.raises(ExportError, match="differs from torch"):
         export_model(detector(), card(), path, pictures(5))
@@ -281,7 +283,7 @@ def test_the_kl_is_compared_in_the_size_that_it_has_in_the_score(
         scores = score_images(model, images)
         return scores._replace(kl=scores.kl + moved)
 
-    monkeypatch.setattr("anomaly_vae.exporting.graph.score_images", rounded)
+    monkeypatch.setattr("anomaly_vae.exporting.parity.score_images", rounded)
     model = detector(kl_weight=weight)
     model.scale.fill_(100)
     with nullcontext() if accepted else pytest.raises(ExportError, match="differs from torch"):
@@ -307,3 +309,23 @@ def test_a_card_survives_its_json() -> None:
 def test_a_card_of_another_version_is_refused(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"old\.onnx.*export it again"):
         card_from_json(text, origin="old.onnx")
+
+
+def test_no_spread_is_smaller_than_what_the_last_bit_of_a_camera_does() -> None:
+    """Good parts that are all the same, but for one place: one grey level more is no defect."""
+    model = detector("image")
+    model.model.log_variance.data.fill_(-20)  # learned where nothing varies
+    model.model.noise.copy_(model.features.noise)
+    step = float(model.features.noise.flatten()[0])
+    expected = 3 * 0.5 * step / (step + math.exp(-10))  # three channels; -10 is the least
+    torch.testing.assert_close(
+        model.model.noise_error(), torch.full((64, 64), expected), rtol=1e-3, atol=0
+    )
+    error, kl = torch.zeros(6, 64, 64), torch.zeros(6)
+    error[:, 9, 9] = torch.arange(6.0) * 1e-3
+    model.learn_places(error, kl)
+    assert model.spread.min().item() == pytest.approx(expected, rel=1e-3)
+    model.standardise(error, kl)
+    # One level more everywhere raises each error by what the noise itself adds.
+    more = model.join(error + expected, kl).score - model.join(error, kl).score
+    assert more.abs().max() <= 1.01

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from anomaly_vae.errors import FolderError, TrainingError
+from anomaly_vae.images.decoding import LoadedImage
 from anomaly_vae.settings.schema import ImageSettings, SplitSettings
+from anomaly_vae.training import dataset
 from anomaly_vae.training.dataset import (
     CALIBRATION,
     PARTS,
@@ -17,6 +19,7 @@ from anomaly_vae.training.dataset import (
     TRAINING,
     ImageSet,
     read_images,
+    refuse_unusable,
     split_parts,
 )
 
@@ -24,7 +27,7 @@ SETTINGS = ImageSettings(size=16, min_size=2)
 
 
 def image_set(*paths: str, digests: tuple[str, ...] | None = None) -> ImageSet:
-    pixels = np.zeros((len(paths), 1, 1, 3), dtype=np.uint8)
+    pixels = np.arange(len(paths), dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     own = tuple(f"digest of {number}" for number in range(len(paths)))
     return ImageSet(Path("good"), paths, pixels, digests or own, ())
 
@@ -75,9 +78,13 @@ def test_over_many_seeds_every_image_is_calibrated_on() -> None:
     assert np.mean(drawn) == pytest.approx(0.2)
 
 
-def test_images_with_the_same_content_stay_together() -> None:
-    digests = tuple(f"content {number // 3}" for number in range(60))
-    images = replace(numbered(60), digests=digests)
+@pytest.mark.parametrize("what", ["file", "pixels"])
+def test_images_with_the_same_content_stay_together(what: str) -> None:
+    images = numbered(60)
+    if what == "file":
+        digests = tuple(f"content {number // 3}" for number in range(60))
+        images = replace(images, digests=digests)
+    images = replace(images, pixels=images.pixels // 3)
     for seed in range(10):
         parts = split_parts(images, SplitSettings(), seed=seed)
         assert all(len(set(parts[3 * n : 3 * n + 3])) == 1 for n in range(20))
@@ -90,6 +97,16 @@ def test_images_with_the_same_match_stay_together(pattern: str) -> None:
         parts = split_parts(images, SplitSettings(group_by=pattern), seed=seed)
         assert all(len(set(parts[3 * n : 3 * n + 3])) == 1 for n in range(20))
         assert counts(parts) == {TRAINING: 36, STOPPING: 12, CALIBRATION: 12}
+
+
+def test_a_copy_keeps_the_groups_that_it_lies_in_together() -> None:
+    paths = tuple(f"part{n:02d}_{view}.png" for n in range(20) for view in "abc")
+    contents = [f"content {n}" for n in range(60)]
+    contents[0] = contents[5] = contents[59]  # of parts 0, 1 and 19
+    images = image_set(*paths, digests=tuple(contents))
+    for seed in range(10):
+        parts = split_parts(images, SplitSettings(group_by=r"^part\d+"), seed=seed)
+        assert len({*parts[:6], *parts[57:]}) == 1
 
 
 def test_only_the_bracketed_part_of_a_match_counts() -> None:
@@ -120,7 +137,8 @@ def test_too_few_groups_are_refused() -> None:
 
 
 def test_copies_of_one_image_are_called_so() -> None:
-    images = replace(numbered(20), digests=("same",) * 20)
+    images = numbered(20)
+    images = replace(images, digests=("same",) * 20, pixels=images.pixels * 0)
     with pytest.raises(TrainingError) as caught:
         split_parts(images, SplitSettings(), seed=0)
     assert "group_by" not in str(caught.value)
@@ -172,6 +190,55 @@ def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
         FolderError, match=r"none of 2 images is readable; a.png: the file is empty"
     ):
         read_images(tmp_path, SETTINGS, workers=1)
+
+
+def test_a_file_that_vanishes_between_decoding_and_hashing_is_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, "a.png", 1)
+    save(tmp_path, "b.png", 2)
+    loaded = dataset.load_image
+
+    def load(path: Path, settings: ImageSettings) -> LoadedImage:
+        image = loaded(path, settings)
+        if path.name == "b.png":
+            path.unlink()
+        return image
+
+    monkeypatch.setattr(dataset, "load_image", load)
+    images = read_images(tmp_path, SETTINGS, workers=1)
+    assert images.unreadable == (("b.png", "the file no longer exists"),)
+
+
+def test_what_is_left_out_and_what_uses_little_of_its_range_is_said(tmp_path: Path) -> None:
+    save(tmp_path, "a.png", 1)
+    save(tmp_path, ".cache/b.png", 1)
+    assert read_images(tmp_path, SETTINGS, workers=1).notes == (
+        "left out as no photographs: 1 folder; first .cache (hidden)",
+        "a.png: less than 10% of the range from black to white is used; if that is not how it "
+        "should be, set images.black_level and images.white_level",
+    )
+
+
+# --- what nothing can be learned from
+
+
+def test_images_that_show_nothing_are_refused() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 4, 4, 3), dtype=np.uint8)
+    images = replace(numbered(20), pixels=pixels)
+    refuse_unusable(images)
+    pixels[3], pixels[5] = (200, 100, 50), 0
+    with pytest.raises(TrainingError, match="003.png and 1 more show nothing, .*; take them out"):
+        refuse_unusable(images)
+
+
+def test_images_of_the_same_pixels_are_refused() -> None:
+    images = replace(
+        numbered(20), pixels=np.zeros((20, 2, 2, 3), np.uint8) + np.arange(3, dtype=np.uint8)
+    )
+    images.pixels[:, 0] = 9
+    with pytest.raises(TrainingError, match="all 20 images have the same pixels; expected 20"):
+        refuse_unusable(images)
 
 
 # --- the fingerprint

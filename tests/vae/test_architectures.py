@@ -9,7 +9,8 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.exporting.graph import TOLERANCE, export_model
+from anomaly_vae.exporting.graph import export_model
+from anomaly_vae.exporting.parity import TOLERANCE
 from anomaly_vae.latent import space as latent
 from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.scoring.factory import build_detector

@@ -273,3 +273,29 @@ def test_the_border_of_the_maps_is_learned_from_but_not_judged(components: int) 
 def test_a_border_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"4 x 4 locations; .*border = 2 leaves none"):
         trunk(32, border=2)
+
+
+def test_a_channel_that_good_parts_leave_alone_is_not_divided_by_nearly_nothing() -> None:
+    features = build_features(FeatureSettings(components=8), 64)
+    (channels,) = features.raw_shape
+    items = np.random.default_rng(0).normal(2.0, 1.0, (500, channels)).astype(np.float32)
+    items[:, 0] = 0.0
+    features.fit(items)
+    assert features.std[0].item() == pytest.approx(0.01 * 5**0.5, rel=0.02)  # of sqrt(2² + 1²)
+    assert features.std[1].item() == pytest.approx(1, rel=0.2)
+    # What noise of this size in all channels does to the items, drawn.
+    level = 0.01 * 5**0.5
+    noise = np.random.default_rng(1).normal(0, level, (4000, channels)).astype(np.float32)
+    with torch.no_grad():
+        moved = features.standardised(torch.from_numpy(noise)) - features.standardised(
+            torch.zeros(channels)
+        )
+    torch.testing.assert_close(features.noise, moved.var(0), rtol=0.15, atol=0)
+
+
+def test_the_noise_of_pixels_is_a_grey_level() -> None:
+    features = build_features(FeatureSettings(source="pixels"), 16)
+    features.fit(np.zeros((4, 3, 16, 16), np.float32))
+    with torch.no_grad():
+        level = features.standardised(torch.full((3, 16, 16), 1 / 255))
+    torch.testing.assert_close(features.noise, level**2)

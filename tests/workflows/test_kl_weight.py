@@ -44,8 +44,9 @@ def test_equal_weights_leave_the_one_there_is() -> None:
 
 
 def test_the_model_computes_with_the_weight_it_was_given(
-    run: Path, parts: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run: Path, parts: Path, more_good: Path, command: Command, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     from anomaly_vae.workflows import kl_weight as weighting
 
     own = Path(shutil.copytree(run, tmp_path / "run"))
@@ -61,7 +62,7 @@ def test_the_model_computes_with_the_weight_it_was_given(
         return replace(choose(*arguments), best=0.3, adopted=True)  # type: ignore[arg-type]
 
     monkeypatch.setattr(weighting, "choose_weight", sure)
-    good = parts / "train" / "good"
+    good = more_good
     outcome = command("calibrate", own, "--good", good, "--defective", bad, "--fit-kl-weight")
     assert outcome.code == 0, outcome.err
     assert "weight of the KL is now 0.3" in outcome.out

@@ -6,6 +6,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,12 +17,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from anomaly_vae import __version__
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.inspection import inspector as inspection
 from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.reporting.journal import Journal
 from anomaly_vae.settings.schema import ImageSettings
 
 from ..conftest import Command, Outcome, shell
+from ..small import judged
 
 PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
 PLAIN = ("--heatmaps", "none", "--exit-zero", "--device", "cpu")
@@ -247,13 +251,73 @@ def test_sizes_are_as_they_were_asked_for_in_every_format(
     lines = [region for line in said.splitlines() for region in json.loads(line)["defects"]]
     assert [each["elongation"] for each in lines] == pytest.approx(after.elongation.tolist())
     summary = json.loads((out / "summary.json").read_text())
-    assert (summary["schema_version"], summary["min_area"], summary["mm_per_pixel"]) == (2, 30, 0.5)
+    assert (summary["schema_version"], summary["min_area"], summary["mm_per_pixel"]) == (3, 30, 0.5)
+
+
+def test_rows_and_summary_say_when_with_what_and_how(
+    run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "out"
+    outcome = inspect(command, run, parts / "test" / "good", "--out", out)
+    assert outcome.code == 0
+    images = table(out / "images.csv")
+    at = pd.to_datetime(images.inspected_at, format="%Y-%m-%dT%H:%M:%S.%fZ", utc=True)
+    assert set(images.model_name) == {"pixels"}  # its run folder
+    assert set(images.program_version) == {__version__}
+    assert images.id.is_unique
+    summary = json.loads((out / "summary.json").read_text())
+    begin, end = (pd.Timestamp(summary[name]) for name in ("begin", "end"))
+    assert begin <= at.min() <= at.max() <= end
+    assert summary["host"] == socket.gethostname()
+    assert summary["command"].startswith("anomaly-vae inspect ")
+    inspect(command, run, parts / "test" / "good", "--out", out, "--resume")
+    assert json.loads((out / "summary.json").read_text())["begin"] == summary["begin"]
+
+
+def test_single_photographs_and_folders_are_inspected(
+    run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    one, *_, last = sorted((parts / "test" / "good").iterdir())
+    outcome = inspect(command, run, one, parts / "test" / "scratch", last, "--out", tmp_path / "o")
+    assert outcome.code == 0, outcome.err
+    listed = list(table(tmp_path / "o" / "images.csv").path)
+    assert (listed[0], listed[-1]) == (one.as_posix(), last.as_posix())
+    assert len(listed) > 3
+
+
+def test_an_empty_list_is_a_mistake(run: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PROGRAM, "inspect", str(run / "model.onnx"), "-", "--out", str(tmp_path / "o"), *PLAIN],
+        input="", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "names no images" in done.stderr
+
+
+def test_what_has_been_inspected_anew_counts_once_and_keeps_no_old_picture(
+    own_run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    verdicts = judged(own_run, sorted((parts / "test").rglob("*.png")))
+    good, bad = (next(p for p, v in verdicts.items() if v == each) for each in ("pass", "fail"))
+    photos, out = small(parts, tmp_path), tmp_path / "out"
+    first = sorted(photos.iterdir())[0]
+    shutil.copyfile(bad, first)
+    arguments = ("inspect", own_run / "model.onnx", photos, "--out", out, "--exit-zero")
+    command(*arguments)
+    picture = out / "heatmaps" / f"{first.name}.jpg"
+    assert picture.exists()
+    shutil.copyfile(good, first)
+    command(*arguments, "--resume")
+    assert not picture.exists()
+    journal = Journal(out)
+    assert sum(map(len, journal.statistics())) == 8  # what drift is judged by
+    journal.close()
 
 
 def test_lines_of_json_need_no_folder_of_results(run: Path, parts: Path, command: Command) -> None:
-    outcome = inspect(command, run, parts / "test", "--jsonl")
+    outcome = command("inspect", run / "model.onnx", parts / "test", "--jsonl")
     assert len([json.loads(line) for line in outcome.out.splitlines()]) == 18
-    refused = inspect(command, run, parts / "test")
+    refused = command("inspect", run / "model.onnx", parts / "test")
     assert (refused.code, refused.out) == (2, "")
     assert "expected --out DIR, or --jsonl" in refused.err
 

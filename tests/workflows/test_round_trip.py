@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +69,13 @@ Rows = tuple[list[Cell], list[list[Cell]]]
 
 
 def rows_of(finding: Finding, mm_per_pixel: float | None = None) -> Rows:
-    row = image_row(finding, model_id="abc", threshold=LIMIT, drift=math.nan)
+    row = image_row(
+        finding,
+        model_id="abc",
+        threshold=LIMIT,
+        drift=math.nan,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
     return row, list(region_rows(finding, mm_per_pixel))
 
 
@@ -168,9 +175,8 @@ def written(
     report, images, defects = kind(folder), list[list[Cell]](), list[list[Cell]]()
     for finding in found:
         row, regions = rows_of(finding)
-        report.add(row, regions)
         images, defects = [*images, row], defects + regions
-    report.commit()
+    report.write(None, images, defects)
     report.close()
     return images, defects
 

@@ -108,7 +108,7 @@ function card(image) {
     make("span", {}, make("b", {}, `${SIGN[image.now]} ${image.now}`), make("b", {}, number(image.score))),
     make("small", { title: image.path }, make("bdi", {}, image.path)));
   const node = make("button", { class: `card ${image.now}${image.index === state.current ? " current" : ""}`, "aria-label": `${image.path}, ${image.now}, score ${number(image.score)}` }, frame, caption);
-  if (marks[image.path]) node.append(make("span", { class: "mark" }, marks[image.path]));
+  if (marks[image.id]) node.append(make("span", { class: "mark" }, marks[image.id]));
   node.addEventListener("click", () => { select(image); view(image); });
   return node;
 }

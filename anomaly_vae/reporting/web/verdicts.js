@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const SIGN = { fail: "✕", review: "?", pass: "✓", error: "!" };
 const VERDICTS = ["fail", "review", "pass", "error"];
-const FIELDS = ["path", "verdict", "score", "error_part", "kl", "p", "width", "height", "quality", "trouble"];
+const FIELDS = ["path", "verdict", "score", "error_part", "kl", "p", "width", "height", "quality", "trouble", "id", "sha256"];
 const images = data.images.map((row, index) => {
   const image = Object.fromEntries(FIELDS.map((name, i) => [name, row[i]]));
   image.index = index;
@@ -84,9 +84,9 @@ function showRates() {
   say(above(known.good, state.limit), known.good_rates, "held-out good images would be rejected");
   const defective = known.defective.length;
   say(defective - above(known.defective, state.limit), known.defective_rates, "known defects would not fail");
-  const marked = images.filter((image) => marks[image.path]);
+  const marked = images.filter((image) => marks[image.id]);
   const wrong = (mark, verdict) => {
-    const all = marked.filter((image) => marks[image.path] === mark);
+    const all = marked.filter((image) => marks[image.id] === mark);
     const missed = all.filter((image) => (image.now === "fail") !== (verdict === "fail"));
     if (all.length) sentences.push(`${missed.length} of ${all.length} images marked as ${mark} would ${verdict === "fail" ? "not fail" : "fail"}`);
   };
@@ -97,13 +97,14 @@ function showRates() {
 
 // ---------------------------------------------------------------- marks
 
+// By row of this very report: in another one, the same name may be another photograph.
 const store = `anomaly-vae ${data.key}`;
 const marks = (() => {
   try { return JSON.parse(localStorage.getItem(store)) || {}; } catch { return {}; }
 })();
 
 function mark(image, as) {
-  if (marks[image.path] === as) delete marks[image.path]; else marks[image.path] = as;
+  if (marks[image.id] === as) delete marks[image.id]; else marks[image.id] = as;
   try { localStorage.setItem(store, JSON.stringify(marks)); } catch { /* private windows keep nothing */ }
   showMarks();
   showRates();
@@ -124,11 +125,11 @@ function cell(value) {
 }
 
 function download() {
-  const rows = [["path", "mark", "score", "verdict"]];
-  const scores = new Map(images.map((image) => [image.path, image]));
-  for (const [path, as] of Object.entries(marks)) {
-    const image = scores.get(path);
-    rows.push([path, as, image?.score, image?.verdict]);
+  const rows = [["path", "mark", "score", "verdict", "id", "sha256"]];
+  const known = new Map(images.map((image) => [image.id, image]));
+  for (const [id, as] of Object.entries(marks)) {
+    const image = known.get(id);
+    if (image) rows.push([image.path, as, image.score, image.verdict, id, image.sha256]);
   }
   const text = rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));

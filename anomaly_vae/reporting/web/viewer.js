@@ -13,8 +13,8 @@ function view(image) {
   $("why").textContent = why(image);
   $("parts").replaceChildren(...parts(image));
   $("regions").replaceChildren(...regionTable(image));
-  $("mark-defect").setAttribute("aria-pressed", String(marks[image.path] === "defect"));
-  $("mark-good").setAttribute("aria-pressed", String(marks[image.path] === "good"));
+  $("mark-defect").setAttribute("aria-pressed", String(marks[image.id] === "defect"));
+  $("mark-good").setAttribute("aria-pressed", String(marks[image.id] === "good"));
   $("details").textContent = [
     image.width ? `${image.width} × ${image.height} pixels` : "",
     image.p === null ? "" : `p-value among good images ${number(image.p, 3)}`,

@@ -1,0 +1,112 @@
+"""Whether an exported model computes what the trained one does.
+
+Letters: N images, S x S pixels, h x w map.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from anomaly_vae.errors import ExportError
+from anomaly_vae.scoring.batches import parts_of_images, score_images
+from anomaly_vae.scoring.detector import Detector, Scores
+
+TOLERANCE = 1e-4
+"""Largest accepted difference of a score or its parts to torch, relative to max(1, |value|).
+
+Of the parts, relative to the scale that they are divided by in the score, too, where that is more.
+"""
+MAP_TOLERANCE = 1e-3
+"""The same for a single value of an anomaly map: a score averages many of them."""
+_CHECKED_BATCHES = (1, 5)
+_MOST_ROUNDING = 1e-3
+
+Outputs = list[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported model is from the trained one."""
+
+    images: int
+    largest: float
+    """Largest relative difference of the scores and their parts, see ``TOLERANCE``, less what
+    torch's own rounding moves them by, and which of several equal places a part is read at."""
+    largest_in_map: float
+    """The same over all values of the anomaly maps."""
+
+
+def check_parity(detector: Detector, data: bytes, images: NDArray[np.uint8]) -> Parity:
+    """Compare the model ``data`` with ``detector``, on uint8 [N, S, S, 3], in batches of 1 and 5.
+
+    Raises:
+        ExportError: an output differs by more than the tolerance, or the model does not start.
+    """
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions have no common base
+        raise ExportError(f"ONNX Runtime does not take the exported model ({error})") from error
+    given = _in_both_batches(lambda x: session.run(None, {"images": x}), images)
+    trained = _in_both_batches(lambda x: score_images(detector, x), images)
+    play = _play(detector, images, given, trained)
+    largest = dict.fromkeys(Scores._fields, 0.0)
+    in_score = max(1.0, float(detector.scale))
+    # In a plain autoencoder nothing holds the KL: a small difference of large sums.
+    counts = detector.settings.kl_weight != 0
+    least = {"reconstruction_error": in_score, "kl": in_score if counts else np.inf}
+    for index, name in enumerate(largest):
+        one, other = (each[index] for each in trained)
+        free = play.get(name, np.float32(0))
+        # The order in which torch sums depends on the batch: what that moves is nobody's mistake.
+        rounding = np.minimum(np.maximum(np.abs(one - other) - free, 0).max(), _MOST_ROUNDING)
+        for found, expected in zip(given, trained, strict=True):
+            apart = np.abs(found[index] - expected[index]) - free
+            # Unlike max(), these keep what is not a number.
+            size_of = np.maximum(least.get(name, 1.0), np.abs(expected[index]))
+            relative = np.maximum(apart - rounding, 0) / size_of
+            largest[name] = float(np.maximum(largest[name], relative.max()))
+    in_map = largest.pop("anomaly_map")
+    parity = Parity(len(images), float(np.max(list(largest.values()))), in_map)
+    if not (parity.largest <= TOLERANCE and in_map <= MAP_TOLERANCE):
+        raise ExportError(
+            f"the exported model differs from torch by {parity.largest:.2g} in scores and "
+            f"{in_map:.2g} in maps, more than {TOLERANCE:g} and {MAP_TOLERANCE:g}: please report "
+            "it with your configuration"
+        )
+    return parity
+
+
+def _play(
+    detector: Detector, images: NDArray[np.uint8], given: list[Outputs], trained: list[Outputs]
+) -> dict[str, NDArray[np.float32]]:
+    """Give how much the parts of each image may differ where places of its map tie, [N].
+
+    Places can change their order where they lie within twice of what the maps differ by.
+    """
+    at = Scores._fields.index("anomaly_map")
+    apart = [np.abs(each[at] - trained[0][at]).max((1, 2)) for each in (*given, *trained)]
+    parts = _by_batches(lambda x: parts_of_images(detector, x), images, _CHECKED_BATCHES[0])
+    near = torch.from_numpy(2 * np.max(apart, axis=0))
+    error, kl = (torch.from_numpy(each) for each in parts)
+    play = detector.play(error, kl, near)
+    return {"reconstruction_error": play[0].numpy(), "kl": play[1].numpy()}
+
+
+def _in_both_batches(
+    run: Callable[[NDArray[np.uint8]], Iterable[Any]], images: NDArray[np.uint8]
+) -> list[Outputs]:
+    return [_by_batches(run, images, size) for size in _CHECKED_BATCHES]
+
+
+def _by_batches(
+    run: Callable[[NDArray[np.uint8]], Iterable[Any]], images: NDArray[np.uint8], size: int
+) -> Outputs:
+    """Give all outputs of ``run`` on batches of ``size`` images, each as one array."""
+    batches = [run(images[begin : begin + size]) for begin in range(0, len(images), size)]
+    return [np.concatenate([np.asarray(each) for each in column])
+            for column in zip(*batches, strict=True)]  # fmt: skip

@@ -1,0 +1,90 @@
+"""What a folder of photographs is like, before anything is learned from it: a look at each.
+
+Letters: N photographs.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from anomaly_vae.errors import ImageReadError
+from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.decoding import load_image
+from anomaly_vae.images.quality import LUMINANCE, ImageStatistics
+from anomaly_vae.settings.schema import ImageSettings
+
+SIDE = 64
+"""Side of the thumbnails that photographs are compared by, in pixels."""
+_DARK, _BRIGHT = 5, 250
+"""Grey levels of 255 at which a camera shows nothing more."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One photograph, as far as a check needs it."""
+
+    path: str
+    width: int
+    height: int
+    kind: str
+    """Format and type of pixels, such as ``JPEG RGB``."""
+    camera: str
+    """Make and model by EXIF; empty where it says none."""
+    digest: str
+    """SHA-256 of the file."""
+    statistics: ImageStatistics
+    tint: tuple[float, float]
+    """Mean red and blue, each as a share of mean green."""
+    dark: float
+    """Share of the pixels that are black."""
+    bright: float
+    """Share of the pixels that are white."""
+    levels: int
+    """Number of different values of green, 256 at most."""
+    thumbnail: NDArray[np.float32]
+    """Luminance in [0, 1], [64, 64]."""
+
+
+def survey(
+    folder: Path, paths: Sequence[str], settings: ImageSettings
+) -> Iterator[tuple[str, Look | ImageReadError]]:
+    """Look at each photograph, in order; one that cannot be read comes with its error."""
+    workers = os.cpu_count() or 1
+    return read_ahead(
+        paths, lambda path: _look(folder, path, settings), workers=workers, ahead=4 * workers
+    )
+
+
+def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
+    image = load_image(folder / path, settings)
+    data = (folder / path).read_bytes()
+    with Image.open(BytesIO(data)) as header:
+        exif = header.getexif()
+        names = (exif.get(tag, "") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+        camera = " ".join(str(name).strip("\0 ") for name in names if name)
+        kind = f"{header.format} {header.mode}"
+    pixels = image.pixels
+    red, green, blue = (float(pixels[..., channel].mean()) for channel in range(3))
+    light = (pixels @ np.array(LUMINANCE, dtype=np.float32)) / 255
+    small = Image.fromarray(light).resize((SIDE, SIDE), Image.Resampling.BOX)
+    return Look(
+        path=path,
+        width=image.width,
+        height=image.height,
+        kind=kind,
+        camera=camera,
+        digest=hashlib.sha256(data).hexdigest(),
+        statistics=image.statistics,
+        tint=(red / max(green, 1.0), blue / max(green, 1.0)),
+        dark=float((pixels.max(-1) <= _DARK).mean()),
+        bright=float((pixels.min(-1) >= _BRIGHT).mean()),
+        levels=len(np.unique(pixels[..., 1])),
+        thumbnail=np.asarray(small, dtype=np.float32),
+    )

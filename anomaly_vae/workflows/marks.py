@@ -1,0 +1,69 @@
+"""Marks of people, as the page of an inspection or a spreadsheet saves them."""
+
+import csv
+import io
+from pathlib import Path
+
+from anomaly_vae.errors import FolderError
+from anomaly_vae.images.files import digest
+from anomaly_vae.texts import decoded, named
+from anomaly_vae.workflows.labelled import Photographs
+
+MARKS = ("good", "defect")
+
+
+def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | None]:
+    """Give the good and the defective images below ``folder`` that a CSV file names.
+
+    It has the columns ``path`` and ``mark`` (``good`` or ``defect``), as ``report.html`` gives it.
+    Where it has ``sha256`` too, an image is what was marked, and not another one of that name.
+
+    Raises:
+        FolderError: the file is not such a table, or names an image that is not there, or that is
+            another one now.
+    """
+    marked: dict[str, str] = {}
+    for row in _rows(table):
+        path, mark = named(row["path"] or "", folder), (row["mark"] or "").strip().lower()
+        if mark not in MARKS:
+            raise FolderError(f"{table}: {path} is marked {mark!r}; expected {' or '.join(MARKS)}")
+        if not (folder / path).is_file():
+            raise FolderError(f"{folder / path}: is in {table}, but not there; give the folder "
+                              "that was inspected as --images")  # fmt: skip
+        _check_content(table, folder / path, row)
+        if marked.setdefault(path, mark) != mark:
+            raise FolderError(f"{table}: {path} is marked both good and defect; expected one")
+    good, defective = (tuple(p for p, mark in marked.items() if mark == each) for each in MARKS)
+    if not good:
+        raise FolderError(f"{table}: marks no image as good; expected some")
+    return Photographs(folder, good), Photographs(folder, defective) if defective else None
+
+
+def _check_content(table: Path, image: Path, row: dict[str, str | None]) -> None:
+    known = (row.get("sha256") or "").strip().lower()
+    if known and digest(image) != known:
+        name = f" (row {row['id']})" if row.get("id") else ""
+        raise FolderError(
+            f"{image}: is not the photograph that was marked{name} in {table}, but another one of "
+            "that name; put that one back, or take the line out"
+        )
+
+
+def _rows(table: Path) -> list[dict[str, str | None]]:
+    """Read a table, separated by commas or, as where commas are decimal, by semicolons or tabs."""
+    wrong = FolderError(
+        f"{table}: cannot be read as a CSV file with the columns path and mark; expected the "
+        "marks that report.html gives"
+    )
+    try:
+        text = decoded(table.read_bytes())
+        header = text.partition("\n")[0]
+        delimiter = max(",;\t", key=header.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        rows = list(reader)
+    except (OSError, csv.Error) as error:
+        raise wrong from error
+    if not {"path", "mark"} <= set(reader.fieldnames):
+        raise wrong
+    return rows

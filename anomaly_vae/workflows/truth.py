@@ -1,0 +1,198 @@
+"""Which images of a labelled folder are defective, and where: classes and masks of all layouts.
+
+Letters: N images, S x S pixels of the square that the model sees.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.files import list_images
+from anomaly_vae.images.masks import Truth, load_truth, no_truth
+from anomaly_vae.images.opening import upright_size
+from anomaly_vae.images.rules import MASK_ENDINGS, MASK_EXTENSIONS
+from anomaly_vae.settings.schema import ImageSettings
+
+GOOD, DEFECTIVE = "good", "defective"
+_GOOD_NAMES = (GOOD, "ok", "normal")  # in any case
+
+
+def check_labelled(test: Path, good: str | None = None) -> None:
+    """Make sure that a folder has one sub-folder per class, one of them the good one.
+
+    That is called good, ok or normal in any case, or as ``good`` says. Without sub-folders, each
+    image needs a mask beside it, a black one if it is good (KolektorSDD2).
+
+    Raises:
+        FolderError: it has not.
+    """
+    name_classes(test, list_images(test), good)
+
+
+def name_classes(test: Path, paths: Sequence[str], good: str | None = None) -> NDArray[np.str_]:
+    """Give the class of each image of a labelled folder, [N]: its sub-folder, or ``good``.
+
+    Raises:
+        FolderError: the folder is none; see ``check_labelled``.
+    """
+    stray = [path for path in paths if "/" not in path]
+    if len(stray) == len(paths):
+        return _by_masks(test, paths)
+    classes = np.array([path.split("/")[0] for path in paths])
+    names = sorted(set(classes.tolist()) - set(stray))
+    known = [each for each in names if each == good or (not good and each.lower() in _GOOD_NAMES)]
+    if len(known) != 1 or len(names) < 2:
+        raise FolderError(
+            f"{test}: has the sub-folders {names} with images; expected one per class, one of "
+            "them good, ok or normal, or what --good-class says"
+        )
+    if stray:
+        raise FolderError(f"{test}: {stray[0]} lies in no class folder; move it into one")
+    # A class of defects that bears the name stays one.
+    others = np.where(classes == GOOD, f"{GOOD} (not the good class)", classes)
+    return np.where(classes == known[0], GOOD, others)
+
+
+def _by_masks(test: Path, paths: Sequence[str]) -> NDArray[np.str_]:
+    finder, settings = _Masks(test, None), ImageSettings(min_size=1)
+    classes = []
+    for path in paths:
+        files = finder.of(path)
+        if not files:
+            raise FolderError(
+                f"{test}: has no sub-folders, and no mask beside {path}; expected one sub-folder "
+                "per class, one of them good, ok or normal"
+            )
+        defective = _read(test, path, files, settings).square.any()
+        classes.append(DEFECTIVE if defective else GOOD)
+    return np.array(classes)
+
+
+@dataclass(frozen=True)
+class Truths:
+    """Where labelled images are defective, as far as it is known."""
+
+    squares: NDArray[np.bool_]
+    """Pixels of the square that any defective pixel touches, [N, S, S]."""
+    shares: NDArray[np.float64]
+    """Defective share of the photograph, [N]: exact, at its own size."""
+    known: NDArray[np.bool_]
+    """Whether an image is good, or has a mask that shows a defect, [N]."""
+    missing: list[str] = field(default_factory=list)
+    """Defective images without a mask."""
+    black: list[str] = field(default_factory=list)
+    """Defective images whose mask shows nothing that is inspected."""
+
+
+def read_truths(
+    test: Path,
+    paths: Sequence[str],
+    classes: NDArray[np.str_],
+    settings: ImageSettings,
+    masks: Path | None = None,
+) -> Truths:
+    """Read the masks of the images at ``paths`` below ``test``; good ones need none.
+
+    They lie in ``masks``, or where the layouts in use have them: see ``_Masks``.
+
+    Raises:
+        FolderError: there is no folder ``masks`` or none in it, or a mask cannot be used.
+    """
+    finder = _Masks(test, masks)
+    squares = np.zeros((len(paths), settings.size, settings.size), dtype=bool)
+    shares = np.zeros(len(paths))
+    missing, black = [], []
+    for number, (path, name) in enumerate(zip(paths, classes, strict=True)):
+        if name == GOOD:
+            continue
+        files = finder.of(path)
+        truth = _read(test, path, files, settings) if files else Truth(no_truth(settings), 0.0)
+        squares[number], shares[number] = truth
+        if not files:
+            missing.append(path)
+        elif not truth.square.any():
+            black.append(path)
+    if masks is not None and missing and len(missing) == (classes != GOOD).sum():
+        raise FolderError(
+            f"{masks}: has no mask for {missing[0]}, nor for another image; expected "
+            "CLASS/NAME_mask.png or what data sets have instead"
+        )
+    return Truths(squares, shares, (classes == GOOD) | (shares > 0), missing, black)
+
+
+def _read(test: Path, path: str, files: Sequence[Path], settings: ImageSettings) -> Truth:
+    try:
+        size, orientation = upright_size(test / path)
+    except ImageReadError as error:
+        raise FolderError(f"{test / path}: {error}") from error
+    try:
+        return load_truth(files, size, orientation, settings)
+    except ImageReadError as error:
+        raise FolderError(str(error)) from error
+
+
+class _Masks:
+    """Finds the masks of photographs by their names.
+
+    In a folder beside the classes or in it, below the name of the class: ``NAME_mask.png`` (MVTec
+    AD and AD 2), ``NAME.bmp`` (BTAD), any file in a folder ``NAME`` (LOCO); in ``Masks`` beside
+    ``Images`` (VisA); in ``gt`` beside ``rgb`` (MVTec 3D-AD); beside the photograph itself
+    (KolektorSDD2). Upper and lower case do not matter.
+    """
+
+    def __init__(self, test: Path, masks: Path | None) -> None:
+        self._test, self._names = test, dict[Path, dict[str, str]]()
+        if masks is not None and not masks.is_dir():
+            raise FolderError(f"{masks}: no such folder; expected that of the masks")
+        above = test.resolve().parent
+        self._folders = [masks] if masks else [
+            *self._called(test, "ground_truth"), *self._called(above, "ground_truth"),
+            *(self._called(above, "masks") if test.resolve().name.lower() == "images" else ()),
+        ]  # fmt: skip
+
+    def of(self, path: str) -> list[Path]:
+        """Give the mask of a photograph, or several that are to be joined; empty without one."""
+        photograph = Path(path)
+        place, stem = photograph.parent, photograph.stem
+        beside = self._test / place
+        for folder in self._folders:
+            if found := self._in(folder / place, stem):
+                return found
+        if beside.name.lower() == "rgb":
+            for folder in self._called(beside.parent, "gt"):
+                if found := self._in(folder, stem):
+                    return found
+        return self._in(beside, stem, MASK_ENDINGS)
+
+    def _in(
+        self, folder: Path, stem: str, endings: Sequence[str] = (*MASK_ENDINGS, "")
+    ) -> list[Path]:
+        names = self._listed(folder)
+        for ending in endings:
+            for extension in MASK_EXTENSIONS:
+                if name := names.get(f"{stem}{ending}{extension}".lower()):
+                    return [folder / name]
+        if "" not in endings or stem.lower() not in names:
+            return []
+        inner = folder / names[stem.lower()]
+        each = sorted(self._listed(inner).items())
+        return [inner / name for lower, name in each if lower.endswith(MASK_EXTENSIONS)]
+
+    def _called(self, folder: Path, name: str) -> list[Path]:
+        names = self._listed(folder)
+        return [folder / names[name]] if name in names else []
+
+    def _listed(self, folder: Path) -> dict[str, str]:
+        """Give the names in a folder by their lower case; none if it is not there."""
+        if folder not in self._names:
+            try:
+                names = os.listdir(folder)  # noqa: PTH208
+            except OSError:
+                names = []
+            self._names[folder] = {name.lower(): name for name in names}
+        return self._names[folder]

@@ -1,0 +1,315 @@
+"""No option is ignored: each has an effect beside each other one, or the two are refused.
+
+All pairs of the options of all commands are tried. What a command hands to the library is recorded
+instead of done; an option without which the same is handed over has had no effect.
+"""
+
+import itertools
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+import typer
+
+from anomaly_vae.outputs import prepare_folder, refuse_folder
+from anomaly_vae.reporting.results import INSPECTION
+from anomaly_vae.workflows.calibrate import refuse_ignored
+from anomaly_vae.workflows.runs import goes_on, saved_config
+from anomaly_vae.workflows.sweep import _check_models
+
+from ..conftest import Command
+
+# How each command begins, and each of its options; what an option needs stands behind ";".
+BEGIN = {
+    "check": "check {good}",
+    "distill": "distill --out {out}/t.safetensors",
+    "train": "train {good} --out {out}",
+    "export": "export {run} --out {out}/new.onnx",
+    "inspect": "inspect {run}/model.onnx {good}",
+    "watch": "watch {run}/model.onnx {good} --out {out}",
+    "benchmark": "benchmark {run}/model.onnx",
+    "calibrate": "calibrate {run}",
+    "evaluate": "evaluate {run} {test} --out {out}",
+    "plan": "plan",
+    "generate": "generate {run} --out {out}",
+    "interpolate": "interpolate {run} {good}/000.png {good}/001.png --out {out}",
+    "traverse": "traverse {run} {good}/000.png --out {out}",
+    "latents": "latents {run} {good} --out {out}",
+    "restore": "restore {run} {good}/000.png --out {out}",
+    "sweep": "sweep {good} --out {out} --vary model.beta=0,1",
+    "demo": "demo --out {out}",
+    "samples": "samples {out}",
+    "info": "info {run}/model.onnx",
+    "doctor": "doctor",
+    "config show": "config show",
+}
+GOOD = "; --good {good}"
+BOTH = "; --good {good} --defective {test}/dent"
+NONE = "; --out {out}"
+OPTIONS = {
+    "check": [
+        *("--out {out}", "--size 64", "--mm-per-pixel 2", f"--overwrite{NONE}"),
+    ],
+    "distill": [
+        *("--teacher resnet50", "--weights w.pth", "--pictures {good}", "--drawn 9", "--seed 3"),
+        *("--minutes 1", "--start w.pth", "--batch-size 4", "--learning-rate 0.1", "--device cpu"),
+        "--overwrite",
+    ],
+    "train": [
+        *("--config {config}", "--features pixels", "--weights w.pth", "--seed 3", "--resume"),
+        *("--set training.epochs=3", "--roi {mask}", "--device cpu", "--group-by .", "--overwrite"),
+        "--augment-with-samples 5; --features pixels --set training.refit=false",
+    ],
+    "export": [
+        *("--overwrite", "--precision fp16", "--good {good}; --precision fp16"),
+        f"--defective {{test}}/dent; --precision fp16 {GOOD[2:]}",
+    ],
+    "inspect": [
+        *("--device cpu; --jsonl", "--batch-size 3; --jsonl", "--workers 2; --jsonl", "--jsonl"),
+        *(f"--heatmaps all{NONE}", f"--no-page{NONE}", f"--format parquet{NONE}", "--out {out}"),
+        *("--min-area 4; --jsonl", "--mm-per-pixel 2; --jsonl", "--drift-window 20; --jsonl"),
+        *(f"--resume{NONE}", f"--overwrite{NONE}", "--exit-zero; --jsonl"),
+    ],
+    "watch": [
+        *("--device cpu", "--heatmaps all", "--min-area 4", "--mm-per-pixel 2", "--polling"),
+        *("--move-to {out}/sorted", "--idle 3", "--overwrite", "--exit-zero"),
+    ],
+    "benchmark": ["--images 9", "--device cpu", "--batch-size 3", "--workers 2", "--json"],
+    "calibrate": [
+        *("--good {good}", f"--defective {{test}}/dent{GOOD}"),
+        *("--marks {marks}; --images {good}", "--images {good}; --marks {marks}"),
+        *(f"--criterion recall{BOTH}", f"--target 0.2{GOOD}", f"--fit-kl-weight{BOTH}"),
+        f"--cost-escape 9{BOTH} --cost-overkill 1 --defect-rate 0.1",
+        f"--cost-overkill 1{BOTH} --cost-escape 9 --defect-rate 0.1",
+        f"--defect-rate 0.1{BOTH} --cost-escape 9 --cost-overkill 1",
+        f"--review-recall 0.9{BOTH} --criterion review",
+        f"--review-false-alarms 0.1{BOTH} --criterion review",
+        *(f"--review-rate 0.2{GOOD}", f"--extrapolate{GOOD} --target 0.2"),
+    ],
+    "evaluate": [
+        *("--masks {test}", "--against {run}/model.onnx", "--overwrite", "--good-class good"),
+    ],
+    "plan": ["--false-alarm-rate 0.1", "--escape-rate 0.2", "--confidence 0.9"],
+    "generate": [
+        *("--count 3", "--good {good}", "--temperature 2", "--seed 3", "--overwrite"),
+        "--from posterior; --good {good}",
+    ],
+    "interpolate": ["--steps 3", "--format webp", "--overwrite"],
+    "traverse": ["--steps 3", "--most 2", "--sort effect", "--overwrite"],
+    "latents": ["--plane tsne", "--format parquet", "--overwrite"],
+    "restore": ["--overwrite"],
+    "sweep": [
+        *("--seeds 2", "--test {test}", "--good-class ok; --test {test}", "--features pixels", "--config {config}"),
+        *("--set training.epochs=3", "--weights w.pth", "--device cpu", "--resume", "--overwrite"),
+    ],
+    "demo": ["--seed 3", "--overwrite"],
+    "samples": [
+        *("--train 3", "--test-good 3", "--test-defective 3", "--size 64", "--seed 3"),
+        "--overwrite",
+    ],
+    "info": ["--json"],
+    "doctor": [],
+    "config show": ["--features pixels"],
+}  # fmt: skip
+COSTS = ("--cost-escape", "--cost-overkill", "--defect-rate")
+REVIEW = ("--review-recall", "--review-false-alarms")
+# Options that say what is chosen anyhow, and are refused where that is something else.
+STATED = {"--from", "--device", "--exit-zero"}
+# What excludes each other, by command.
+EXCLUDED = {
+    "train": {
+        ("--resume", "--overwrite"), ("--features", "--weights"),
+        ("--weights", "--augment-with-samples"),
+    },
+    "inspect": {("--resume", "--overwrite")},
+    "calibrate": {
+        *itertools.product(("--marks", "--images"), ("--good", "--defective", "--criterion",
+                           "--target", "--fit-kl-weight", "--review-rate", "--extrapolate",
+                           *COSTS, *REVIEW)),
+        *itertools.product(("--review-rate", "--extrapolate"),
+                           ("--defective", "--criterion", "--fit-kl-weight", *COSTS, *REVIEW)),
+        *itertools.product(COSTS, ("--criterion", "--target", *REVIEW)),
+        *itertools.product(REVIEW, ("--criterion", "--target")),
+        ("--target", "--defective"), ("--target", "--fit-kl-weight"),
+    },
+    "sweep": {("--resume", "--overwrite"), ("--features", "--weights")},
+}  # fmt: skip
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    from anomaly_vae_cli import app
+
+    group: Any = typer.main.get_command(app)
+    for name, each in group.commands.items():
+        inner = getattr(each, "commands", {"": each})
+        yield from ((f"{name} {below}".strip(), command) for below, command in inner.items())
+
+
+def words(name: str, *options: str) -> str:
+    """A command line with some of the options of a command, and what these need beside them."""
+    line = [BEGIN[name]]
+    for given in [*(each.partition(";")[0] for each in options),
+                  *(each.partition(";")[2].strip() for each in options)]:  # fmt: skip
+        for part in re.split(r" (?=--)", given):
+            if part and part.split()[0] not in " ".join(line).split():
+                line.append(part)
+    return " ".join(line)
+
+
+def option(text: str) -> str:
+    return text.split(maxsplit=1)[0].rstrip(";")
+
+
+def test_the_table_names_every_option_of_every_command() -> None:
+    always = {"train": {"--out"}, "export": {"--out"}, "sweep": {"--out", "--vary"}}
+    for name, command in commands():
+        known = {option(each) for each in OPTIONS[name]}
+        known |= {part for part in BEGIN[name].split() if part.startswith("--")}
+        there = {
+            next((o for o in (*each.opts, *each.secondary_opts) if o in known), each.opts[0])
+            for each in command.params
+            if each.param_type_name == "option" and each.name != "help"
+        }
+        assert there - always.get(name, set()) == known - always.get(name, set()), name
+
+
+class RecordedError(Exception):
+    """What was to be found out is known."""
+
+
+_RECORDED = RecordedError("recorded")
+
+
+class Encoded(NamedTuple):
+    """Where two images lie."""
+
+    mean: torch.Tensor = torch.zeros(2, 2)
+    log_variance: torch.Tensor = torch.zeros(2, 2)
+
+
+def train(_good: Path, out: Path, config: Any, **how: Any) -> None:
+    goes_on(out, config, how["weights"], overwrite=how["overwrite"], resume=how["resume"])
+    raise _RECORDED
+
+
+def calibrate(_run: Path, _good: Any, defective: Any, **how: Any) -> None:
+    rest = {name: how[name] for name in ("review_rate", "extrapolate", "refit_kl_weight")}
+    refuse_ignored(how["goal"], labelled=defective is not None, **rest)
+    raise _RECORDED
+
+
+def sweep(_good: Path, _out: Path, plan: Any, *, weights: Path | None, **_: Any) -> None:
+    _check_models(plan, weights)
+    raise _RECORDED
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, run: Path) -> MagicMock:
+    """Everything that a command hands over; none of it is done."""
+    parent = MagicMock()
+
+    def record(*places: str, does: Any = _RECORDED, gives: Any = None) -> None:
+        for place in places:
+            mock = getattr(parent, place.rpartition(".")[2])
+            mock.side_effect, mock.return_value = (None, gives) if gives else (does, None)
+            monkeypatch.setattr(place, mock)
+
+    def opened(_: Path) -> tuple[Any, MagicMock]:
+        return saved_config(run), parent.detector
+
+    vae, cli = "anomaly_vae", "anomaly_vae_cli.commands"
+    workflows, nothing = f"{vae}.workflows", lambda *_, **__: None
+    record(f"{vae}.outputs.refuse_folder", does=refuse_folder)
+    record(f"{vae}.outputs.prepare_folder", does=prepare_folder)
+    record(f"{workflows}.api.export_run", f"{workflows}.api.export_lower")
+    record(f"{workflows}.evaluate.evaluate_model", f"{cli}.demo.train")
+    record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
+    record(f"{workflows}.train.TrainingSession", does=train)
+    record(f"{workflows}.check.check_folder", f"{workflows}.distill.distill")
+    record(f"{workflows}.sweep.Sweep", does=sweep)
+    monkeypatch.setattr(f"{workflows}.sweep.build_detector", lambda _: parent.detector)
+    # inspect, watch, benchmark
+    inspector = SimpleNamespace(min_area=0, model_id="m", provider="CPU", card=None)
+    record(f"{vae}.inspection.inspector.Inspector", gives=inspector)
+    record(f"{workflows}.benchmark.benchmark", gives=SimpleNamespace())
+    monkeypatch.setattr(f"{vae}.images.files.list_images", lambda *_, **__: [])
+    record(f"{vae}.reporting.results.Results", does=results)
+    record(f"{workflows}.recorder.Recorder", gives=parent.recorder)
+    record(f"{workflows}.inspect.inspect_images", gives=SimpleNamespace(clean=False))
+    record(f"{vae}.inspection.watching.Arrivals", gives=parent.arrivals)
+    record(f"{workflows}.watch.Watch", gives=parent.watched)
+    record(f"{cli}.inspect.say_inspection", f"{cli}.watch.say_inspection", does=nothing)
+    monkeypatch.setattr("signal.signal", nothing)
+    # the latent space, and drawn parts
+    record(f"{vae}.images.samples.write_samples", does=nothing)
+    for name in ("generate", "interpolate", "restore"):
+        monkeypatch.setattr(f"{cli}.{name}.open_pixel_model", opened)
+    for name in ("traverse", "latents"):
+        monkeypatch.setattr(f"{cli}.{name}.open_model", opened)
+    record(f"{vae}.latent.space.encode", gives=Encoded())
+    record(f"{vae}.latent.space.decode", does=lambda *given: list(given))
+    record(f"{vae}.latent.space.plane", does=lambda *given: given)
+    record(f"{vae}.latent.space.as_seen", does=nothing)
+    record(f"{vae}.latent.space.unevenness", gives=0.5)
+    record(f"{vae}.latent.space.traverse", f"{vae}.latent.restoration.restore")
+    record(f"{vae}.scoring.batches.score_images", gives=parent.scores)
+    sampling, figures = f"{vae}.vae.sampling", f"{vae}.reporting.latents"
+    record(f"{sampling}.linear_path", f"{sampling}.spherical_path", does=lambda *given: given[2])
+    record(f"{sampling}.fit_mixture", f"{sampling}.draw_from_mixture", gives=parent.drawn)
+    pictures = f"{vae}.reporting.pictures"
+    for name in ("save_grid", "save_pictures", "save_animation"):
+        record(f"{pictures}.{name}", does=nothing)
+    for name in ("save_strip", "save_table", "save_plane"):
+        record(f"{figures}.{name}", does=nothing)
+    return parent
+
+
+def results(out: Path, *_: Any, overwrite: bool, resume: bool, **_how: Any) -> MagicMock:
+    refuse_folder(out, INSPECTION, overwrite=overwrite, resume=resume)
+    return MagicMock()
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if len(OPTIONS[name]) > 1])
+def test_each_option_has_an_effect_beside_each_other_or_both_are_refused(
+    name: str, run: Path, parts: Path, calls: MagicMock, command: Command, tmp_path: Path
+) -> None:
+    marks, config = tmp_path / "marks.csv", tmp_path / "config.yaml"
+    marks.write_text("path,mark\n000.png,good\n")
+    config.write_text("training: {patience: 3}\n")
+    places = {
+        "run": run, "good": parts / "train" / "good", "test": parts / "test", "marks": marks,
+        "config": config,
+        "mask": next((parts / "ground_truth").rglob("*.png")), "out": tmp_path / "out",
+    }  # fmt: skip
+
+    @cache
+    def handed_over(line: str) -> tuple[int, str]:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        calls.reset_mock()
+        outcome = command(*(each.format(**places) for each in line.split()))
+        told = "\n".join(map(repr, calls.mock_calls)) + outcome.out + outcome.err
+        return outcome.code, re.sub(r"0x[0-9a-f]+|id='\d+'", "", told)
+
+    excluded = {frozenset(pair) for pair in EXCLUDED.get(name, ())}
+    wrong = []
+    for one, other in itertools.combinations(OPTIONS[name], 2):
+        line = words(name, one, other)
+        code, told = handed_over(line)
+        if frozenset((option(one), option(other))) in excluded:
+            if code != 2 or told.count("error: ") != 1:
+                wrong.append(f"is not refused: {line}: {code} {told}")
+        elif code == 2:
+            wrong.append(f"is refused: {line}: {told}")
+        else:
+            for each in (one, other):
+                left = line.replace(f" {each.partition(';')[0]}", "", 1)
+                if handed_over(left) == (code, told) and option(each) not in STATED:
+                    wrong.append(f"makes no difference: {each} in {line}: {told}")
+    assert not wrong, "\n\n".join(wrong)
