@@ -74,7 +74,10 @@ def run_lines(lines: list[str], command: Command) -> None:
     for line in lines:
         words = shlex.split(line)
         outcome = command(*words[1:])
-        assert outcome.code in ((0, 1) if words[1] in ("inspect", "watch") else (0,)), (line, outcome.err)
+        assert outcome.code in ((0, 1) if words[1] in ("inspect", "watch") else (0,)), (
+            line,
+            outcome.err,
+        )
 
 
 def test_the_first_commands_run_and_their_files_are_explained(
