@@ -7,11 +7,11 @@ Letters: N photographs, S x S pixels of a thumbnail.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.sparse.csgraph import connected_components
 
 Floats = NDArray[np.floating]
 
@@ -62,9 +62,7 @@ def bursts(rows: Floats) -> list[list[int]]:
 
 def connected(linked: NDArray[np.bool_]) -> list[list[int]]:
     """Give the groups of two or more that links, [N, N], hold together."""
-    group = np.arange(len(linked))
-    for one, other in zip(*np.nonzero(np.triu(linked, 1)), strict=True):
-        group[group == group[other]] = group[one]
+    _, group = connected_components(linked, directed=False)
     members = [np.flatnonzero(group == each).tolist() for each in np.unique(group)]
     return [each for each in members if len(each) > 1]
 
@@ -113,11 +111,3 @@ def two_groups(values: Floats) -> NDArray[np.bool_] | None:
         return None
     above: NDArray[np.bool_] = values >= ordered[at]
     return above if above.sum() <= count / 2 else ~above
-
-
-def shares(values: Sequence[object]) -> dict[object, int]:
-    """Count equal values, the most frequent first."""
-    counts: dict[object, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))

@@ -3,11 +3,9 @@
 Letters: N photographs.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,8 @@ from PIL import ExifTags, Image
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import load_image
+from anomaly_vae.images.files import digest
+from anomaly_vae.images.opening import explained, header
 from anomaly_vae.images.quality import LUMINANCE, ImageStatistics
 from anomaly_vae.settings.schema import ImageSettings
 
@@ -64,12 +64,11 @@ def survey(
 
 def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
     image = load_image(folder / path, settings)
-    data = (folder / path).read_bytes()
-    with Image.open(BytesIO(data)) as header:
-        exif = header.getexif()
+    with explained(folder / path), header(folder / path) as file:
+        exif = file.getexif()
         names = (exif.get(tag, "") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
         camera = " ".join(str(name).strip("\0 ") for name in names if name)
-        kind = f"{header.format} {header.mode}"
+        kind = f"{file.format} {file.mode}"
     pixels = image.pixels
     red, green, blue = (float(pixels[..., channel].mean()) for channel in range(3))
     light = (pixels @ np.array(LUMINANCE, dtype=np.float32)) / 255
@@ -80,7 +79,7 @@ def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
         height=image.height,
         kind=kind,
         camera=camera,
-        digest=hashlib.sha256(data).hexdigest(),
+        digest=digest(folder / path),
         statistics=image.statistics,
         tint=(red / max(green, 1.0), blue / max(green, 1.0)),
         dark=float((pixels.max(-1) <= _DARK).mean()),

@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from anomaly_vae.images.likeness import (
     bursts,
     connected,
     detail,
-    shares,
     strange,
     two_groups,
     unlikeness,
@@ -91,8 +90,9 @@ def check_folder(
     return check, looks
 
 
-def _counted(values: Any) -> dict[str, int]:
-    return {str(value): count for value, count in shares(list(values)).items()}
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """Count equal values, the most frequent first."""
+    return dict(Counter(values).most_common())
 
 
 def _copies(looks: Sequence[Look]) -> list[list[int]]:
@@ -185,7 +185,7 @@ def _sessions(looks: Sequence[Look]) -> list[Remark]:
         ("size", [f"{look.width} x {look.height}" for look in looks]),
         ("format", [look.kind for look in looks]),
     ):
-        usual = next(iter(shares(kinds)))
+        usual = next(iter(_counted(kinds)))
         others = [index for index, kind in enumerate(kinds) if kind != usual]
         if others:
             text = f"{len(others)} of {len(looks)} have another {name} than {usual or 'unknown'}"
