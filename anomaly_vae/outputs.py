@@ -80,10 +80,15 @@ def remove(folder: Path, names: Iterable[str]) -> None:
     """
     with _usable(folder):
         for path in (folder / name for name in names):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove_path(path)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, a folder with all in it, or a link; it may be missing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.outputs import sync_folder, write_json
+from anomaly_vae.outputs import remove_path, sync_folder, write_json
 
 STAGED, COMMITTED = ".staged", ".committed"
 _LIST = "files.json"
@@ -105,12 +105,12 @@ def complete(folder: Path) -> None:
         for name in listed["moved"]:
             _move(committed / name, folder / name)
         for name in listed["removed"]:
-            _remove(folder / name)
+            remove_path(folder / name)
         sync_folder(folder)
         # The list last: what has no list any more is done.
         for path in committed.iterdir():
             if path.name != _LIST:
-                _remove(path)
+                remove_path(path)
         (committed / _LIST).unlink()
         committed.rmdir()
     except FileNotFoundError:  # another process has done it, or it was done but for its folder
@@ -125,13 +125,6 @@ def _move(new: Path, place: Path) -> None:
         if place.is_dir() and not place.is_symlink():  # no folder is replaced in one step
             shutil.rmtree(place)
         new.replace(place)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _sync_below(path: Path) -> None:

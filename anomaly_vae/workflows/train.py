@@ -228,9 +228,7 @@ class TrainingSession:
     ) -> tuple[list[Finding], list[Finding], ModelCard]:
         """Give all findings, those of the images set aside, and the card with their threshold."""
         findings = [replace(each, **unseen.get(each.path, {})) for each in scored]
-        calibration = [
-            f for f, part in zip(findings, self.parts, strict=True) if part == CALIBRATION
-        ]
+        calibration = [*compress(findings, self.parts == CALIBRATION)]
         digests = [*compress(self.images.digests, self.parts == CALIBRATION)]
         card = with_threshold(self._card(_UNSET), calibration, digests, self.config)
         return findings, calibration, card
