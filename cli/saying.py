@@ -19,10 +19,16 @@ _LONGEST = 58  # characters of a path, of 80 columns
 
 
 def say_threshold(limit: "Threshold") -> None:
-    """Say the threshold and what it promises."""
-    band = f" (review from {limit.review:.4g})" if limit.review is not None else ""
-    text = f"threshold {limit.score:.4g}{band}: {limit.promise}"
-    talk.say(textwrap.fill(text, 79, subsequent_indent="  "))
+    """Say what will happen at the limits, how sure that is, and what would make it better."""
+    band = f", for review above {limit.review:.4g}" if limit.review is not None else ""
+    _say_filled(f"fails above {limit.score:.4g}{band}: {limit.promise}")
+    for word, text in (("how sure", limit.assurance), ("better with", limit.advice)):
+        if text:
+            _say_filled(f"  {word}: {text}", "    ")
+
+
+def _say_filled(text: str, indent: str = "  ") -> None:
+    talk.say(textwrap.fill(text, 79, subsequent_indent=indent))
 
 
 def warn_shifts(shifts: list["Shift"], which: str) -> None:

@@ -21,7 +21,8 @@ from tables import markdown, replace_tables
 from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import CALIBRATION, STOPPING, ImageSet, read_images
+from anomaly_vae.training.dataset import ImageSet, read_images
+from anomaly_vae.training.split import CALIBRATION, STOPPING
 from anomaly_vae.workflows.train import TrainingSession
 
 COUNTS, SAMPLES, SEEDS = (20, 50), (0, 200), (0, 1, 2)
@@ -62,7 +63,7 @@ def auroc(data: Path, test: ImageSet, count: int, samples: int, seed: int) -> fl
         session = TrainingSession(few, run, settings(samples, seed), device="cpu")
         list(session.epochs())
         stopping, held_out = (
-            parts_of_images(session.detector, session.images.pixels[session.parts == part])
+            parts_of_images(session.detector, session.images.chosen(session.split.of(part)))
             for part in (STOPPING, CALIBRATION)
         )
         session.detector.learn_places(*stopping)

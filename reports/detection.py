@@ -47,7 +47,8 @@ from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import CALIBRATION, STOPPING, read_images, split_parts
+from anomaly_vae.training.dataset import read_images
+from anomaly_vae.training.split import CALIBRATION, STOPPING, split_images
 from anomaly_vae.vae.maps import unit_range
 from anomaly_vae.vae.trunk import TrunkFeatures, build_features
 from anomaly_vae.vae.weights import load_trunk_weights
@@ -61,7 +62,7 @@ CODE = (
     "settings", "config", "masks", "interest", "images", "dataset", "alignment", "features",
     "model", "architectures", "training", "scoring", "extraction", "refit", "session",
 )  # fmt: skip
-ONCE = ("training.refit=false",)
+ONCE = ("split.folds=1", "training.refit=false")
 KL_WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 RESCORED: dict[str, dict[str, Any]] = {
     "all places alike": {"per_place": False},
@@ -175,9 +176,9 @@ def rescored(run: Path, data: Path, seed: int) -> Cell:
     config = saved_config(run)
     detector = load_detector(run, config)
     good = read_images(data / "train/good", config.images, workers=WORKERS)
-    split = split_parts(good, config.split, seed=seed)
+    split = split_images(good, config.split, seed=seed)
     stopping, calibration = (
-        parts_of_images(detector, good.pixels[split == part]) for part in (STOPPING, CALIBRATION)
+        parts_of_images(detector, good.chosen(split.of(part))) for part in (STOPPING, CALIBRATION)
     )
     test = read_images(data / "test", config.images, workers=WORKERS)
     parts = parts_of_images(detector, test.pixels)

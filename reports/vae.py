@@ -43,7 +43,8 @@ from anomaly_vae.latent.space import Pictures, as_seen, decode, encode
 from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.files import load_config, model_names
-from anomaly_vae.training.dataset import CALIBRATION, TRAINING, read_images, split_parts
+from anomaly_vae.training.dataset import read_images
+from anomaly_vae.training.split import CALIBRATION, TRAINING, split_images
 from anomaly_vae.vae.alignment import warp
 from anomaly_vae.vae.maps import unit_range
 from anomaly_vae.vae.model import sample
@@ -161,8 +162,8 @@ def opened(run: Path, part: str = CALIBRATION) -> tuple[Detector, Pictures]:
     config = saved_config(run)
     folder = Path(json.loads((run / "training.json").read_text())["folder"])
     images = read_images(folder, config.images, workers=2)
-    parts = split_parts(images, config.split, seed=config.training.seed)
-    return load_detector(run, config).eval(), images.pixels[parts == part]
+    split = split_images(images, config.split, seed=config.training.seed)
+    return load_detector(run, config).eval(), images.pixels[split.of(part)]
 
 
 def seen_by_trunk(weights: Path) -> See:

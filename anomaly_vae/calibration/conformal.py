@@ -1,8 +1,11 @@
-"""A threshold from good images alone: the conformal limit, and an extrapolation beyond it."""
+"""A threshold from good images alone: the conformal limit, and an extrapolation beyond it.
+
+Letters: n good images, or groups of them; K folds.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +18,6 @@ from anomaly_vae.errors import CalibrationError
 Floats = NDArray[np.floating]
 
 DEFAULT_FALSE_ALARM_RATE = 0.01
-_UNITS = {"good image": "good images", "group of good images": "groups of good images"}
 # The tail: this share of the scores, at the least so many. With a tenth the extrapolated rate was
 # off by a smaller factor than with a fifth, on normal, log-normal and heavy-tailed scores alike.
 _TAIL_SHARE, _FEWEST_IN_TAIL = 0.1, 10
@@ -73,85 +75,148 @@ def tail_limit(scores: Floats, rate: float) -> float:
     return float(begin + genpareto.isf(rate * count / size, shape, scale=scale))
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Good images that models have judged which had not seen them: [n] scores, and how."""
+
+    scores: Floats
+    map_maxima: Floats
+    """Highest value of each map."""
+    groups: Sequence[str] = ()
+    """Which belong together: they count once, by their highest score. Copies are no new evidence,
+    and neither are more views of one part. Limits then hold for groups, and for single images all
+    the more."""
+    of_parts: bool = False
+    """Whether groups are views of parts, not copies alone."""
+    folds: int = 1
+    """How many models have judged them, each a part of them."""
+    refitted: bool = False
+    """Whether the model that inspects was trained on them later."""
+
+    @property
+    def unit(self) -> str:
+        """What counts once."""
+        return "group of good images" if self.of_parts else "good image"
+
+    @property
+    def units(self) -> str:
+        """The same, of several."""
+        return "groups of good images" if self.of_parts else "good images"
+
+    def highest(self) -> tuple[Floats, Floats]:
+        """Give the highest score and map value of each group, of each image without groups."""
+        if not len(self.groups):
+            return self.scores, self.map_maxima
+        names, which = np.unique(self.groups, return_inverse=True)
+        scores, maxima = (np.full(len(names), -np.inf) for _ in range(2))
+        np.maximum.at(scores, which, self.scores)
+        np.maximum.at(maxima, which, self.map_maxima)
+        return scores, maxima
+
+
 def good_only_threshold(
-    scores: Floats,
-    map_maxima: Floats,
+    evidence: Evidence,
     rate: float | None = None,
     *,
+    fail_rate: float = DEFAULT_FALSE_ALARM_RATE,
     review_rate: float = 0.0,
     extrapolate: bool = False,
-    groups: Sequence[str] = (),
-    of_parts: bool = False,
 ) -> Threshold:
-    """Set the limits from held-out good images alone; ``map_maxima`` are their highest values.
+    """Set the limits from good images alone.
 
-    At most ``rate`` of the good images fail. At most ``review_rate`` are for review or fail, where
-    that is more and the images support it: with a few dozen of them the highest score is the limit,
-    and one odd photograph lets most defects pass. A person may see more of the good parts than may
-    be rejected.
-
-    Images of the same of ``groups``, [n], count once, by their highest score: copies are no new
-    evidence, and neither are more views of one part (``of_parts`` says that they are such). The
-    limit then holds for groups, and for single images all the more.
+    At most ``rate`` of the good images fail; without it ``fail_rate``, or 1 / (n + 1) where n
+    images cannot support that. At most ``review_rate`` are for review or fail, where that is more
+    and the images support it: a person may see more of the good parts than may be rejected.
 
     Raises:
         CalibrationError: see ``good_only_limit`` and ``tail_limit``.
     """
-    scores, map_maxima = (_highest(each, groups) for each in (scores, map_maxima))
-    unit = "group of good images" if of_parts else "good image"
-    threshold = _failing(scores, map_maxima, rate, unit, extrapolate=extrapolate)
+    scores, maxima = evidence.highest()
+    if extrapolate:
+        threshold = _extrapolated(evidence, scores, maxima, rate)
+    else:
+        rate = _supported(len(scores), fail_rate) if rate is None else rate
+        threshold = _failing(evidence, scores, maxima, rate)
     if review_rate < 1 / (len(scores) + 1):
         return threshold
     review, _ = good_only_limit(scores, review_rate)
     if review >= threshold.score:
         return threshold
-    promise = (
-        f"{threshold.promise}; at most 1 in {_one_in(review_rate)} is for review or rejected by "
-        "its score on average"
-    )
-    return replace(threshold, review=review, promise=promise)
+    about = "at most" if evidence.folds == 1 else "about"
+    band = f"{about} 1 in {_one_in(review_rate)} is for review or fails by its score"
+    return replace(threshold, review=review, promise=f"{threshold.promise}; {band}")
 
 
-def _highest(values: Floats, groups: Sequence[str]) -> Floats:
-    """Give the highest value of each group, of each image where there are none."""
-    if not len(groups):
-        return values
-    names, which = np.unique(groups, return_inverse=True)
-    highest = np.full(len(names), -np.inf)
-    np.maximum.at(highest, which, values)
-    return highest
-
-
-def _failing(
-    scores: Floats, map_maxima: Floats, rate: float | None, unit: str, *, extrapolate: bool
+def _extrapolated(
+    evidence: Evidence, scores: Floats, maxima: Floats, rate: float | None
 ) -> Threshold:
-    count, units = len(scores), _UNITS[unit]
-    if extrapolate:
-        if rate is None:
-            raise CalibrationError("--extrapolate needs --target, the false-alarm rate wanted")
-        return Threshold(
-            score=tail_limit(scores, rate),
-            anomaly_map=tail_limit(map_maxima, rate),
-            criterion="good-only, extrapolated",
-            promise=(
-                f"about 1 {unit} in {_one_in(rate)} is rejected if the tail of the scores goes "
-                f"on as it begins: an extrapolation from {count} held-out {units}, no guarantee"
-            ),
-            good=count,
-        )
-    limit, rate = good_only_limit(scores, rate)
+    if rate is None:
+        raise CalibrationError("--extrapolate needs --target, the false-alarm rate wanted")
+    return Threshold(
+        score=tail_limit(scores, rate),
+        anomaly_map=tail_limit(maxima, rate),
+        criterion="good-only, extrapolated",
+        promise=f"about 1 {evidence.unit} in {_one_in(rate)} fails, if the tail of the scores goes "
+        "on as it begins",
+        assurance=f"an extrapolation from {len(scores)} {evidence.units}, no guarantee",
+        advice="more good images: they can support the rate themselves",
+        good=len(scores),
+    )
+
+
+def _failing(evidence: Evidence, scores: Floats, maxima: Floats, rate: float) -> Threshold:
+    count, crossed = len(scores), evidence.folds > 1
+    limit, _ = good_only_limit(scores, rate)
     worst = highest_false_alarm_rate(_rank(count, rate), count)
+    how = "each judged by a model that has not seen it" if crossed else "set aside for this"
+    needed = math.ceil(1 / DEFAULT_FALSE_ALARM_RATE) - 1
     return Threshold(
         score=limit,
-        anomaly_map=good_only_limit(map_maxima, rate)[0],
+        anomaly_map=good_only_limit(maxima, rate)[0],
         criterion="good-only",
-        promise=(
-            f"at most 1 {unit} in {_one_in(rate)} is rejected on average, from {count} "
-            f"held-out {units} (for this very threshold, 95 % sure: at most {worst:.2g} of "
-            "them)"
-        ),
+        promise=f"{'about' if crossed else 'at most'} 1 {evidence.unit} in {_one_in(rate)} fails",
+        assurance=f"from {count} {evidence.units}, {how}; 95 % sure: at most {worst:.2g} of all "
+        "fail at this very limit",
+        advice=f"{needed} good images or more can promise 1 in {needed + 1}"
+        if count < needed
+        else "examples of defects (calibrate --defective) tell which limit finds them",
+        conditions=_conditions(evidence, rate, count),
         good=count,
     )
+
+
+def _conditions(evidence: Evidence, rate: float, count: int) -> tuple[str, ...]:
+    """Say on what the rates rest."""
+    said = ["new photographs are taken as these were: same part, camera, light and lot"]
+    if evidence.folds == 1:
+        said.append("the rates are those on average over all choices of the images (conformal)")
+        if evidence.refitted:
+            said.append(
+                "promised by the first training, to whose level the second, on all good images, "
+                "was brought"
+            )
+        return tuple(said)
+    return (
+        *said,
+        f"proved for new images that the models of the {evidence.folds} folds judge together: at "
+        f"most {crossed_rate(rate, count, evidence.folds):.2g} fail on average (Barber et al. "
+        "2021)",
+        "the model that inspects is one more, trained on all and brought to their level: that it "
+        "keeps the rates was measured (reports/calibration.md), not proved",
+    )
+
+
+def crossed_rate(rate: float, count: int, folds: int) -> float:
+    """Give the proved rate of false alarms of limits from ``count`` images in ``folds`` folds.
+
+    2 rate + min(2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)): Barber, Candes, Ramdas and
+    Tibshirani, Predictive inference with the jackknife+, Annals of Statistics 49 (2021), theorem 4
+    (CV+), for models that treat their images alike and images in any order.
+    """
+    extra = min(
+        2 * (1 - 1 / folds) / (count / folds + 1), max(1 - folds / count, 0.0) / (folds + 1)
+    )
+    return min(1.0, 2 * rate + extra)
 
 
 def finite(scores: Floats, what: str) -> NDArray[np.float64]:
@@ -169,8 +234,8 @@ def finite(scores: Floats, what: str) -> NDArray[np.float64]:
     return scores.astype(np.float64)  # a midpoint of float32 scores may not be a float32
 
 
-def _supported(count: int) -> float:
-    return max(DEFAULT_FALSE_ALARM_RATE, 1 / (count + 1))
+def _supported(count: int, rate: float = DEFAULT_FALSE_ALARM_RATE) -> float:
+    return max(rate, 1 / (count + 1))
 
 
 def _checked(rate: float) -> float:

@@ -34,13 +34,19 @@ class Threshold:
     criterion: str
     """How the limit was chosen: ``good-only``, ``youden``, ``cost``, ``review``, …"""
     promise: str
-    """In words for an auditor: what rate of false alarms or escapes, from how many images."""
+    """What will happen, in a plain sentence: the rates of false alarms or escapes."""
     good: int
     """Number of good images it was set on: different ones, or groups of them."""
     defective: int = 0
     """Number of defective images it was set on."""
     review: float | None = None
     """An image with a score above this, but not above ``score``, is for a person to review."""
+    assurance: str = ""
+    """How sure the promise is, and from how many images."""
+    advice: str = ""
+    """What would make it better."""
+    conditions: tuple[str, ...] = ()
+    """On what it rests, for an auditor; older models have all in ``promise``."""
 
     def verdict(self, score: float, quality: str = "") -> Literal["pass", "review", "fail"]:
         """Judge an image by its score, and by ``quality``: in what it is unlike all good ones.

@@ -4,7 +4,7 @@ This is the only pre-processing in the project; training and inspection both cal
 Letters: H x W are the pixels of the photograph, S x S those of the square that the model sees.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,10 @@ class LoadedImage:
     """Pixels of the square that are inspected, [S, S]; none where all of the photograph is."""
     narrow: bool = False
     """Whether it uses less than a tenth of the range from black to white."""
+
+    def without_pixels(self) -> "LoadedImage":
+        """Give the same without pixels: ten thousand of these take megabytes."""
+        return replace(self, pixels=np.empty((0, 0, 3), np.uint8), inspected=None)
 
 
 def load_image(path: Path, settings: ImageSettings) -> LoadedImage:

@@ -50,10 +50,7 @@ class Finding:
 
     def lean(self) -> "Finding":
         """Give the same without pixels and map: ten thousand of these take megabytes."""
-        image = self.image and replace(
-            self.image, pixels=np.empty((0, 0, 3), np.uint8), inspected=None
-        )
-        return replace(self, image=image, anomaly_map=None)
+        return replace(self, image=self.image and self.image.without_pixels(), anomaly_map=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Give the row of a table: plain values, and how many regions there are."""

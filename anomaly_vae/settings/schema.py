@@ -7,6 +7,7 @@ that a model holds.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -130,10 +131,13 @@ class FeatureSettings:
 class SplitSettings:
     """How the good images are divided, once, before anything is looked at."""
 
+    folds: int = Field(default=5, ge=1, le=20)
+    """Folds, each judged by a model of the others; all set the limits (1: `stopping` and
+    `calibration` are set aside instead)."""
     stopping: float = Field(default=0.2, gt=0, lt=0.5)
-    """Share of the good images that decide when to stop, and say what is usual at each place."""
+    """Share that decides when to stop, and says what is usual at each place (`folds` 1)."""
     calibration: float = Field(default=0.2, gt=0, lt=0.5)
-    """Share of the good images that standardise the score and set the threshold."""
+    """Share that standardises the score and sets the threshold (`folds` 1)."""
     group_by: Pattern = ""
     """Regular expression on the path; images with the same match stay together (empty: off)."""
 
@@ -190,7 +194,7 @@ class TrainingSettings:
     """KL per item, in nats, that the warm-up rises to; beta weighs the distance to it (0: off)."""
     refit: bool = True
     """Train again, as long as was best, on all good images, once those held out have set all scales
-    and the threshold."""
+    and the threshold (`false` takes `split.folds` 1)."""
     patience: int = Field(default=10, ge=1)
     """Epochs without a better stopping loss after which training ends."""
     pictures: bool = True
@@ -218,9 +222,12 @@ class ScoringSettings:
     whole_map: bool = True
     """Add the mean of the whole map, where faint large defects show, as far as that of good images
     is steady."""
-    review_rate: float = Field(default=0.1, ge=0, lt=1)
+    fail_rate: float = Field(default=0.01, gt=0, lt=1)
+    """Share of the good images that may fail by a threshold from good images alone; fewer than 99
+    support no less than one of them and one more."""
+    review_rate: float = Field(default=0.05, ge=0, lt=1)
     """Share of the good images that may be for review or fail (0: none are for review), if that is
-    more than may fail; 0.1 takes 19 held-out images, and bears a few odd ones among dozens."""
+    more than may fail."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -242,37 +249,60 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
-        mistakes = []
-        if self.model.kind == "patch" and self.features.source == "pixels":
-            mistakes.append("model.kind 'patch' needs a trunk in features.source, not 'pixels'")
-        if self.model.kind != "patch" and self.features.source != "pixels":
-            mistakes.append(f"model.kind {self.model.kind!r} needs features.source 'pixels'")
-        step = 2**self.model.halvings
-        if self.model.kind in _CONVOLUTIONAL and (
-            self.images.size < 2 * step or self.images.size % step
-        ):
-            mistakes.append(
-                f"images.size must be a multiple of {step}, {2 * step} or more, for kind "
-                f"{self.model.kind!r} with model.halvings {self.model.halvings}"
-            )
-        if self.features.align and self.images.size % 4:
-            mistakes.append("images.size must be a multiple of 4 for features.align")
-        if self.images.fit == "letterbox" and self.images.restricted and not self.images.roi:
-            # Where they lie in the square depends on the proportions, which a mask has.
-            mistakes.append("images.inspect and images.ignore need images.fit 'stretch', or --roi")
-        if self.model.likelihood == "bernoulli" and self.model.kind == "patch":
-            mistakes.append("model.likelihood 'bernoulli' needs features.source 'pixels'")
-        if self.training.samples and self.features.source != "pixels":
-            mistakes.append("training.samples needs features.source 'pixels': others draw no parts")
-        if self.training.samples and self.training.refit:
-            mistakes.append("training.samples and training.refit exclude each other; set one")
-        if self.training.free_bits and self.training.capacity:
-            mistakes.append("training.free_bits and training.capacity exclude each other; set one")
-        if self.training.cycles > 1 and not self.training.kl_warmup:
-            mistakes.append(
-                "training.cycles repeats the warm-up: set training.kl_warmup, to 0.5 say"
-            )
-        if self.split.stopping + self.split.calibration > 0.8:
-            mistakes.append("split.stopping + split.calibration must leave 0.2 for training")
+        mistakes = [text for wrong, text in self._rules() if wrong]
         if mistakes:
             raise ValueError("; ".join(mistakes))
+
+    def _rules(self) -> Iterator[tuple[bool, str]]:
+        """Give what must not be, and what to say then."""
+        patch, pixels = self.model.kind == "patch", self.features.source == "pixels"
+        yield patch and pixels, "model.kind 'patch' needs a trunk in features.source, not 'pixels'"
+        yield (
+            not patch and not pixels,
+            f"model.kind {self.model.kind!r} needs features.source 'pixels'",
+        )
+        step = 2**self.model.halvings
+        yield (
+            self.model.kind in _CONVOLUTIONAL
+            and (self.images.size < 2 * step or self.images.size % step > 0),
+            f"images.size must be a multiple of {step}, {2 * step} or more, for kind "
+            f"{self.model.kind!r} with model.halvings {self.model.halvings}",
+        )
+        yield (
+            self.features.align and self.images.size % 4 > 0,
+            "images.size must be a multiple of 4 for features.align",
+        )
+        # Where they lie in the square depends on the proportions, which a mask has.
+        yield (
+            self.images.fit == "letterbox" and self.images.restricted and not self.images.roi,
+            "images.inspect and images.ignore need images.fit 'stretch', or --roi",
+        )
+        yield (
+            self.model.likelihood == "bernoulli" and patch,
+            "model.likelihood 'bernoulli' needs features.source 'pixels'",
+        )
+        training = self.training
+        yield (
+            training.samples > 0 and not pixels,
+            "training.samples needs features.source 'pixels': others draw no parts",
+        )
+        yield (
+            training.samples > 0 and training.refit,
+            "training.samples and training.refit exclude each other; set one",
+        )
+        yield (
+            self.split.folds > 1 and not training.refit,
+            "training.refit false needs split.folds 1: folds end with a training on all images",
+        )
+        yield (
+            training.free_bits > 0 and training.capacity > 0,
+            "training.free_bits and training.capacity exclude each other; set one",
+        )
+        yield (
+            training.cycles > 1 and not training.kl_warmup,
+            "training.cycles repeats the warm-up: set training.kl_warmup, to 0.5 say",
+        )
+        yield (
+            self.split.stopping + self.split.calibration > 0.8,
+            "split.stopping + split.calibration must leave 0.2 for training",
+        )

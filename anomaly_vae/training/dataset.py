@@ -1,19 +1,15 @@
-"""The good images: read once, split once, and known by their digests.
+"""The good images: read once, and known by their digests.
 
 Letters: N images, S x S pixels of the square that the model sees.
 """
 
 import hashlib
-import re
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
@@ -24,10 +20,9 @@ from anomaly_vae.images.many import Chosen, room_for
 from anomaly_vae.images.opening import explained, highest_in
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Track, untracked
-from anomaly_vae.settings.schema import ImageSettings, SplitSettings
+from anomaly_vae.settings.schema import ImageSettings
 
 FEWEST_GOOD_IMAGES = 20
-TRAINING, STOPPING, CALIBRATION = PARTS = ("training", "stopping", "calibration")
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,8 @@ class ImageSet:
     """SHA-256 of each file, in hexadecimal."""
     unreadable: tuple[tuple[str, str], ...]
     """Path and reason of each file that could not be read."""
+    photographs: tuple[LoadedImage, ...] = ()
+    """Size and statistics of each; their pixels are in ``pixels``."""
     settings: ImageSettings = field(default_factory=ImageSettings)
     """With which they were read: the white level is a number."""
     notes: tuple[str, ...] = ()
@@ -82,7 +79,7 @@ def read_images(
     left_out = LeftOut()
     found = list_images(folder, skip=skip, left_out=left_out) if paths is None else paths
     settings = with_white(folder, found, settings, workers)
-    kept: list[tuple[str, str]] = []
+    kept: list[tuple[str, str, LoadedImage]] = []
     narrow: list[str] = []
     pixels = room_for(len(found), settings.size, scratch)
     unreadable: list[tuple[str, str]] = []
@@ -98,14 +95,14 @@ def read_images(
             image, content = read
             pixels[len(kept)] = image.pixels
             narrow += [path] if image.narrow else []
-            kept.append((path, content))
+            kept.append((path, content, image.without_pixels()))
     if not kept:
         path, reason = unreadable[0]
         raise FolderError(f"{folder}: none of {len(found)} images is readable; {path}: {reason}")
-    names, digests = zip(*kept, strict=True)
+    names, digests, photographs = zip(*kept, strict=True)
     notes = tuple(filter(None, (str(left_out) if left_out else "", said_narrow(narrow))))
     pixels = pixels[: len(kept)]
-    return ImageSet(folder, names, pixels, digests, tuple(unreadable), settings, notes)
+    return ImageSet(folder, names, pixels, digests, tuple(unreadable), photographs, settings, notes)
 
 
 def with_white(
@@ -153,83 +150,6 @@ def refuse_unusable(images: ImageSet) -> None:
             f"{images.folder}: all {len(images.paths)} images have the same pixels; expected "
             f"{FEWEST_GOOD_IMAGES} different good ones or more"
         )
-
-
-def split_parts(images: ImageSet, settings: SplitSettings, *, seed: int) -> NDArray[np.str_]:
-    """Assign each good image to ``training``, ``stopping`` or ``calibration``, shape [N].
-
-    Images with the same content, or the same match of ``settings.group_by``, stay together:
-    otherwise a model would be calibrated on what it was trained on.
-
-    Raises:
-        TrainingError: too few images or groups, or a path without a match.
-    """
-    count = len(images.paths)
-    if count < FEWEST_GOOD_IMAGES:
-        raise TrainingError(
-            f"{images.folder}: {count} readable images; expected {FEWEST_GOOD_IMAGES} good ones "
-            "or more (50 to 500 give a threshold worth having)"
-        )
-    contents = _first_of_same_pixels(images)
-    keys = np.array(group_keys(images.paths, contents, settings.group_by))
-    groups = np.unique(keys)
-    if len(groups) < len(PARTS):
-        raise TrainingError(
-            f"split.group_by = {settings.group_by!r} gives {len(groups)} different groups; "
-            f"expected {len(PARTS)} or more"
-            if settings.group_by
-            else f"{images.folder}: {len(groups)} different images, the others are copies; "
-            f"expected {FEWEST_GOOD_IMAGES} different good ones or more"
-        )
-    parts = np.full(count, TRAINING, dtype=f"<U{len(CALIBRATION)}")
-    shuffled = deque(np.random.default_rng(seed).permutation(groups))
-    for part, share in ((CALIBRATION, settings.calibration), (STOPPING, settings.stopping)):
-        while shuffled and (parts == part).sum() < max(1, round(share * count)):
-            parts[keys == shuffled.popleft()] = part
-    if set(parts) != set(PARTS):
-        raise TrainingError(
-            f"split.group_by = {settings.group_by!r} gives groups too large to be split; expected "
-            "many groups of about the same size"
-        )
-    return parts
-
-
-def group_keys(paths: Sequence[str], digests: Sequence[str], pattern: str) -> list[str]:
-    """Say which images, [N], belong together: the same content, or the same match of ``pattern``.
-
-    A copy joins the groups that it lies in.
-
-    Raises:
-        TrainingError: a path has no match.
-    """
-    if not pattern:
-        return list(digests)
-    matches = [_match(pattern, path) for path in paths]
-    names, groups = np.unique(matches, return_inverse=True)
-    contents, which = np.unique(digests, return_inverse=True)
-    shared = coo_array((np.ones(len(paths)), (groups, which)), (len(names), len(contents)))
-    _, joined = connected_components(shared @ shared.T)
-    # The first name of those joined: where nothing is copied, each group keeps its own.
-    first = {label: str(name) for label, name in reversed(list(zip(joined, names, strict=True)))}
-    return [first[joined[group]] for group in groups]
-
-
-def _match(pattern: str, path: str) -> str:
-    match = re.search(pattern, path)
-    if match is None:
-        raise TrainingError(
-            f"split.group_by = {pattern!r} does not match {path!r}; name it as the others"
-        )
-    return str(match.groups()) if match.groups() else match.group(0)
-
-
-def _first_of_same_pixels(images: ImageSet) -> list[str]:
-    """Give the digest of the first file with the same pixels as each: a copy may be saved anew."""
-    first: dict[bytes, str] = {}
-    return [
-        first.setdefault(hashlib.sha256(pixels.tobytes()).digest(), each)
-        for pixels, each in zip(images.pixels, images.digests, strict=True)
-    ]
 
 
 def digest(path: Path) -> str:

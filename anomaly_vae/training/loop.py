@@ -47,22 +47,39 @@ class EpochRecord:
 
 
 class Items:
-    """The items that batches are drawn from: raw ones are stored, and standardised on demand."""
+    """The items that batches are drawn from: raw ones are stored, and standardised on demand.
+
+    Those of a fold that is held out are left out: the rows of ``gap``, [begin, end).
+    """
 
     def __init__(
         self,
         stored: NDArray[np.floating],
         features: FeatureExtractor,
         device: torch.device,
+        gap: tuple[int, int] = (0, 0),
     ) -> None:
-        self.stored, self.features, self.device = stored, features, device
+        self.stored, self.features, self.device, self.gap = stored, features, device, gap
 
     def __len__(self) -> int:
-        return len(self.stored)
+        begin, end = self.gap
+        return len(self.stored) - (end - begin)
+
+    def without(self, begin: int, end: int) -> "Items":
+        """Give the same items without those from ``begin`` on and before ``end``."""
+        return Items(self.stored, self.features, self.device, (begin, end))
+
+    @property
+    def raw(self) -> tuple[NDArray[np.floating], ...]:
+        """The raw items in one or two pieces, [B, *raw_shape] each, which are no copies."""
+        begin, end = self.gap
+        return tuple(each for each in (self.stored[:begin], self.stored[end:]) if len(each))
 
     def draw(self, indices: NDArray[np.int64]) -> Tensor:
         """Give the items at ``indices`` as the model takes them."""
-        items = torch.from_numpy(self.stored[indices]).to(self.device).float()
+        begin, end = self.gap
+        rows = np.where(indices < begin, indices, indices + (end - begin))
+        items = torch.from_numpy(self.stored[rows]).to(self.device).float()
         with torch.no_grad():
             return self.features.standardised(items)
 

@@ -12,6 +12,7 @@ is left, that more images make new ones less unusual, errs towards fewer false a
 proof; reports/calibration.md has the rates that were kept.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ import torch
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.loop import Items, Trainer
+from anomaly_vae.training.loop import EpochRecord, Items, Trainer
 from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.model import Parts
 
@@ -42,28 +43,49 @@ def refit(
     Raises:
         TrainingError: the loss is no longer a number, or the checkpoint is damaged.
     """
-    before = _level(detector, known)
-    if config.model.likelihood == "gaussian":
-        detector.features.fit(everything.stored)
-    torch.manual_seed(config.training.seed)
-    model = build_model(config.model, detector.features.item_shape)
-    none = Items(everything.stored[:0], detector.features, everything.device)
-    trainer = Trainer(model, config, everything, none, checkpoint, epochs=epochs)
-    if checkpoint.is_file():
-        trainer.resume()
-    else:
-        trainer.start()
-    left = epochs - len(trainer.history)
-    for _ in track(trainer.epochs(), "Training again, on all good images", left):
+    before = level(detector, known)
+    training = Retraining(detector, config, everything, epochs=epochs, checkpoint=checkpoint)
+    for _ in track(training.epochs(), "Training again, on all good images", training.left):
         pass
-    detector.model.load_state_dict(model.state_dict())
-    after = _level(detector, known)
+    after = level(detector, known)
     detector.usual_error += after.reconstruction_error - before.reconstruction_error
     detector.usual_kl += after.kl - before.kl
 
 
+class Retraining:
+    """Another model for a detector, trained on ``items`` for so many ``epochs``.
+
+    A ``checkpoint`` that is there is gone on from. Extractor and items are on one device.
+    """
+
+    def __init__(
+        self, detector: Detector, config: Config, items: Items, *, epochs: int, checkpoint: Path
+    ) -> None:
+        self.detector = detector
+        if config.model.likelihood == "gaussian":
+            detector.features.fit(*items.raw)
+        torch.manual_seed(config.training.seed)
+        model = build_model(config.model, detector.features.item_shape)
+        none = Items(items.stored[:0], detector.features, items.device)
+        self.trainer = Trainer(model, config, items, none, checkpoint, epochs=epochs)
+        if checkpoint.is_file():
+            self.trainer.resume()
+        else:
+            self.trainer.start()
+        self.left = epochs - len(self.trainer.history)
+
+    def epochs(self) -> Iterator[EpochRecord]:
+        """Train; after the last epoch the detector has the model.
+
+        Raises:
+            TrainingError: the loss is no longer a number, or the checkpoint is damaged.
+        """
+        yield from self.trainer.epochs()
+        self.detector.model.load_state_dict(self.trainer.model.state_dict())
+
+
 @torch.no_grad()
-def _level(detector: Detector, items: Items) -> Parts:
+def level(detector: Detector, items: Items) -> Parts:
     """Give the mean reconstruction error and KL of items, in nats per place."""
     batches = [detector.model(batch) for batch in items.sample()]
     errors, kls = (torch.cat(parts) for parts in zip(*batches, strict=True))

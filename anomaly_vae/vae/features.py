@@ -60,9 +60,9 @@ class FeatureExtractor(nn.Module):
         """
         return torch.zeros(self.item_shape)
 
-    def fit(self, items: NDArray[np.floating]) -> None:
-        """Learn mean and standard deviation from raw training items, [B, *raw_shape]."""
-        mean, std = mean_and_std(items)
+    def fit(self, *items: NDArray[np.floating]) -> None:
+        """Learn mean and standard deviation from pieces of raw items, [B, *raw_shape] each."""
+        mean, std = mean_and_std(*items)
         self.mean.copy_(mean)
         self.std.copy_(self._usable(std))
 

@@ -31,16 +31,19 @@ def local_mean(maps: Tensor, window: int) -> Tensor:
     return avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
 
 
-def mean_and_std(items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the first dimension, summed in double precision."""
-    total, squares = np.zeros(items.shape[1:]), np.zeros(items.shape[1:])
-    step = max(1, 2**22 // math.prod(items.shape[1:]))
-    for begin in range(0, len(items), step):
-        chunk = items[begin : begin + step].astype(np.float64)
-        total += chunk.sum(0)
-        squares += np.square(chunk).sum(0)
-    mean = total / len(items)
-    std = np.sqrt(np.maximum(squares / len(items) - mean**2, 0))
+def mean_and_std(*items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the first dimension of all, summed in double precision."""
+    shape = items[0].shape[1:]
+    total, squares = np.zeros(shape), np.zeros(shape)
+    step = max(1, 2**22 // math.prod(shape))
+    for piece in items:
+        for begin in range(0, len(piece), step):
+            chunk = piece[begin : begin + step].astype(np.float64)
+            total += chunk.sum(0)
+            squares += np.square(chunk).sum(0)
+    count = sum(len(piece) for piece in items)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
 
 

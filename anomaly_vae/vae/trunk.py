@@ -144,12 +144,13 @@ class TrunkFeatures(FeatureExtractor):
         self.std.copy_(std)
         return std.maximum(self._raw_noise)
 
-    def fit(self, items: NDArray[np.floating]) -> None:
-        """Learn mean, standard deviation and components from raw training items, [B, C]."""
-        super().fit(items)
+    def fit(self, *items: NDArray[np.floating]) -> None:
+        """Learn mean, standard deviation and components from pieces of raw items, [B, C] each."""
+        super().fit(*items)
         if self.whitened:
-            every = math.ceil(len(items) / self._WHITENING_ITEMS)
-            rows = torch.from_numpy(items[::every]).to(self.mean.device).float()
+            every = math.ceil(sum(map(len, items)) / self._WHITENING_ITEMS)
+            chosen = np.concatenate([piece[::every] for piece in items])
+            rows = torch.from_numpy(chosen).to(self.mean.device).float()
             rows = super().standardised(rows)
             variances, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
             (kept,) = self.item_shape

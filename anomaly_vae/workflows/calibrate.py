@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from anomaly_vae.calibration.conformal import good_only_threshold
+from anomaly_vae.calibration.conformal import Evidence, good_only_threshold
 from anomaly_vae.calibration.goals import Criterion, Goal
 from anomaly_vae.calibration.intervals import auroc_interval
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
@@ -31,7 +31,7 @@ from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import write_card
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import group_keys
+from anomaly_vae.training.split import group_keys
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.examples import Examples, caveats, doubtful, usable
 from anomaly_vae.workflows.kl_weight import WeightChoice, fit_kl_weight
@@ -138,12 +138,10 @@ def _set(
     extrapolate: bool,
 ) -> Calibration:
     """Choose the threshold: with defective images, or from good ones alone."""
-    pattern = config.split.group_by
     if len(sets) > 1:
-        return _from_both(sets[0], sets[1], goal or Goal(), grouped=bool(pattern))
-    rate = config.scoring.review_rate if review_rate is None else review_rate
+        return _from_both(sets[0], sets[1], goal or Goal(), grouped=bool(config.split.group_by))
     target = goal.target if isinstance(goal, Goal) else None
-    return _from_good(sets[0], pattern, target, review_rate=rate, extrapolate=extrapolate)
+    return _from_good(config, sets[0], target, review_rate=review_rate, extrapolate=extrapolate)
 
 
 def _scored(
@@ -165,10 +163,13 @@ def _scored(
 
 def _told(result: Calibration, card: ModelCard, sets: Sequence[Examples]) -> Calibration:
     """Say with the promise what was left out, and name it."""
-    promise = "; ".join([result.threshold.promise, *caveats(card, sets)])
+    limit, said = result.threshold, caveats(card, sets)
     return replace(
         result,
-        threshold=replace(result.threshold, promise=promise),
+        threshold=replace(
+            limit,
+            assurance="; ".join(filter(None, [limit.assurance, *said])),
+        ),
         unreadable=[path for each in sets for path in each.used.unreadable],
         left_out=[path for each in sets for path in each.learned],
         notes=tuple(note for each in sets for note in each.used.notes),
@@ -231,22 +232,27 @@ def _write(
 
 
 def _from_good(
+    config: Config,
     good: Examples,
-    pattern: str,
     target: float | None,
     *,
-    review_rate: float,
+    review_rate: float | None,
     extrapolate: bool,
 ) -> Calibration:
+    pattern = config.split.group_by
     findings = good.used.findings
-    threshold = good_only_threshold(
+    evidence = Evidence(
         good.used.scores,
         map_maxima(findings),
-        target,
-        review_rate=review_rate,
-        extrapolate=extrapolate,
-        groups=group_keys([each.path for each in findings], good.digests, pattern),
+        group_keys([each.path for each in findings], good.digests, pattern),
         of_parts=bool(pattern),
+    )
+    threshold = good_only_threshold(
+        evidence,
+        target,
+        fail_rate=config.scoring.fail_rate,
+        review_rate=config.scoring.review_rate if review_rate is None else review_rate,
+        extrapolate=extrapolate,
     )
     return Calibration(threshold)
 
@@ -268,10 +274,12 @@ def _from_both(
         # Only for comparison: that one cannot be reached is no reason to stop.
         with suppress(CalibrationError):
             points.setdefault(other, choose_operating_point(good.scores, bad.scores, Goal(other)))
-    promise = [threshold.promise, *doubtful(threshold, profile_of(good.findings), bad)]
+    conditions = doubtful(threshold, profile_of(good.findings), bad)
     if grouped:
-        promise.append("the intervals take the images of a group (split.group_by) for independent")
-    threshold = replace(threshold, promise="; ".join(promise))
+        conditions.append(
+            "the intervals take the images of a group (split.group_by) for independent"
+        )
+    threshold = replace(threshold, conditions=(*threshold.conditions, *conditions))
     scores = np.r_[good.scores, bad.scores]
     auroc = float(areas_under_roc(scores, np.arange(len(scores)) >= len(good.scores)))
     return Calibration(

@@ -15,7 +15,7 @@ from anomaly_vae.settings.schema import Config
 _LONGEST = 24  # characters of a value in a name: Windows allows 260 for a whole path
 SEED = "training.seed"
 # A study compares models on images held out, which all of them must not have seen.
-REFIT = "training.refit"
+REFIT, FOLDS = "training.refit", "split.folds"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def plan_runs(
         try:
             first = load_config(config, given).training.seed
             for seed in range(first, first + seeds):
-                settings = load_config(config, [*given, f"{SEED}={seed}", f"{REFIT}=false"])
+                fixed = (f"{SEED}={seed}", f"{REFIT}=false", f"{FOLDS}=1")
+                settings = load_config(config, [*given, *fixed])
                 name = f"{_name(axes, numbers)}_seed-{seed}"
                 shown = {key: _plain(value) for key, value in point.items()}
                 planned.append(Planned(name, shown, settings))
@@ -94,7 +95,7 @@ def _read_axes(vary: Sequence[str]) -> tuple[list[Axis], list[str]]:
             mistakes.append(f"--vary {key} is given twice; give all its values at once")
         elif key == SEED:
             mistakes.append(f"--vary {key}: expected --seeds NUMBER instead")
-        elif key == REFIT:
+        elif key in (REFIT, FOLDS):
             mistakes.append(f"--vary {key}: a study compares models on images that none has seen")
         elif not listed:
             mistakes.append(f"--vary {text}: nothing to vary; expected one value or more")

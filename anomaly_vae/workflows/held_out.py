@@ -3,126 +3,117 @@
 Letters: N images, h x w places of a map.
 """
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomaly_vae.calibration.conformal import good_only_threshold
+from anomaly_vae.calibration.conformal import Evidence, good_only_threshold
 from anomaly_vae.calibration.metadata import ModelCard
-from anomaly_vae.errors import TrainingError
-from anomaly_vae.images.decoding import load_image
 from anomaly_vae.inspection.finding import Finding, map_maxima, profile_of
-from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.progress import Track
 from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import CALIBRATION, PARTS, STOPPING, ImageSet, group_keys
-
-_REFITTED = (
-    "promised by the first training, to whose level the second, on all good images, was brought"
-)
+from anomaly_vae.training.dataset import ImageSet
+from anomaly_vae.training.split import CALIBRATION, STOPPING, Split, group_keys
+from anomaly_vae.vae.model import Parts
 
 
-def set_scales(
-    detector: Detector, images: ImageSet, parts: NDArray[np.str_]
-) -> dict[str, list[Tensor]]:
-    """Learn what is usual at each place, and center and scale; leaves the detector on the CPU.
+class HeldOut:
+    """Says of good images what models say that have not seen them, as inspection would.
 
-    Gives ``Detector.parts`` of the images held out, for each part of the split.
-
-    Raises:
-        TrainingError: their scores are all the same.
+    Maps are kept of the images ``shown`` alone: those of thousands do not fit into memory.
     """
-    given = {
-        part: parts_of_images(detector, images.chosen(parts == part))
-        for part in (STOPPING, CALIBRATION)
-    }
-    detector.cpu()  # where these are
-    detector.learn_places(*given[STOPPING])
-    detector.standardise(*given[CALIBRATION])
-    return given
+
+    def __init__(self, images: ImageSet, split: Split, *, shown: int) -> None:
+        self.images, self.split = images, split
+        self._shown = set(np.flatnonzero(split.calibration)[:shown].tolist())
+        self._findings: list[Finding | None] = [None] * len(images.paths)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is said of each image, in the order of their paths."""
+        return [each for each in self._findings if each is not None]
+
+    def cross(self, detector: Detector, folds: Sequence[Parts]) -> None:
+        """Judge each fold by scales from the others, and set those of ``detector`` from all.
+
+        Takes what ``CrossFit`` gives; leaves the detector on the CPU, where that is.
+
+        Raises:
+            TrainingError: the scores of the images are all the same.
+        """
+        detector.cpu()
+        for number, (name, said) in enumerate(zip(self.split.names, folds, strict=True)):
+            others = _joined([each for other, each in enumerate(folds) if other != number])
+            detector.learn_places(*others)
+            detector.standardise(*others)
+            self._hear(detector, self.split.of(name), said)
+        everything = _joined(folds)
+        detector.learn_places(*everything)
+        detector.standardise(*everything)
+
+    def split_once(self, detector: Detector) -> None:
+        """Set scales by the images of a single split that are held out, and judge those.
+
+        Leaves the detector on the CPU.
+
+        Raises:
+            TrainingError: their scores are all the same.
+        """
+        stopping, calibration = (self._parts(detector, part) for part in (STOPPING, CALIBRATION))
+        detector.cpu()
+        detector.learn_places(*stopping)
+        detector.standardise(*calibration)
+        for part, said in ((STOPPING, stopping), (CALIBRATION, calibration)):
+            self._hear(detector, self.split.of(part), said)
+
+    def known(self, detector: Detector, part: str) -> None:
+        """Write down what ``detector`` says of the images of a part that it has learned from."""
+        self._hear(detector, self.split.of(part), self._parts(detector, part))
+
+    def _hear(self, detector: Detector, which: NDArray[np.bool_], said: Sequence[Tensor]) -> None:
+        """Write down what a detector with scales makes of ``Detector.parts`` of some images."""
+        rows = zip(*(column.numpy() for column in detector.join(*said)), strict=True)
+        for index, (score, error, kl, anomaly_map) in zip(which.nonzero()[0], rows, strict=True):
+            self._findings[index] = Finding(
+                self.images.paths[index],
+                "pass",
+                image=self.images.photographs[index],
+                width=self.images.photographs[index].width,
+                height=self.images.photographs[index].height,
+                score=float(score),
+                reconstruction_error=float(error),
+                kl=float(kl),
+                anomaly_map=anomaly_map if index in self._shown else None,
+                highest=float(anomaly_map.max()),
+            )
+
+    def _parts(self, detector: Detector, part: str) -> list[Tensor]:
+        return parts_of_images(detector, self.images.chosen(self.split.of(part)))
 
 
-def said_of(
-    detector: Detector,
-    images: ImageSet,
-    parts: NDArray[np.str_],
-    given: Mapping[str, Sequence[Tensor]],
-) -> dict[str, dict[str, Any]]:
-    """Give what a detector says of images held out, by path: fields of a ``Finding``."""
-    said: dict[str, dict[str, Any]] = {}
-    for part, values in given.items():
-        rows = zip(*(column.numpy() for column in detector.join(*values)), strict=True)
-        paths = np.array(images.paths)[parts == part]
-        for path, (score, error, kl, anomaly_map) in zip(paths, rows, strict=True):
-            said[str(path)] = {
-                "score": float(score),
-                "reconstruction_error": float(error),
-                "kl": float(kl),
-                "anomaly_map": anomaly_map,
-                "highest": float(anomaly_map.max()),
-            }
-    return said
-
-
-def score_all(
-    model: Path, images: ImageSet, device: torch.device, track: Track, *, shown: Container[str]
-) -> list[Finding]:
-    """Inspect all good images with an exported model, as inspection will.
-
-    Only the findings of those at the paths ``shown`` keep their pixels and maps.
-
-    Raises:
-        TrainingError: one of them can no longer be read.
-    """
-    inspector = Inspector(model, device="cpu" if device.type == "cpu" else "auto")
-    inspected = inspector.inspect_files(images.folder, images.paths)
-    tracked = track(inspected, "Scoring good images", len(images.paths))
-    findings = [each if each.path in shown else each.lean() for each in tracked]
-    vanished = [finding.path for finding in findings if finding.verdict == "error"]
-    if vanished:
-        raise TrainingError(
-            f"{images.folder / vanished[0]}: can no longer be read; put it back and give --resume"
-        )
-    return findings
-
-
-def score_unexported(
-    detector: Detector, images: ImageSet, parts: NDArray[np.str_], config: Config
-) -> list[Finding]:
-    """Say of all good images what the trained model says, where there is none to inspect with.
-
-    Raises:
-        ImageReadError: one of them can no longer be read.
-    """
-    given = {part: parts_of_images(detector, images.chosen(parts == part)) for part in PARTS}
-    said = said_of(detector, images, parts, given)
-    return [
-        Finding(path, "pass", image=load_image(images.folder / path, config.images), **said[path])
-        for path in images.paths
-    ]
+def _joined(folds: Sequence[Parts]) -> Parts:
+    return Parts(*(torch.cat(column) for column in zip(*folds, strict=True)))
 
 
 def with_threshold(
     card: ModelCard, calibration: Sequence[Finding], digests: Sequence[str], config: Config
 ) -> ModelCard:
-    """Set the threshold of a card from the images set aside for it, and their SHA-256."""
+    """Set the threshold of a card from images held out, and their SHA-256."""
     pattern = config.split.group_by
-    threshold = good_only_threshold(
+    evidence = Evidence(
         np.array([finding.score for finding in calibration]),
         map_maxima(calibration),
-        review_rate=config.scoring.review_rate,
-        groups=group_keys([finding.path for finding in calibration], digests, pattern),
+        group_keys([finding.path for finding in calibration], digests, pattern),
         of_parts=bool(pattern),
+        folds=config.split.folds,
+        refitted=config.training.refit,
     )
-    if config.training.refit:
-        threshold = replace(threshold, promise=f"{threshold.promise}; {_REFITTED}")
+    threshold = good_only_threshold(
+        evidence, fail_rate=config.scoring.fail_rate, review_rate=config.scoring.review_rate
+    )
     different = dict(zip(digests, calibration, strict=True))  # copies count once
     return card.calibrated(threshold, profile_of(list(different.values())), digests=digests)

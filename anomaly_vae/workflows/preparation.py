@@ -14,9 +14,11 @@ from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.augmentation import draw_parts
-from anomaly_vae.training.dataset import PARTS, STOPPING, TRAINING, ImageSet
+from anomaly_vae.training.dataset import ImageSet
 from anomaly_vae.training.extraction import Store
+from anomaly_vae.training.folds import Fold
 from anomaly_vae.training.loop import Items
+from anomaly_vae.training.split import CALIBRATION, Split
 from anomaly_vae.vae.maps import luminance, unit_range
 
 _MOST_ALIGNED = 1000
@@ -38,14 +40,12 @@ def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:
     write_json(path, images.fingerprint)
 
 
-def fit_alignment(
-    detector: Detector, images: ImageSet, parts: NDArray[np.str_], device: torch.device
-) -> None:
+def fit_alignment(detector: Detector, images: ImageSet, split: Split, device: torch.device) -> None:
     """Set the mean good image that all others are turned onto, where that helps."""
     if detector.alignment is not None:
         training, stopping = (
-            unit_range(torch.from_numpy(_some(images.chosen(parts == part))).to(device))
-            for part in (TRAINING, STOPPING)
+            unit_range(torch.from_numpy(_some(images.chosen(which))).to(device))
+            for which in (split.training, split.stopping)
         )
         light = luminance(training)
         detector.alignment.fit(light, luminance(stopping))
@@ -57,22 +57,38 @@ def _some(images: Chosen) -> NDArray[np.uint8]:
     return images[:: -(-len(images) // _MOST_ALIGNED)]
 
 
-def extract(
-    store: Store,
-    images: ImageSet,
-    parts: NDArray[np.str_],
-    config: Config,
-    device: torch.device,
-    track: Track,
-) -> tuple[Items, list[Items]]:
-    """Give the items of all images that any training learns from, and those of each part."""
-    learned = PARTS if config.training.refit else (TRAINING, STOPPING)
-    groups = [images.chosen(parts == part) for part in learned]
-    stored, of_parts = store.extract(groups, device, track)
-    everything, *items = (
-        Items(rows, store.detector.features, device) for rows in (stored, *of_parts)
-    )
-    return everything, items
+class Extracted:
+    """The items of all images that any training learns from: each of its own, none copied."""
+
+    def __init__(
+        self,
+        store: Store,
+        images: ImageSet,
+        split: Split,
+        config: Config,
+        device: torch.device,
+        track: Track,
+    ) -> None:
+        names = [each for each in split.names if each != CALIBRATION or config.training.refit]
+        groups = [images.chosen(split.of(name)) for name in names]
+        stored, of_parts = store.extract(groups, device, track)
+        features = store.detector.features
+        self.everything = Items(stored, features, device)
+        self.folds: list[Fold] = []
+        if split.folds > 1:
+            ends = np.cumsum([len(each) for each in of_parts])
+            for group, rows, end in zip(groups, of_parts, ends.tolist(), strict=True):
+                known = self.everything.without(end - len(rows), end)
+                self.folds.append(Fold(group, known))
+            self.training, self.stopping = self.folds[0].known, Items(of_parts[0], features, device)
+        else:
+            self.training, self.stopping = (Items(rows, features, device) for rows in of_parts[:2])
+
+    def forget(self) -> None:
+        """Let go of what lies on disk."""
+        known = [fold.known for fold in self.folds]
+        for items in (self.training, self.stopping, self.everything, *known):
+            items.stored = np.empty(0)
 
 
 def with_drawn_parts(

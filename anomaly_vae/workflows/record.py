@@ -24,8 +24,9 @@ from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import PARTS, ImageSet
+from anomaly_vae.training.dataset import ImageSet
 from anomaly_vae.training.loop import Items
+from anomaly_vae.training.split import Split
 from anomaly_vae.vae.trunk import TrunkFeatures
 
 EPOCHS = "epochs"
@@ -87,13 +88,11 @@ def train_command(folder: Path, out: Path, device: str, weights: Path | None) ->
     return shlex.join(command + (["--weights", str(weights)] if weights else []))
 
 
-def training_record(
-    images: ImageSet, parts: NDArray[np.str_], config: Config, command: str
-) -> dict[str, Any]:
+def training_record(images: ImageSet, split: Split, config: Config, command: str) -> dict[str, Any]:
     """Tell what a training was given, and with which versions it ran."""
     return {
         "folder": spelled(str(images.folder)),
-        "parts": {part: int((parts == part).sum()) for part in PARTS},
+        "parts": {name: int(split.of(name).sum()) for name in split.names},
         "samples": config.training.samples,
         "refit": config.training.refit,
         "unreadable": [spelled(f"{path}: {reason}") for path, reason in images.unreadable],

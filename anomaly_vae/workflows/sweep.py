@@ -37,8 +37,9 @@ from anomaly_vae.reporting.card import RATE_DISTORTION, write_card
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
-from anomaly_vae.training.dataset import CALIBRATION, read_images, split_parts
+from anomaly_vae.training.dataset import read_images
 from anomaly_vae.training.loop import EpochRecord, select_device
+from anomaly_vae.training.split import split_images
 from anomaly_vae.vae.trunk import TrunkFeatures
 from anomaly_vae.vae.weights import load_trunk_weights
 from anomaly_vae.workflows.grid import Planned
@@ -215,7 +216,7 @@ class Sweep:
             session.finish()
         except (TrainingError, ExportError) as error:
             raise _NoModelError(str(error)) from error
-        return session.detector, session.images.chosen(session.parts == CALIBRATION)[:]
+        return session.detector, session.images.chosen(session.split.calibration)[:]
 
     def _finished(self, each: Planned) -> tuple[Detector, NDArray[np.uint8]]:
         """Give the same of a training that has ended before."""
@@ -227,8 +228,8 @@ class Sweep:
         if card.training_fingerprint != images.fingerprint:
             raise TrainingError(f"{self.good}: not the images that {folder} was trained on; give "
                                 "the same folder, or --overwrite")  # fmt: skip
-        parts = split_parts(images, config.split, seed=config.training.seed)
-        return load_detector(folder, config), images.chosen(parts == CALIBRATION)[:]
+        split = split_images(images, config.split, seed=config.training.seed)
+        return load_detector(folder, config), images.chosen(split.calibration)[:]
 
     def _auroc(self, folder: Path, test: Path) -> float:
         on_cpu = self.device.type == "cpu"

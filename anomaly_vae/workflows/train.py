@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
 from anomaly_vae.errors import ExportError
-from anomaly_vae.exporting.graph import export_model, replace_card
+from anomaly_vae.exporting.graph import export_model
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
@@ -28,28 +26,17 @@ from anomaly_vae.reporting.trained import SHOWN_IMAGES, save_held_out, save_norm
 from anomaly_vae.scoring.drawing import reconstruct
 from anomaly_vae.settings.files import config_to_yaml
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import (
-    CALIBRATION,
-    STOPPING,
-    TRAINING,
-    read_images,
-    refuse_unusable,
-    split_parts,
-)
+from anomaly_vae.training.dataset import read_images, refuse_unusable
 from anomaly_vae.training.extraction import Store
+from anomaly_vae.training.folds import CrossFit
 from anomaly_vae.training.loop import EpochRecord, Trainer, select_device
 from anomaly_vae.training.refit import refit
+from anomaly_vae.training.split import CALIBRATION, TRAINING, split_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.vae.features import PixelFeatures
-from anomaly_vae.workflows.held_out import (
-    said_of,
-    score_all,
-    score_unexported,
-    set_scales,
-    with_threshold,
-)
+from anomaly_vae.workflows.held_out import HeldOut, with_threshold
 from anomaly_vae.workflows.preparation import (
-    extract,
+    Extracted,
     fit_alignment,
     remember_images,
     with_drawn_parts,
@@ -121,21 +108,21 @@ class TrainingSession:
         )
         refuse_unusable(self.images)
         self.config = config = replace(config, images=self.images.settings)
-        self.parts = split_parts(self.images, config.split, seed=config.training.seed)
+        self.split = split_images(self.images, config.split, seed=config.training.seed)
         prepare_folder(out, RUN, overwrite=overwrite, resume=resume)
         (out / STATE).mkdir(exist_ok=True)
         remember_images(self.images, out / STATE, resumed=resumed)
         self.detector.to(self.device).eval()
         if not resumed:
-            fit_alignment(self.detector, self.images, self.parts, self.device)
+            fit_alignment(self.detector, self.images, self.split, self.device)
         self.store = Store(self.detector, out / STATE, limit=config.training.cache_gib * 2**30)
-        self.everything, (training, stopping, *_) = extract(
-            self.store, self.images, self.parts, config, self.device, track
-        )
+        self.items = Extracted(self.store, self.images, self.split, config, self.device, track)
         if config.model.likelihood == "gaussian":
-            self.detector.features.fit(training.stored)
+            self.detector.features.fit(*self.items.training.raw)
         write_text(out / "config.yaml", config_to_yaml(config))
-        self.trainer = Trainer(self.detector.model, config, training, stopping, out / CHECKPOINT)
+        self.trainer = Trainer(
+            self.detector.model, config, self.items.training, self.items.stopping, out / CHECKPOINT
+        )
         self._start(resumed)
 
     def epochs(self) -> Iterator[EpochRecord]:
@@ -152,30 +139,27 @@ class TrainingSession:
             yield record
 
     def finish(self) -> TrainingSummary:
-        """Standardise and calibrate on the images set aside for it, export, draw the figures.
+        """Train on the other folds and on all, calibrate on held-out images, export, draw.
 
         Raises:
-            TrainingError: the held-out scores do not vary, or an image can no longer be read.
+            TrainingError: the held-out scores do not vary.
             ExportError: the exported model does not compute what the trained one does; all else is
                 in the run, and ``export_run`` can try again.
         """
         use = diagnose(self.detector, self.trainer.stopping, self.config, self.out)
-        held_out = set_scales(self.detector, self.images, self.parts)
-        unseen = self._refit(held_out) if self.config.training.refit else {}
+        findings = self._settle()
+        calibration, card = self._judged(findings)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
         try:
-            parity = export_model(
-                self.detector, self._card(_UNSET), model, self._held_out[:_CHECKED_IMAGES]
-            )
+            parity = export_model(self.detector, card, model, self._held_out[:_CHECKED_IMAGES])
         except ExportError as error:
-            self._keep(unseen, use)
+            with Transaction(self.out) as files:
+                self._report(files, findings, card, use)
+                files.commit()
+            write_text(self.out / UNEXPORTED, card_to_json(card))
             raise ExportError(f"{error}. {_KEPT.format(out=self.out)}") from error
-        shown = [*compress(self.images.paths, self.parts == CALIBRATION)][:SHOWN_IMAGES]
-        scored = score_all(model, self.images, self.device, self._track, shown=shown)
-        findings, calibration, card = self._judged(scored, unseen)
-        replace_card(model, card)
         self._put_in_place(model, findings, card, use)
         return TrainingSummary(
             card,
@@ -193,7 +177,7 @@ class TrainingSession:
     @property
     def _held_out(self) -> Chosen:
         """The images set aside for calibration, [N, S, S, 3]."""
-        return self.images.chosen(self.parts == CALIBRATION)
+        return self.images.chosen(self.split.calibration)
 
     def _start(self, resumed: bool) -> None:
         """Go on from the checkpoint, or begin; and add drawn parts, if they are wanted."""
@@ -209,38 +193,45 @@ class TrainingSession:
                 training, stopping, self.store, self.config, resumed=resumed, track=self._track
             )
 
-    def _refit(self, held_out: dict[str, list[Tensor]]) -> dict[str, dict[str, Any]]:
-        """Train again on all good images; gives what the first model says of those held out."""
-        unseen = said_of(self.detector, self.images, self.parts, held_out)
-        refit(
-            self.detector.to(self.device),
-            self.config,
-            self.trainer.training,
-            self.everything,
-            epochs=self.trainer.best_epoch,
-            checkpoint=self.out / STATE / "refit.safetensors",
-            track=self._track,
-        )
-        return unseen
+    def _settle(self) -> list[Finding]:
+        """Make the model that inspects; gives what is said of each good image.
 
-    def _judged(
-        self, scored: list[Finding], unseen: dict[str, dict[str, Any]]
-    ) -> tuple[list[Finding], list[Finding], ModelCard]:
-        """Give all findings, those of the images set aside, and the card with their threshold."""
-        findings = [replace(each, **unseen.get(each.path, {})) for each in scored]
-        calibration = [*compress(findings, self.parts == CALIBRATION)]
-        digests = [*compress(self.images.digests, self.parts == CALIBRATION)]
-        card = with_threshold(self._card(_UNSET), calibration, digests, self.config)
-        return findings, calibration, card
+        That is what models say that have not seen it; of those that a single split trains on, what
+        the last model says.
+        """
+        said = HeldOut(self.images, self.split, shown=SHOWN_IMAGES)
+        state, epochs = self.out / STATE, self.trainer.best_epoch
+        if self.split.folds > 1:
+            crossed = CrossFit(
+                self.detector.to(self.device),
+                self.config,
+                self.items.folds,
+                self.items.everything,
+                epochs=epochs,
+                folder=state,
+            )
+            said.cross(self.detector, crossed.run(self._track))
+            return said.findings
+        said.split_once(self.detector)
+        if self.config.training.refit:
+            refit(
+                self.detector.to(self.device),
+                self.config,
+                self.items.training,
+                self.items.everything,
+                epochs=epochs,
+                checkpoint=state / "refit.safetensors",
+                track=self._track,
+            )
+        said.known(self.detector.cpu(), TRAINING)
+        return said.findings
 
-    def _keep(self, unseen: dict[str, dict[str, Any]], use: LatentUse) -> None:
-        """Keep what was learned, with its threshold, where the model could not be exported."""
-        scored = score_unexported(self.detector, self.images, self.parts, self.config)
-        findings, _, card = self._judged(scored, unseen)
-        with Transaction(self.out) as files:
-            self._report(files, findings, card, use)
-            files.commit()
-        write_text(self.out / UNEXPORTED, card_to_json(card))
+    def _judged(self, findings: list[Finding]) -> tuple[list[Finding], ModelCard]:
+        """Give what is said of the images that set the threshold, and the card with it."""
+        calibration = [*compress(findings, self.split.calibration)]
+        digests = [*compress(self.images.digests, self.split.calibration)]
+        card = model_card(self.detector, self.config, self.images, self._seen, _UNSET)
+        return calibration, with_threshold(card, calibration, digests, self.config)
 
     def _put_in_place(
         self, model: Path, findings: list[Finding], card: ModelCard, use: LatentUse
@@ -256,8 +247,8 @@ class TrainingSession:
             self._report(files, findings, card, use)
             write_card(self.run, card, model_id(placed.read_bytes()), files)
             # Windows does not move files that are open: the items may lie on disk.
-            for items in (self.trainer.training, self.trainer.stopping, self.everything):
-                items.stored = np.empty(0)
+            self.trainer.training.stored = np.empty(0)
+            self.items.forget()
             files.commit(set(RUN.own) - {STATE})
         self.out = self.run
 
@@ -266,8 +257,8 @@ class TrainingSession:
     ) -> None:
         """Write what a person or an auditor wants to see beside the model."""
         out = files.path("normals.csv").parent
-        calibration = [*compress(findings, self.parts == CALIBRATION)]
-        save_normals(self.images, self.parts, self._seen, findings, out / "normals.csv")
+        calibration = [*compress(findings, self.split.calibration)]
+        save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._save_history(out)  # a kill may have come between its last epoch and this
         epochs = [asdict(record) for record in self.trainer.history]
@@ -277,17 +268,15 @@ class TrainingSession:
             drawn = reconstruct(self.detector, shown)
         save_held_out(calibration, card.threshold, shown, drawn, out)
         command = train_command(self.images.folder, self.run, self.device.type, self._weights)
-        told = training_record(self.images, self.parts, self.config, command)
-        items = len(self.trainer.stopping) / (self.parts == STOPPING).sum()
+        told = training_record(self.images, self.split, self.config, command)
+        items = len(self.trainer.stopping) / self.split.stopping.sum()
         told["latents"] = latent_record(use, items, self.config)
         write_json(out / "training.json", told)
-        sheet = contact_sheet(self.images.chosen(self.parts == TRAINING))
+        sheet = contact_sheet(self.images.chosen(self.split.training))
         save_picture(sheet, out / "thumbnails.jpg")
-
-    def _card(self, threshold: Threshold) -> ModelCard:
-        return model_card(self.detector, self.config, self.images, self._seen, threshold)
 
     @property
     def _seen(self) -> NDArray[np.bool_]:
         """Which images the weights come from, [N]."""
-        return np.asarray((self.parts != CALIBRATION) | self.config.training.refit)
+        held_back = self.split.of(CALIBRATION) & (not self.config.training.refit)
+        return ~held_back

@@ -93,10 +93,9 @@ def train_session(session: "TrainingSession") -> None:
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
     warn_notes(session.images.notes)
-    counts = ", ".join(
-        f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
+    talk.say(
+        f"{len(session.images.paths)} good images: {session.split}; training on {session.device}"
     )
-    talk.say(f"{len(session.images.paths)} good images: {counts}; training on {session.device}")
     if session.config.training.samples:
         talk.say(f"and {session.config.training.samples} parts drawn from a first VAE of them")
     images = session.config.images
@@ -114,9 +113,10 @@ def train_session(session: "TrainingSession") -> None:
             talk.warn(f"the best epoch so far is kept in {session.run}; give --resume to go on")
         raise
     if session.config.training.refit:
+        others = f"on {session.split.folds - 1} other folds and " if session.split.folds > 1 else ""
         talk.say(
-            f"trained again on all {len(session.images.paths)} good images, as long as was best: "
-            f"{session.trainer.best_epoch} epochs"
+            f"trained again {others}on all {len(session.images.paths)} good images, as long as was "
+            f"best: {session.trainer.best_epoch} epochs"
         )
     _say_summary(summary, session.out)
 

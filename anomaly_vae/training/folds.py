@@ -1,0 +1,122 @@
+"""Every good image judged by a model that has not seen it, and then one model of all of them.
+
+A limit from good images alone needs good images that the model has not learned from, and the more
+of them the less a few odd ones among them decide. So they are divided into folds, a model is
+trained on all but one of them for each fold and judges that one, and the model that inspects is
+trained on all: cross-conformal prediction (Vovk, Annals of Mathematics and AI 74, 2015), for
+anomaly detection see Hennhöfer and Preisach (arXiv 2402.16388, 2024).
+
+All models are alike but for a level: another network rebuilds everything a little better or worse.
+On images that both have learned from that is seen directly, so what a fold's model says is brought
+to the level of the last one there, as ``refit`` does it. What is proved of such limits, and what
+was measured, says ``calibration.conformal``.
+
+Letters: N images, h x w places of a map.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from anomaly_vae.errors import TrainingError
+from anomaly_vae.images.many import Chosen
+from anomaly_vae.outputs import write_bytes
+from anomaly_vae.progress import Track
+from anomaly_vae.scoring.batches import parts_of_images
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.loop import EpochRecord, Items
+from anomaly_vae.training.refit import Retraining, level
+from anomaly_vae.vae.model import Parts
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Images that are held out together."""
+
+    images: Chosen
+    known: Items
+    """The items of all others."""
+
+
+class CrossFit:
+    """The trainings after the first, whose model ``detector`` has: it has not seen the first fold.
+
+    ``epochs`` is how long that one trained. What is done is kept in ``folder``, and gone on from.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        config: Config,
+        folds: Sequence[Fold],
+        everything: Items,
+        *,
+        epochs: int,
+        folder: Path,
+    ) -> None:
+        self.detector, self.config, self.folds, self.everything = (
+            detector, config, folds, everything,
+        )  # fmt: skip
+        self.length, self.folder = epochs, folder
+
+    def run(self, track: Track) -> list[Parts]:
+        """Train; gives ``Detector.parts`` of the images of each fold, on the CPU.
+
+        They are those of models that have not seen them, at the level of the last model, which the
+        detector then has.
+
+        Raises:
+            TrainingError: the loss is no longer a number, or a file of an earlier run is damaged.
+        """
+        trainings = sum(not self._kept(number).is_file() for number in range(1, len(self.folds)))
+        for _ in track(
+            self._epochs(), f"Training on {len(self.folds)} folds", (trainings + 1) * self.length
+        ):
+            pass
+        return [self._at_last_level(number) for number in range(len(self.folds))]
+
+    def _epochs(self) -> Iterator[EpochRecord]:
+        for number, fold in enumerate(self.folds):
+            if self._kept(number).is_file():
+                continue
+            if number > 0:
+                yield from self._retrained(fold.known, f"fold-{number + 1}")
+            self._keep(number)
+        yield from self._retrained(self.everything, "refit")
+
+    def _retrained(self, items: Items, name: str) -> Iterator[EpochRecord]:
+        checkpoint = self.folder / f"{name}.safetensors"
+        training = Retraining(
+            self.detector, self.config, items, epochs=self.length, checkpoint=checkpoint
+        )
+        yield from training.epochs()
+
+    def _kept(self, number: int) -> Path:
+        return self.folder / f"held-out-{number + 1}.safetensors"
+
+    def _keep(self, number: int) -> None:
+        """Write down what the present model says of the images of a fold, and its level."""
+        fold = self.folds[number]
+        error, kl = parts_of_images(self.detector, fold.images)
+        known = level(self.detector, fold.known)
+        said = {"error": error, "kl": kl, "level": torch.stack(known).cpu()}
+        write_bytes(
+            self._kept(number), save({name: each.contiguous() for name, each in said.items()})
+        )
+
+    def _at_last_level(self, number: int) -> Parts:
+        path = self._kept(number)
+        try:
+            said = load_file(path)
+            error, kl, before = said["error"], said["kl"], said["level"]
+        except (OSError, KeyError, SafetensorError) as error_:
+            raise TrainingError(f"{path}: damaged ({error_}); use --overwrite") from error_
+        after: Tensor = torch.stack(level(self.detector, self.folds[number].known)).cpu()
+        shift = after - before
+        return Parts(error + shift[0], kl + shift[1])
