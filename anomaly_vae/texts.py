@@ -1,9 +1,13 @@
 """Lists and tables as people hand them over: of editors, shells and spreadsheets, on any system."""
 
 import codecs
-from collections.abc import Iterable, Iterator
+import csv
+import io
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+
+from anomaly_vae.errors import FolderError
 
 _QUOTES = "\"'"
 _MARKS = {
@@ -45,6 +49,30 @@ def lines_of(pieces: Iterable[bytes]) -> Iterator[str]:
         *lines, begun = (begun + decoder.decode(piece)).split("\n")
         yield from (line.removesuffix("\r") for line in lines)
     yield (begun + decoder.decode(b"", final=True)).removesuffix("\r")
+
+
+def rows_of(table: Path, columns: Collection[str], what: str) -> list[dict[str, str | None]]:
+    """Read a table, separated by commas or, as where commas are decimal, by semicolons or tabs.
+
+    Raises:
+        FolderError: it is none, or lacks one of ``columns``; ``what`` is what was expected.
+    """
+    wrong = FolderError(
+        f"{table}: cannot be read as a CSV file with the columns {' and '.join(sorted(columns))}; "
+        f"expected {what}"
+    )
+    try:
+        text = decoded(table.read_bytes())
+        header = text.partition("\n")[0]
+        delimiter = max(",;\t", key=header.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        rows = list(reader)
+    except (OSError, csv.Error) as error:
+        raise wrong from error
+    if not set(columns) <= set(reader.fieldnames):
+        raise wrong
+    return rows
 
 
 def named(text: str, folder: Path) -> str:

@@ -87,7 +87,7 @@ def say_inspection(summary: "Summary", out: Path | None) -> None:
     if tally.worst:
         talk.say("\n     score  verdict  image")
     for score, verdict, path in tally.worst:
-        talk.say(f"{score:10.3f}  {_styled(verdict, f'{verdict:7s}')}  {_shortened(path)}")
+        talk.say(f"{score:10.3f}  {_styled(verdict, f'{verdict:7s}')}  {shortened(path)}")
     for trouble in summary.unlisted:
         talk.warn(f"{trouble}: its images were not inspected; mend it and give --resume")
     if tally.quality:
@@ -108,6 +108,6 @@ def _styled(verdict: str, text: str, strong: bool = True) -> str:
     return typer.style(text, fg=_COLORS[verdict], bold=True) if strong else text
 
 
-def _shortened(path: str) -> str:
+def shortened(path: str) -> str:
     """Cut the beginning of a path off that is too long for a line."""
     return path if len(path) <= _LONGEST else f"…{path[1 - _LONGEST :]}"

@@ -18,6 +18,7 @@ from anomaly_vae.settings.schema import (
     ModelSettings,
     ScoringSettings,
 )
+from anomaly_vae.training.dataset import ImageSet
 
 CPU = torch.device("cpu")
 
@@ -73,3 +74,13 @@ def judged(run: Path, photographs: Sequence[Path]) -> dict[Path, str]:
     replace_card(model, replace(inspector.card, threshold=limit, good=None))
     found = Inspector(model, device="cpu").inspect(photographs)
     return {path: finding.verdict for path, finding in zip(photographs, found, strict=True)}
+
+
+def image_set(*paths: str, digests: tuple[str, ...] | None = None) -> ImageSet:
+    pixels = np.arange(len(paths), dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    own = tuple(f"digest of {number}" for number in range(len(paths)))
+    return ImageSet(Path("good"), paths, pixels, digests or own, ())
+
+
+def numbered(count: int) -> ImageSet:
+    return image_set(*(f"{number:03d}.png" for number in range(count)))

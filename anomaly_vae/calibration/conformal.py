@@ -175,8 +175,8 @@ def _failing(evidence: Evidence, scores: Floats, maxima: Floats, rate: float) ->
         anomaly_map=good_only_limit(maxima, rate)[0],
         criterion="good-only",
         promise=f"{'about' if crossed else 'at most'} 1 {evidence.unit} in {_one_in(rate)} fails",
-        assurance=f"from {count} {evidence.units}, {how}; 95 % sure: at most {worst:.2g} of all "
-        "fail at this very limit",
+        assurance=f"from {count} {evidence.units}, {how}; 95 % sure: at most {worst:.1%} fail "
+        "at this very limit",
         advice=f"{needed} good images or more can promise 1 in {needed + 1}"
         if count < needed
         else "examples of defects (calibrate --defective) tell which limit finds them",
@@ -199,7 +199,7 @@ def _conditions(evidence: Evidence, rate: float, count: int) -> tuple[str, ...]:
     return (
         *said,
         f"proved for new images that the models of the {evidence.folds} folds judge together: at "
-        f"most {crossed_rate(rate, count, evidence.folds):.2g} fail on average (Barber et al. "
+        f"most {crossed_rate(rate, count, evidence.folds):.1%} fail on average (Barber et al. "
         "2021)",
         "the model that inspects is one more, trained on all and brought to their level: that it "
         "keeps the rates was measured (reports/calibration.md), not proved",

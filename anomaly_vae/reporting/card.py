@@ -18,6 +18,7 @@ from anomaly_vae.images.many import Chosen
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.suspects import SHOWN
 from anomaly_vae.transaction import Transaction
 
 RATE_DISTORTION = "rate_distortion.png"
@@ -26,11 +27,11 @@ PICTURES = {
     "training.png": "Training",
     "latents.png": "What each latent dimension carries, on held-out good images",
     RATE_DISTORTION: "Rate and distortion in the study that this run belongs to",
+    "suspicious.jpg": "The most unusual of the good images, and where they are so",
     "reconstructions.png": "Held-out good images, what the model makes of them, anomaly maps",
     "scores.png": "Scores of the images that the threshold was set on",
     "roc.png": "ROC curve",
 }
-_SUSPICIOUS = 10
 _THUMBNAIL, _COLUMNS, _ROWS = 96, 12, 2
 
 
@@ -56,7 +57,7 @@ def write_card(run: Path, card: ModelCard, model_id: str, files: Transaction | N
         pictures=pictures,
         calibration=_json(files.current("calibration.json")),
         training=_json(files.current("training.json")),
-        suspicious=_suspicious(files.current("normals.csv")),
+        suspicious=_suspicious(files.current("suspicious.csv")),
         config=_text(files.current("config.yaml")),
     )
     try:
@@ -86,13 +87,14 @@ def _suspicious(table: Path) -> list[dict[Any, Any]]:
     try:
         rows = pd.read_csv(
             table,
-            usecols=["path", "part", "score"],
-            dtype={"path": "str", "part": "str", "score": "float"},
+            usecols=["path", "score", "p_value", "verdict", "reason"],
+            dtype={"path": "str", "score": "float", "p_value": "float", "verdict": "str"},
+            keep_default_na=False,
             encoding_errors="backslashreplace",
         )
     except (OSError, ValueError) as error:
         raise _damaged(table, error) from error
-    return rows.nlargest(_SUSPICIOUS, "score").to_dict("records")
+    return rows.head(SHOWN).to_dict("records")
 
 
 def _json(path: Path) -> dict[str, Any]:

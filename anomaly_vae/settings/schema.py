@@ -9,6 +9,7 @@ that a model holds.
 import re
 from collections.abc import Iterator
 from dataclasses import field
+from itertools import chain
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
@@ -249,12 +250,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
-        mistakes = [text for wrong, text in self._rules() if wrong]
+        rules = chain(self._seeing_rules(), self._learning_rules())
+        mistakes = [text for wrong, text in rules if wrong]
         if mistakes:
             raise ValueError("; ".join(mistakes))
 
-    def _rules(self) -> Iterator[tuple[bool, str]]:
-        """Give what must not be, and what to say then."""
+    def _seeing_rules(self) -> Iterator[tuple[bool, str]]:
+        """Give what must not be of images, features and model, and what to say then."""
         patch, pixels = self.model.kind == "patch", self.features.source == "pixels"
         yield patch and pixels, "model.kind 'patch' needs a trunk in features.source, not 'pixels'"
         yield (
@@ -281,14 +283,17 @@ class Config:
             self.model.likelihood == "bernoulli" and patch,
             "model.likelihood 'bernoulli' needs features.source 'pixels'",
         )
+
+    def _learning_rules(self) -> Iterator[tuple[bool, str]]:
+        """Give what must not be of split and training, and what to say then."""
         training = self.training
         yield (
-            training.samples > 0 and not pixels,
+            training.samples > 0 and self.features.source != "pixels",
             "training.samples needs features.source 'pixels': others draw no parts",
         )
         yield (
             training.samples > 0 and training.refit,
-            "training.samples and training.refit exclude each other; set one",
+            "training.samples needs training.refit false (and split.folds 1)",
         )
         yield (
             self.split.folds > 1 and not training.refit,

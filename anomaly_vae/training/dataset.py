@@ -4,7 +4,7 @@ Letters: N images, S x S pixels of the square that the model sees.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,19 +65,21 @@ def read_images(
     workers: int,
     paths: Sequence[str] | None = None,
     skip: Path | None = None,
+    without: Collection[str] = (),
     scratch: Path | None = None,
     track: Track = untracked,
 ) -> ImageSet:
     """Read all images below ``folder``, or those at ``paths``, at the size of the model.
 
-    Where ``settings.white_level`` is ``auto``, it is found first. Pixels that are too many for the
-    memory lie in ``scratch``; see ``room_for``.
+    Those at the paths ``without`` are left out. Where ``settings.white_level`` is ``auto``, it is
+    found first. Pixels that are too many for the memory lie in ``scratch``; see ``room_for``.
 
     Raises:
         FolderError: there is no such folder, or no readable image in it.
     """
     left_out = LeftOut()
     found = list_images(folder, skip=skip, left_out=left_out) if paths is None else paths
+    found = [each for each in found if each not in without]
     settings = with_white(folder, found, settings, workers)
     kept: list[tuple[str, str, LoadedImage]] = []
     narrow: list[str] = []

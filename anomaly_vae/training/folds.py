@@ -85,13 +85,16 @@ class CrossFit:
         for number, fold in enumerate(self.folds):
             if self._kept(number).is_file():
                 continue
-            if number > 0:
-                yield from self._retrained(fold.known, f"fold-{number + 1}")
+            if number == 0:
+                self._keep(number)
+                continue
+            checkpoint = self.folder / f"fold-{number + 1}.safetensors"
+            yield from self._retrained(fold.known, checkpoint)
             self._keep(number)
-        yield from self._retrained(self.everything, "refit")
+            checkpoint.unlink()
+        yield from self._retrained(self.everything, self.folder / "refit.safetensors")
 
-    def _retrained(self, items: Items, name: str) -> Iterator[EpochRecord]:
-        checkpoint = self.folder / f"{name}.safetensors"
+    def _retrained(self, items: Items, checkpoint: Path) -> Iterator[EpochRecord]:
         training = Retraining(
             self.detector, self.config, items, epochs=self.length, checkpoint=checkpoint
         )

@@ -20,6 +20,9 @@ from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet
 
 TRAINING, STOPPING, CALIBRATION = PARTS = ("training", "stopping", "calibration")
 
+# Of all images: the model that judges it learns from the others.
+_LARGEST_FOLD = 2 / 3
+
 Which = NDArray[np.bool_]
 
 
@@ -99,7 +102,7 @@ def split_images(images: ImageSet, settings: SplitSettings, *, seed: int) -> Spl
         else _in_folds(keys, shuffled, settings.folds)
     )
     sizes = [split.of(name).sum() for name in split.names]
-    if not all(sizes) or (settings.folds > 1 and max(sizes) > count / 2):
+    if not all(sizes) or (settings.folds > 1 and max(sizes) > count * _LARGEST_FOLD):
         raise TrainingError(
             f"split.group_by = {settings.group_by!r} gives groups too large to be split; expected "
             "many groups of about the same size"

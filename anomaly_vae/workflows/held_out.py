@@ -4,6 +4,8 @@ Letters: N images, h x w places of a map.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from heapq import nlargest
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from anomaly_vae.calibration.conformal import Evidence, good_only_threshold
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.inspection.finding import Finding, map_maxima, profile_of
+from anomaly_vae.reporting.suspects import SHOWN
 from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
@@ -24,18 +27,19 @@ from anomaly_vae.vae.model import Parts
 class HeldOut:
     """Says of good images what models say that have not seen them, as inspection would.
 
-    Maps are kept of the images ``shown`` alone: those of thousands do not fit into memory.
+    Maps are kept of the first images ``shown``, and of the most unusual ones: those of thousands
+    do not fit into memory.
     """
 
     def __init__(self, images: ImageSet, split: Split, *, shown: int) -> None:
         self.images, self.split = images, split
         self._shown = set(np.flatnonzero(split.calibration)[:shown].tolist())
-        self._findings: list[Finding | None] = [None] * len(images.paths)
+        self._said: dict[int, Finding] = {}
 
     @property
     def findings(self) -> list[Finding]:
         """What is said of each image, in the order of their paths."""
-        return [each for each in self._findings if each is not None]
+        return [self._said[index] for index in sorted(self._said)]
 
     def cross(self, detector: Detector, folds: Sequence[Parts]) -> None:
         """Judge each fold by scales from the others, and set those of ``detector`` from all.
@@ -77,19 +81,25 @@ class HeldOut:
     def _hear(self, detector: Detector, which: NDArray[np.bool_], said: Sequence[Tensor]) -> None:
         """Write down what a detector with scales makes of ``Detector.parts`` of some images."""
         rows = zip(*(column.numpy() for column in detector.join(*said)), strict=True)
-        for index, (score, error, kl, anomaly_map) in zip(which.nonzero()[0], rows, strict=True):
-            self._findings[index] = Finding(
+        for index, (score, error, kl, anomaly_map) in zip(
+            which.nonzero()[0].tolist(), rows, strict=True
+        ):
+            image = self.images.photographs[index]
+            self._said[index] = Finding(
                 self.images.paths[index],
                 "pass",
-                image=self.images.photographs[index],
-                width=self.images.photographs[index].width,
-                height=self.images.photographs[index].height,
                 score=float(score),
                 reconstruction_error=float(error),
                 kl=float(kl),
-                anomaly_map=anomaly_map if index in self._shown else None,
+                width=image.width,
+                height=image.height,
+                image=image,
+                anomaly_map=anomaly_map,
                 highest=float(anomaly_map.max()),
             )
+        kept = self._shown.union(nlargest(SHOWN, self._said, lambda each: self._said[each].score))
+        for other in self._said.keys() - kept:
+            self._said[other] = replace(self._said[other], anomaly_map=None)
 
     def _parts(self, detector: Detector, part: str) -> list[Tensor]:
         return parts_of_images(detector, self.images.chosen(self.split.of(part)))

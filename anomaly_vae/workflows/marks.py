@@ -1,12 +1,10 @@
 """Marks of people, as the page of an inspection or a spreadsheet saves them."""
 
-import csv
-import io
 from pathlib import Path
 
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images.files import digest
-from anomaly_vae.texts import decoded, named
+from anomaly_vae.texts import named, rows_of
 from anomaly_vae.workflows.labelled import Photographs
 
 MARKS = ("good", "defect")
@@ -23,7 +21,7 @@ def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | No
             another one now.
     """
     marked: dict[str, str] = {}
-    for row in _rows(table):
+    for row in rows_of(table, {"path", "mark"}, "the marks that report.html gives"):
         path, mark = named(row["path"] or "", folder), (row["mark"] or "").strip().lower()
         if mark not in MARKS:
             raise FolderError(f"{table}: {path} is marked {mark!r}; expected {' or '.join(MARKS)}")
@@ -47,23 +45,3 @@ def _check_content(table: Path, image: Path, row: dict[str, str | None]) -> None
             f"{image}: is not the photograph that was marked{name} in {table}, but another one of "
             "that name; put that one back, or take the line out"
         )
-
-
-def _rows(table: Path) -> list[dict[str, str | None]]:
-    """Read a table, separated by commas or, as where commas are decimal, by semicolons or tabs."""
-    wrong = FolderError(
-        f"{table}: cannot be read as a CSV file with the columns path and mark; expected the "
-        "marks that report.html gives"
-    )
-    try:
-        text = decoded(table.read_bytes())
-        header = text.partition("\n")[0]
-        delimiter = max(",;\t", key=header.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        rows = list(reader)
-    except (OSError, csv.Error) as error:
-        raise wrong from error
-    if not {"path", "mark"} <= set(reader.fieldnames):
-        raise wrong
-    return rows

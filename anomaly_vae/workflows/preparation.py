@@ -35,7 +35,7 @@ def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:
     if resumed and path.read_bytes() != (json.dumps(images.fingerprint) + "\n").encode():
         raise TrainingError(
             f"{images.folder}: not the images that the training in {folder.parent} began with; "
-            "give the same folder, or --overwrite"
+            "give the same folder and --exclude, or --overwrite"
         )
     write_json(path, images.fingerprint)
 

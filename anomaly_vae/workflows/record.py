@@ -22,12 +22,14 @@ from anomaly_vae.latent.space import decode, redrawn
 from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
 from anomaly_vae.reporting.pictures import save_epoch
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.suspects import Suspect
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.dataset import ImageSet
 from anomaly_vae.training.loop import Items
 from anomaly_vae.training.split import Split
 from anomaly_vae.vae.trunk import TrunkFeatures
+from anomaly_vae.workflows.suspects import Exclusion
 
 EPOCHS = "epochs"
 _EPOCH_PARTS, _EPOCH_SAMPLES = 4, 16
@@ -39,8 +41,8 @@ class TrainingSummary:
 
     card: ModelCard
     parity: Parity
-    suspicious: list[tuple[str, float]]
-    """The good images with the highest scores: dirty "good" folders are common."""
+    suspects: list[Suspect]
+    """The most unusual good images: dirty "good" folders are common."""
     limiting: str
     """The good image whose score is the threshold."""
     latents: LatentUse
@@ -81,11 +83,14 @@ def model_card(
     )
 
 
-def train_command(folder: Path, out: Path, device: str, weights: Path | None) -> str:
+def train_command(
+    folder: Path, out: Path, device: str, weights: Path | None, exclusion: Exclusion | None
+) -> str:
     """Give the command that makes a run again, as a shell takes it."""
     command = ["anomaly-vae", "train", str(folder), "--out", str(out)]
     command += ["--config", str(out / "config.yaml"), "--device", device]
-    return shlex.join(command + (["--weights", str(weights)] if weights else []))
+    command += ["--weights", str(weights)] if weights else []
+    return shlex.join(command + (exclusion.options if exclusion else []))
 
 
 def training_record(images: ImageSet, split: Split, config: Config, command: str) -> dict[str, Any]:

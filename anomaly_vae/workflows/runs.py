@@ -34,6 +34,8 @@ RESULTS = (
     "epochs",
     "reconstructions.png",
     "normals.csv",
+    "suspicious.csv",
+    "suspicious.jpg",
     "calibration.json",
     "roc.png",
     "scores.png",

@@ -22,6 +22,8 @@ from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import contact_sheet, write_card
 from anomaly_vae.reporting.heatmaps import save_picture
+from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.suspects import save_suspects
 from anomaly_vae.reporting.trained import SHOWN_IMAGES, save_held_out, save_normals
 from anomaly_vae.scoring.drawing import reconstruct
 from anomaly_vae.settings.files import config_to_yaml
@@ -63,6 +65,7 @@ from anomaly_vae.workflows.runs import (
     saved_config,
     untrained,
 )
+from anomaly_vae.workflows.suspects import Exclusion, rank
 
 _CHECKED_IMAGES = 20
 _KEPT = (
@@ -80,7 +83,7 @@ class TrainingSession:
 
     def __init__(
         self,
-        good: Path,
+        good: Path | Exclusion,
         out: Path,
         config: Config,
         *,
@@ -91,6 +94,7 @@ class TrainingSession:
         track: Track = untracked,
     ) -> None:
         self.run, self.config, self._track, self._weights = out, config, track, weights
+        self.exclusion = good if isinstance(good, Exclusion) else None
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
         # Beside a model that there is already: it works until the new one takes its place.
@@ -99,10 +103,11 @@ class TrainingSession:
         if resumed:
             config = replace(config, images=saved_config(out).images)
         self.images = read_images(
-            good,
+            good.folder if isinstance(good, Exclusion) else good,
             config.images,
             workers=os.cpu_count() or 1,
             skip=self.run,
+            without=self.exclusion.paths if self.exclusion else (),
             scratch=out,
             track=track,
         )
@@ -164,7 +169,7 @@ class TrainingSession:
         return TrainingSummary(
             card,
             parity,
-            suspicious=[(f.path, f.score) for f in sorted(findings, key=lambda f: -f.score)[:10]],
+            suspects=rank(self.images, findings, card.threshold)[:10],
             limiting=min(calibration, key=lambda f: abs(f.score - card.threshold.score)).path,
             latents=use,
             advice=remedies(use, self.config),
@@ -258,6 +263,7 @@ class TrainingSession:
         """Write what a person or an auditor wants to see beside the model."""
         out = files.path("normals.csv").parent
         calibration = [*compress(findings, self.split.calibration)]
+        save_suspects(rank(self.images, findings, card.threshold), out)
         save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._save_history(out)  # a kill may have come between its last epoch and this
@@ -267,8 +273,11 @@ class TrainingSession:
         if isinstance(self.detector.features, PixelFeatures):
             drawn = reconstruct(self.detector, shown)
         save_held_out(calibration, card.threshold, shown, drawn, out)
-        command = train_command(self.images.folder, self.run, self.device.type, self._weights)
+        command = train_command(
+            self.images.folder, self.run, self.device.type, self._weights, self.exclusion
+        )
         told = training_record(self.images, self.split, self.config, command)
+        told["excluded"] = sorted(map(spelled, self.exclusion.paths)) if self.exclusion else []
         items = len(self.trainer.stopping) / self.split.stopping.sum()
         told["latents"] = latent_record(use, items, self.config)
         write_json(out / "training.json", told)

@@ -16,7 +16,7 @@ from ..options import (
     TrainOn,
     Weights,
 )
-from ..saying import say_threshold, warn_notes
+from ..saying import say_threshold, shortened, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.training.loop import EpochRecord
@@ -57,23 +57,38 @@ def train(
     group_by: Annotated[
         str | None, typer.Option(help="Regular expression; equal matches stay together.")
     ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="suspicious.csv of a run; leaves out what is marked in it."),
+    ] = None,
+    exclude_above: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Leaves out what has a higher score in --exclude."),
+    ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
+    from anomaly_vae.errors import ConfigError
     from anomaly_vae.images.masks import read_roi
     from anomaly_vae.workflows.runs import settings_of
+    from anomaly_vae.workflows.suspects import read_exclusion
     from anomaly_vae.workflows.train import TrainingSession
 
+    if exclude_above is not None and exclude is None:
+        raise ConfigError("--exclude-above goes with --exclude, the suspicious.csv of a run")
     given = {
         "features.source": features,
         "training.seed": seed,
         "split.group_by": group_by,
         "training.samples": samples,
+        # What is drawn must not show what is held out from some model.
+        "training.refit": False if samples else None,
+        "split.folds": 1 if samples else None,
         "images.roi": read_roi(roi) if roi else None,
     }
     session = TrainingSession(
-        good_dir,
+        read_exclusion(exclude, good_dir, exclude_above) if exclude else good_dir,
         out,
         settings_of(out, config, settings or (), given, resume=resume),
         weights=weights,
@@ -93,11 +108,16 @@ def train_session(session: "TrainingSession") -> None:
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
     warn_notes(session.images.notes)
+    if session.exclusion:
+        talk.say(session.exclusion.note)
     talk.say(
         f"{len(session.images.paths)} good images: {session.split}; training on {session.device}"
     )
     if session.config.training.samples:
-        talk.say(f"and {session.config.training.samples} parts drawn from a first VAE of them")
+        talk.say(
+            f"and {session.config.training.samples} parts drawn from a first VAE of them; so there "
+            "are no folds, and no training on all"
+        )
     images = session.config.images
     if (images.black_level, images.white) != (0, FULL_RANGE):
         talk.say(f"of 16 bits, {images.black_level} is black and {images.white} white")
@@ -136,9 +156,11 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
         talk.warn(summary.advice)
     limit = summary.card.threshold
     say_threshold(limit)
-    talk.say(f"  the threshold is that of {summary.limiting}: if that is not good, take it out")
     talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
-    talk.say("most suspicious good images (are they good?):")
-    for path, score in summary.suspicious:
-        talk.say(f"  {score:9.3f}  {path}")
+    talk.say("most suspicious good images, by a model that has not seen them (are they good?):")
+    for suspect in summary.suspects:
+        mark = "*" if suspect.path == summary.limiting else " "
+        talk.say(f"{suspect.score:10.3f}{mark} {shortened(suspect.path)}")
+    talk.say(f"  * sets the threshold; mark those that are not good in {out / 'suspicious.csv'},")
+    talk.say("    and 'anomaly-vae train --exclude' that file leaves them out")
     talk.say(f"model: {out / 'model.onnx'}")
