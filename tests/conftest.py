@@ -76,8 +76,10 @@ def more_good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "train" / "good"
 
 
-# Without alignment: its unrolled steps are what takes the ONNX exporter most of its time.
-QUICK = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false")
+# Without alignment: its unrolled steps are what takes the ONNX exporter most of its time. One
+# training of a part of the images: workflows/test_folds.py has the others.
+SHORT = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false")
+QUICK = (*SHORT, "--set", "split.folds=1", "--set", "training.refit=false")
 
 
 @pytest.fixture(scope="session")

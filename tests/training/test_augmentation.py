@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import CALIBRATION, TRAINING, ImageSet, read_images, split_parts
+from anomaly_vae.training.dataset import ImageSet, read_images
+from anomaly_vae.training.split import CALIBRATION, TRAINING, split_images
 from anomaly_vae.workflows import preparation
 from anomaly_vae.workflows import train as one_training
 from anomaly_vae.workflows.train import TrainingSession
@@ -22,10 +23,11 @@ from ..conftest import Command
 SAMPLES = 30
 QUICK = ("features.source=pixels", "images.size=32", "training.epochs=2", "training.batch_size=8",
          "training.steps_per_epoch=5", "training.pictures=false")  # fmt: skip
+SINGLE = ("split.folds=1", "training.refit=false")
 
 
 def config(samples: int = SAMPLES) -> Config:
-    return load_config(None, [*QUICK, f"training.samples={samples}"])
+    return load_config(None, [*QUICK, *SINGLE, f"training.samples={samples}"])
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def good(parts: Path) -> Path:
 
 
 def drawn(session: TrainingSession) -> NDArray[np.floating]:
-    return session.trainer.training.stored[(session.parts == TRAINING).sum() :]
+    return session.trainer.training.stored[session.split.of(TRAINING).sum() :]
 
 
 def test_drawn_parts_stand_behind_the_training_images(good: Path, tmp_path: Path) -> None:
@@ -64,9 +66,9 @@ def test_nothing_is_drawn_from_images_set_aside_for_calibration(
     def spoilt(part: str) -> NDArray[np.floating]:
         def read(*arguments: object, **options: object) -> ImageSet:
             images = read_images(*arguments, **options)  # type: ignore[arg-type]
-            parts = split_parts(images, config().split, seed=0)
+            which = split_images(images, config().split, seed=0).of(part)
             noise = np.random.default_rng(0).integers(0, 256, images.pixels.shape, np.uint8)
-            pixels = np.where((parts == part)[:, None, None, None], noise, images.pixels)
+            pixels = np.where(which[:, None, None, None], noise, images.pixels)
             return replace(images, pixels=pixels)
 
         monkeypatch.setattr(one_training, "read_images", read)
