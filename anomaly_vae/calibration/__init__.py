@@ -1,7 +1,8 @@
 """Numbers about scores: thresholds, rates, drift, what the model card says. No torch, no files.
 
 ``intervals`` of rates and areas, ``planning`` how many images a promise takes; ``conformal`` the
-limit from good images alone, ``goals`` and ``roc`` the one from both kinds; ``metrics`` how good
-that is, ``comparison`` of two models, ``tradeoff`` of many; ``profile`` what good images look like,
-``drift`` whether today's still do; ``seen`` which images a model knows; ``metadata`` its card.
+limit from good images alone, ``days`` whether it holds on another; ``goals`` and ``roc`` the one
+from both kinds; ``metrics`` how good that is, ``comparison`` of two models, ``tradeoff`` of many;
+``profile`` what good images look like, ``drift`` whether today's still do; ``seen`` which images a
+model knows; ``metadata`` its card.
 """

@@ -144,7 +144,12 @@ def good_only_threshold(
         return threshold
     about = "at most" if evidence.folds == 1 else "about"
     band = f"{about} 1 in {_one_in(review_rate)} is for review or fails by its score"
-    return replace(threshold, review=review, promise=f"{threshold.promise}; {band}")
+    return replace(
+        threshold,
+        review=review,
+        review_rate=review_rate,
+        promise=f"{threshold.promise}; {band}",
+    )
 
 
 def _extrapolated(
@@ -158,6 +163,7 @@ def _extrapolated(
         criterion="good-only, extrapolated",
         promise=f"about 1 {evidence.unit} in {_one_in(rate)} fails, if the tail of the scores goes "
         "on as it begins",
+        fail_rate=rate,
         assurance=f"an extrapolation from {len(scores)} {evidence.units}, no guarantee",
         advice="more good images: they can support the rate themselves",
         good=len(scores),
@@ -181,6 +187,7 @@ def _failing(evidence: Evidence, scores: Floats, maxima: Floats, rate: float) ->
         if count < needed
         else "examples of defects (calibrate --defective) tell which limit finds them",
         conditions=_conditions(evidence, rate, count),
+        fail_rate=rate,
         good=count,
     )
 

@@ -48,6 +48,10 @@ class Threshold:
     """What would make it better."""
     conditions: tuple[str, ...] = ()
     """On what it rests, for an auditor; older models have all in ``promise``."""
+    fail_rate: float | None = None
+    """Share of the good images that may fail, where that was what the limit was set by."""
+    review_rate: float | None = None
+    """Share of the good images that may fail or be for review, likewise."""
 
     def verdict(self, score: float, quality: str = "") -> Literal["pass", "review", "fail"]:
         """Judge an image by its score, and by ``quality``: in what it is unlike all good ones.

@@ -37,6 +37,9 @@ class GoodProfile:
     reconstruction_error: tuple[float, ...] = ()
     kl: tuple[float, ...] = ()
     """What their scores are made of; older models do not know it."""
+    centre_x: tuple[float, ...] = ()
+    centre_y: tuple[float, ...] = ()
+    """Where their edges have their centre, as shares of the sides; older models do not know it."""
 
     def p_value(self, score: float) -> float:
         """Give the conformal p-value of a score: the share of good images at least as unusual.
@@ -73,12 +76,15 @@ def good_profile(
 ) -> GoodProfile:
     """Make the profile of held-out good images and their scores."""
     sizes = {(image.width, image.height) for image in images}
+    centres = [image.centre for image in images if image.centre]
     return GoodProfile(
         scores=tuple(sorted(scores)),
         color=any(image.statistics.color for image in images),
         size=sizes.pop() if len(sizes) == 1 else None,
         reconstruction_error=tuple(sorted(reconstruction_error)),
         kl=tuple(sorted(kl)),
+        centre_x=tuple(sorted(x for x, _ in centres)),
+        centre_y=tuple(sorted(y for _, y in centres)),
         **{
             name: tuple(sorted(getattr(image.statistics, name) for image in images))
             for name in STATISTICS

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.levels import NARROW, to_8_bit
 from anomaly_vae.images.opening import Opened, check, explained, opened
+from anomaly_vae.images.position import centre
 from anomaly_vae.images.quality import ImageStatistics, image_statistics
 from anomaly_vae.images.roi import inspected, mask_size, misfit
 from anomaly_vae.settings.masks import Mask
@@ -53,10 +54,14 @@ class LoadedImage:
     """Pixels of the square that are inspected, [S, S]; none where all of the photograph is."""
     narrow: bool = False
     """Whether it uses less than a tenth of the range from black to white."""
+    centre: tuple[float, float] | None = None
+    """Of its edges, see ``position``; known of those without pixels."""
 
     def without_pixels(self) -> "LoadedImage":
         """Give the same without pixels: ten thousand of these take megabytes."""
-        return replace(self, pixels=np.empty((0, 0, 3), np.uint8), inspected=None)
+        middle = centre(self.pixels) if self.pixels.size else self.centre
+        none = np.empty((0, 0, 3), np.uint8)
+        return replace(self, pixels=none, inspected=None, centre=middle)
 
 
 def load_image(path: Path, settings: ImageSettings) -> LoadedImage:

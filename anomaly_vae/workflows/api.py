@@ -71,7 +71,7 @@ def train(
 
 def calibrate(
     run: Folder,
-    good: Folder,
+    good: Folder | Sequence[Folder],
     defective: Folder | None = None,
     *,
     goal: Goal | ReviewBand | None = None,
@@ -84,7 +84,8 @@ def calibrate(
 
     ``goal`` says what the threshold is to do best (default: Youden's J, or without ``defective``
     the conformal limit). ``review_rate`` is the share of the good images, from 0 to 1, that may be
-    for review or rejected. See ``calibrate_run``.
+    for review or fail; several ``good`` folders are days, on each of which that holds. See
+    ``calibrate_run``.
 
     Raises:
         CalibrationError: the scores do not support what was asked for.
@@ -92,7 +93,7 @@ def calibrate(
     """
     return calibrate_run(
         Path(run),
-        Photographs(Path(good)),
+        [Photographs(Path(each)) for each in _several(good)],
         Photographs(Path(defective)) if defective else None,
         goal=goal,
         review_rate=review_rate,
@@ -164,6 +165,10 @@ def export(
         overwrite=overwrite,
         track=track,
     )
+
+
+def _several(given: Folder | Sequence[Folder]) -> Sequence[Folder]:
+    return [given] if isinstance(given, str | PathLike) else given
 
 
 def _path(given: str | PathLike[str] | None) -> Path | None:

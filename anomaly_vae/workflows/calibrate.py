@@ -9,9 +9,10 @@ from typing import Any, get_args
 import numpy as np
 
 from anomaly_vae.calibration.conformal import Evidence, good_only_threshold
+from anomaly_vae.calibration.days import Day, strictest
 from anomaly_vae.calibration.goals import Criterion, Goal
 from anomaly_vae.calibration.intervals import auroc_interval
-from anomaly_vae.calibration.metadata import ModelCard, Threshold
+from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.calibration.metrics import areas_under_roc
 from anomaly_vae.calibration.roc import (
     OperatingPoint,
@@ -33,9 +34,13 @@ from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.split import group_keys
 from anomaly_vae.transaction import Transaction
-from anomaly_vae.workflows.examples import Examples, caveats, doubtful, usable
+from anomaly_vae.workflows.examples import Examples, Given, caveats, doubtful, given, held_against
 from anomaly_vae.workflows.kl_weight import WeightChoice, fit_kl_weight
-from anomaly_vae.workflows.labelled import Photographs, inspect_all, with_origins
+from anomaly_vae.workflows.labelled import (
+    Photographs,
+    inspect_all,
+    with_origins,
+)
 from anomaly_vae.workflows.runs import saved_config
 
 
@@ -67,6 +72,10 @@ class Calibration:
     """What a person should know of the images, each a line."""
     weight: WeightChoice | None = None
     """What another weight of the KL would give, if that was asked for."""
+    before: tuple[Day, ...] = ()
+    """What the limits so far do to the good images of each folder."""
+    days: tuple[Day, ...] = ()
+    """What the new ones do."""
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain values."""
@@ -78,12 +87,14 @@ class Calibration:
             "operating_points": {name: _with_rates(point) for name, point in self.points.items()},
             "left_out": [spelled(path) for path in self.left_out],
             "kl_weight": asdict(self.weight) if self.weight else None,
+            "before": [day.as_dict() for day in self.before],
+            "days": [day.as_dict() for day in self.days],
         }
 
 
 def calibrate_run(
     run: Path,
-    good: Photographs,
+    good: Sequence[Photographs],
     defective: Photographs | None,
     *,
     goal: Goal | ReviewBand | None = None,
@@ -97,9 +108,10 @@ def calibrate_run(
     ``goal`` is Youden's J by default, or the conformal limit without ``defective``; then it can
     only be a false-alarm rate, beyond what the images support with ``extrapolate``, and at most
     ``review_rate`` of the good images (default: that of the run) are for review or fail, where
-    that is more. Images that the model has learned from, and copies, are left out. With
-    ``refit_kl_weight`` the model is first given the weight of the KL that serves these images best,
-    if it surely does.
+    that is more. Of several folders of ``good`` images, each a day of its own, the limits from good
+    images alone hold on each. Images that the model has learned from, and copies, are left out.
+    With ``refit_kl_weight`` the model is first given the weight of the KL that serves these images
+    best, if it surely does.
 
     Raises:
         CalibrationError: the scores do not support what was asked for, or all images are known.
@@ -113,66 +125,52 @@ def calibrate_run(
         extrapolate=extrapolate,
         refit_kl_weight=refit_kl_weight,
     )
-    config, folders = saved_config(run), [good, defective] if defective else [good]
+    if refit_kl_weight and len(good) > 1:
+        raise CalibrationError("--fit-kl-weight takes one --good; put the images into one folder")
+    config = saved_config(run)
     with Transaction(run) as files:
-        card, sets = _scored(files, folders, track)
-        weight = None
-        if refit_kl_weight:
+        sets = _scored(files, good, defective, track)
+        before, weight = held_against(sets.card.threshold, sets), None
+        if refit_kl_weight and sets.bad:
             # A new weight takes its place together with its threshold: neither is of use alone.
-            weight = fit_kl_weight(files, sets[0].photographs, sets[1].photographs, track)
+            weight = fit_kl_weight(files, sets.days[0].photographs, sets.bad.photographs, track)
             if weight.adopted:
-                card, sets = _scored(files, folders, track)
-        result = _set(config, sets, goal, review_rate=review_rate, extrapolate=extrapolate)
-        result = replace(_told(result, card, sets), weight=weight)
-        _write(files, card, result, sets)
+                sets = _scored(files, good, defective, track)
+        if sets.bad:
+            grouped = bool(config.split.group_by)
+            result = _from_both(sets.good, sets.bad, goal or Goal(), grouped=grouped)
+        else:
+            target = goal.target if isinstance(goal, Goal) else None
+            result = _from_good(
+                config, sets, target, review_rate=review_rate, extrapolate=extrapolate
+            )
+        days = held_against(result.threshold, sets)
+        result = replace(_told(result, sets), weight=weight, before=before, days=days)
+        _write(files, result, sets)
         files.commit()
     return result
 
 
-def _set(
-    config: Config,
-    sets: Sequence[Examples],
-    goal: Goal | ReviewBand | None,
-    *,
-    review_rate: float | None,
-    extrapolate: bool,
-) -> Calibration:
-    """Choose the threshold: with defective images, or from good ones alone."""
-    if len(sets) > 1:
-        return _from_both(sets[0], sets[1], goal or Goal(), grouped=bool(config.split.group_by))
-    target = goal.target if isinstance(goal, Goal) else None
-    return _from_good(config, sets[0], target, review_rate=review_rate, extrapolate=extrapolate)
-
-
 def _scored(
-    files: Transaction, folders: Sequence[Photographs], track: Track
-) -> tuple[ModelCard, list[Examples]]:
-    """Score good images, and defective ones, if there are any; an image is either."""
+    files: Transaction, good: Sequence[Photographs], defective: Photographs | None, track: Track
+) -> Given:
+    """Score good images of each day, and defective ones, if there are any."""
     inspector = Inspector(files.current("model.onnx"))
     card = with_origins(inspector.card, files.folder)
-    scored = [inspect_all(inspector, each, track, lean=True) for each in folders]
-    both = set.intersection(*(set(each.digests) for each in scored)) if len(scored) > 1 else set()
-    for finding, digest in zip(scored[-1].findings, scored[-1].digests, strict=True):
-        if digest in both:
-            raise CalibrationError(
-                f"{scored[-1].folder / finding.path} and {len(both) - 1} other images are in the "
-                "good folder too; an image is either good or defective"
-            )
-    return card, [usable(card, each) for each in scored]
+    scored = [inspect_all(inspector, each, track, lean=True) for each in good]
+    bad = inspect_all(inspector, defective, track, lean=True) if defective else None
+    return given(card, scored, bad)
 
 
-def _told(result: Calibration, card: ModelCard, sets: Sequence[Examples]) -> Calibration:
+def _told(result: Calibration, sets: Given) -> Calibration:
     """Say with the promise what was left out, and name it."""
-    limit, said = result.threshold, caveats(card, sets)
+    limit, said = result.threshold, caveats(sets.card, sets.sets)
     return replace(
         result,
-        threshold=replace(
-            limit,
-            assurance="; ".join(filter(None, [limit.assurance, *said])),
-        ),
-        unreadable=[path for each in sets for path in each.used.unreadable],
-        left_out=[path for each in sets for path in each.learned],
-        notes=tuple(note for each in sets for note in each.used.notes),
+        threshold=replace(limit, assurance="; ".join(filter(None, [limit.assurance, *said]))),
+        unreadable=[path for each in sets.sets for path in each.used.unreadable],
+        left_out=[path for each in sets.sets for path in each.learned],
+        notes=tuple(note for each in sets.sets for note in each.used.notes),
     )
 
 
@@ -208,24 +206,22 @@ def _is_rate(goal: Goal | ReviewBand) -> bool:
     return isinstance(goal, Goal) and goal.criterion == "false-alarm-rate"
 
 
-def _write(
-    files: Transaction, card: ModelCard, result: Calibration, sets: Sequence[Examples]
-) -> None:
+def _write(files: Transaction, result: Calibration, sets: Given) -> None:
     """Put a threshold into the model, and write down and draw how it was set."""
     model, threshold = files.path("model.onnx"), result.threshold
-    good, *bad = (each.used for each in sets)
-    classes = dict(zip(("good", "defective"), (each.used.scores for each in sets), strict=False))
+    good, bad = sets.good.used, sets.bad.used.scores if sets.bad else None
     files.remove(["roc.png"])  # of another calibration
-    if bad:
-        figures.save_roc(good.scores, bad[0].scores, threshold.score, files.path("roc.png"))
-    card = card.calibrated(
+    if bad is not None:
+        figures.save_roc(good.scores, bad, threshold.score, files.path("roc.png"))
+    card = sets.card.calibrated(
         threshold,
         profile_of(good.findings),
-        classes.get("defective", ()),
-        [digest for each in sets for digest in each.digests],
+        () if bad is None else bad,
+        [digest for each in sets.sets for digest in each.digests],
     )
     replace_card(files.current("model.onnx"), card, model)
     write_json(files.path("calibration.json"), result.as_dict())
+    classes = {"good": good.scores} | ({} if bad is None else {"defective": bad})
     title = "Calibration images"
     figures.save_scores(classes, threshold, files.path("scores.png"), title=title)
     write_card(files.folder, card, model_id(model.read_bytes()), files)
@@ -233,28 +229,30 @@ def _write(
 
 def _from_good(
     config: Config,
-    good: Examples,
+    sets: Given,
     target: float | None,
     *,
     review_rate: float | None,
     extrapolate: bool,
 ) -> Calibration:
+    """Set the limits of each day, and keep the highest."""
     pattern = config.split.group_by
-    findings = good.used.findings
-    evidence = Evidence(
-        good.used.scores,
-        map_maxima(findings),
-        group_keys([each.path for each in findings], good.digests, pattern),
-        of_parts=bool(pattern),
-    )
-    threshold = good_only_threshold(
-        evidence,
-        target,
-        fail_rate=config.scoring.fail_rate,
-        review_rate=config.scoring.review_rate if review_rate is None else review_rate,
-        extrapolate=extrapolate,
-    )
-    return Calibration(threshold)
+    limits = [
+        good_only_threshold(
+            Evidence(
+                day.used.scores,
+                map_maxima(day.used.findings),
+                group_keys(day.used.paths, day.digests, pattern),
+                of_parts=bool(pattern),
+            ),
+            target,
+            fail_rate=config.scoring.fail_rate,
+            review_rate=config.scoring.review_rate if review_rate is None else review_rate,
+            extrapolate=extrapolate,
+        )
+        for day in sets.days
+    ]
+    return Calibration(strictest(limits, [str(day.used.folder) for day in sets.days]))
 
 
 def _from_both(

@@ -1,11 +1,13 @@
 """Images that a threshold may be set on: new to the model, and each of them once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from anomaly_vae.calibration.days import Day, judge_day
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.profile import GoodProfile
 from anomaly_vae.errors import CalibrationError
+from anomaly_vae.inspection.finding import profile_of
 from anomaly_vae.workflows.labelled import LabelledFolder, Photographs, seen_before
 
 
@@ -27,8 +29,10 @@ class Examples:
         return Photographs(self.used.folder, tuple(each.path for each in self.used.findings))
 
 
-def usable(card: ModelCard, given: LabelledFolder) -> Examples:
+def usable(card: ModelCard, given: LabelledFolder, known_before: Collection[str] = ()) -> Examples:
     """Leave out what the model of ``card`` has learned from, and copies.
+
+    Copies are those of others among them, too, and of the images with the SHA-256 ``known_before``.
 
     Raises:
         CalibrationError: nothing is left.
@@ -46,9 +50,81 @@ def usable(card: ModelCard, given: LabelledFolder) -> Examples:
             "others, which tell how it judges new ones"
         )
     kept = dict(reversed(new))  # the first of each content
+    kept = {digest: each for digest, each in kept.items() if digest not in known_before}
+    if not kept:
+        raise CalibrationError(
+            f"{given.folder}: all {len(new)} images in it are copies of those of another --good; "
+            "leave it out"
+        )
     findings = sorted(kept.values(), key=lambda finding: finding.path)
     digests = sorted(kept, key=lambda digest: kept[digest].path)
     return Examples(replace(given, findings=findings), digests, learned, len(new) - len(kept))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a calibration rests on, scored by the model that it sets the threshold of."""
+
+    card: ModelCard
+    days: list[Examples]
+    """Good images, of one folder each."""
+    bad: Examples | None
+
+    @property
+    def sets(self) -> list[Examples]:
+        """The images of each day, then the defective ones."""
+        return [*self.days, self.bad] if self.bad else self.days
+
+    @property
+    def good(self) -> Examples:
+        """The good images of all days together."""
+        first, *others = self.days
+        if not others:
+            return first
+        findings = [finding for day in self.days for finding in day.used.findings]
+        return replace(
+            first,
+            used=replace(first.used, findings=findings),
+            digests=[digest for day in self.days for digest in day.digests],
+        )
+
+
+def given(card: ModelCard, good: Sequence[LabelledFolder], bad: LabelledFolder | None) -> Given:
+    """Take what is usable of scored images; an image is good or defective, and of one day.
+
+    Raises:
+        CalibrationError: one is both, or nothing of a folder is left.
+    """
+    if bad:
+        _refuse_both(good, bad)
+    days: list[Examples] = []
+    for each in good:
+        known = {digest for day in days for digest in day.digests}
+        days.append(usable(card, each, known))
+    return Given(card, days, usable(card, bad) if bad else None)
+
+
+def _refuse_both(good: Sequence[LabelledFolder], bad: LabelledFolder) -> None:
+    """Refuse images that are good and defective."""
+    both = {digest for each in good for digest in each.digests}.intersection(bad.digests)
+    for finding, digest in zip(bad.findings, bad.digests, strict=True):
+        if digest in both:
+            raise CalibrationError(
+                f"{bad.folder / finding.path} and {len(both) - 1} other images are in the "
+                "good folder too; an image is either good or defective"
+            )
+
+
+def held_against(limit: Threshold, given: Given) -> tuple[Day, ...]:
+    """Say what a limit does to the good images of each day."""
+    known = given.card.good
+    return tuple(
+        judge_day(
+            str(day.used.folder), day.used.scores, limit, profile_of(day.used.findings), known
+        )
+        for day in given.days
+        if known
+    )
 
 
 def caveats(card: ModelCard, sets: Sequence[Examples]) -> list[str]:

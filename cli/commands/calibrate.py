@@ -1,5 +1,6 @@
 """The command that sets the threshold."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -10,6 +11,7 @@ from ..console import talk
 from ..saying import say_threshold, warn_notes, warn_seen, warn_unreadable, with_interval
 
 if TYPE_CHECKING:
+    from anomaly_vae.calibration.days import Day
     from anomaly_vae.calibration.goals import Criterion as RocCriterion
     from anomaly_vae.calibration.goals import Goal
     from anomaly_vae.workflows.calibrate import Calibration, ReviewBand
@@ -36,7 +38,11 @@ class Criterion(StrEnum):
 def calibrate(
     run: Annotated[Path, typer.Argument(help="Run folder of 'train'.")],
     good: Annotated[
-        Path | None, typer.Option(help="Folder of good images, not those of the training.")
+        list[Path] | None,
+        typer.Option(
+            help="Folder of good images, not those of the training; several are days, on each of "
+            "which the limits hold."
+        ),
     ] = None,
     defective: Annotated[Path | None, typer.Option(help="Folder of defective images.")] = None,
     marks: Annotated[
@@ -143,18 +149,22 @@ def _goal(
 
 
 def _labelled(
-    good: Path | None, defective: Path | None, marks: Path | None, images: Path | None
-) -> "tuple[Photographs, Photographs | None]":
+    good: Sequence[Path] | None,
+    defective: Path | None,
+    marks: Path | None,
+    images: Path | None,
+) -> "tuple[Sequence[Photographs], Photographs | None]":
     """Find out which images are good and which are defective: by folders, or by marks."""
     from anomaly_vae.errors import FolderError
     from anomaly_vae.workflows.labelled import Photographs
     from anomaly_vae.workflows.marks import read_marks
 
     if marks and images and not (good or defective):
-        return read_marks(marks, images)
-    if good is None or marks or images:
+        marked_good, marked_bad = read_marks(marks, images)
+        return [marked_good], marked_bad
+    if not good or marks or images:
         raise FolderError("expected --good DIR (and --defective DIR), or --marks FILE --images DIR")
-    return Photographs(good), Photographs(defective) if defective else None
+    return [Photographs(each) for each in good], Photographs(defective) if defective else None
 
 
 def _say_calibration(result: "Calibration", *, chosen: str) -> None:
@@ -173,8 +183,24 @@ def _say_calibration(result: "Calibration", *, chosen: str) -> None:
             f"{name + (' *' if name == chosen else ''):18s}{point.threshold:9.4g}  {found}  "
             f"{rejected}"
         )
+    for day in result.before:
+        _say_before(day)
     talk.say()
     say_threshold(result.threshold)
     if result.interval:
         low, high = result.interval
         talk.say(f"  with other images like these it would lie from {low:.3g} to {high:.3g}")
+    if len(result.days) > 1:
+        for day in result.days:
+            talk.say(f"  {day.name}: {day.summary}")
+
+
+def _say_before(day: "Day") -> None:
+    """Say whether what was promised holds on another day, and why not."""
+    talk.say(f"\n{day.name} at the limits so far: {day.summary}")
+    if day.broken:
+        talk.warn(f"what was promised does not hold there: {day.broken}")
+    if day.reasons:
+        talk.warn(f"its images are unlike those the limits were set on: {day.reasons}")
+    if not (day.broken or day.reasons):
+        talk.say(f"  what was promised holds there, as far as {day.failed.of} images can tell")

@@ -45,7 +45,7 @@ def demo(
     test = examples / "test"
     defective = examples / "defective"
     _gather_defective(test, defective)
-    calibrate(run, test / "good", defective, criterion=Criterion.YOUDEN)
+    calibrate(run, [test / "good"], defective, criterion=Criterion.YOUDEN)
     _step(4, "evaluating on the test parts, which nothing has seen so far")
     evaluate(run, parts / "test", out / "evaluation")
     _step(5, "inspecting the test parts as a production line would")

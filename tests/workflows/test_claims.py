@@ -47,9 +47,9 @@ def test_only_new_and_different_images_set_the_limit_and_all_say_so(
     known = len(left_out)
     assert 1 <= known <= 3 and all(path.startswith("known") for path in left_out)
     assert threshold.good == 27 - known
-    assert f"from {27 - known} held-out good images" in threshold.promise
+    assert f"from {27 - known} good images, set aside for this" in threshold.assurance
     said = f"{known} images were left out: the model has learned from them; 2 copies of others"
-    for text in (threshold.promise, command("info", own_run / "model.onnx").out,
+    for text in (threshold.assurance, command("info", own_run / "model.onnx").out,
                  " ".join(outcome.out.split()), (own_run / "card.html").read_text()):  # fmt: skip
         assert said in text
     assert "the model was made with these very images, so they were left out" in outcome.err
@@ -64,7 +64,7 @@ def test_defective_images_count_once_too(
     assert command("calibrate", own_run, "--good", more_good, "--defective", bad).code == 0
     threshold = card_of(own_run).threshold
     assert (threshold.good, threshold.defective) == (24, 2)
-    assert "2 copies of others were left out" in threshold.promise
+    assert "2 copies of others were left out" in threshold.assurance
 
 
 def test_a_threshold_from_what_was_learned_alone_is_refused(
@@ -114,7 +114,7 @@ def test_that_it_is_not_known_is_said(
     outcome = command("evaluate", own_run, parts / "test", "--out", tmp_path / "e")
     assert "whether these images are new to it is not known" in outcome.err
     assert command("calibrate", own_run, "--good", more_good).code == 0
-    assert "whether the model has learned from some" in card_of(own_run).threshold.promise
+    assert "whether the model has learned from some" in card_of(own_run).threshold.assurance
 
 
 def test_evaluation_and_calibration_judge_as_inspection_does(
@@ -136,9 +136,8 @@ def test_evaluation_and_calibration_judge_as_inspection_does(
     outcome = command("calibrate", own_run, "--good", more_good, "--defective", test / "scratch",
                       "--criterion", "recall", "--target", 0)  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert "of the defective images that pass by their score are for review" in (
-        card_of(own_run).threshold.promise
-    )
+    (condition,) = card_of(own_run).threshold.conditions
+    assert "of the defective images that pass by their score are for review" in condition
 
 
 def test_a_calibration_keeps_no_pixels_and_no_maps(run: Path, parts: Path) -> None:

@@ -282,7 +282,7 @@ def test_a_calibration_that_fails_anywhere_is_the_old_one_or_the_new_one(
         shutil.copytree(run, folder)
 
     def work() -> None:
-        calibrate.calibrate_run(folder, good, bad, refit_kl_weight=weight)
+        calibrate.calibrate_run(folder, [good], bad, refit_kl_weight=weight)
 
     begin()
     before = facts(folder)
