@@ -3,5 +3,6 @@
 ``intervals`` of rates and areas, ``planning`` how many images a promise takes; ``conformal`` the
 limit from good images alone, ``goals`` and ``roc`` the one from both kinds; ``metrics`` how good
 that is, ``comparison`` of two models, ``tradeoff`` of many; ``profile`` what good images look like,
-``drift`` whether today's still do; ``seen`` which images a model knows; ``metadata`` its card.
+``drift`` whether today's still do; ``seen`` which images a model knows; ``sensitivity`` how much it
+finds of what is drawn; ``metadata`` its card.
 """
