@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from anomaly_vae.calibration.metadata import Threshold
-from anomaly_vae.calibration.sensitivity import Cell, DrawnScore, Sensitivity
+from anomaly_vae.calibration.sensitivity import FOUND, Cell, DrawnScore, Sensitivity
 from anomaly_vae.images.drawn import Drawn
 from anomaly_vae.outputs import replacing, write_text
 from anomaly_vae.reporting.heatmaps import OUTLINE
 
 matplotlib.use("Agg")
 
+TABLE, SHARES, EXAMPLES = FILES = ("sensitivity.csv", "sensitivity.png", "drawn.jpg")
+"""What ``save_sensitivity`` writes."""
 COLUMNS = {
     "kind": "how it was drawn; `all`: all of them",
     "size": "diameter of the circle of the same area, pixels of the photograph; empty: all sizes",
@@ -85,6 +87,36 @@ def example(drawn: Drawn, size: float, contrast: float, *, score: float) -> Exam
     )
 
 
+def save_sensitivity(
+    found: Sensitivity,
+    examples: Sequence[Example],
+    limit: Threshold,
+    folder: Path,
+    mm_per_pixel: float | None = None,
+) -> None:
+    """Write the table of the shares, their picture, and examples of drawn defects.
+
+    ``limit`` is that of ``found``; ``mm_per_pixel`` the side of a pixel of the photographs.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    save_table(found, folder / TABLE, mm_per_pixel)
+    save_shares(found, limit, folder / SHARES, mm_per_pixel)
+    save_examples(examples, limit, folder / EXAMPLES, mm_per_pixel)
+
+
+def summary(found: Sensitivity, mm_per_pixel: float | None = None) -> str:
+    """Say in a line what share of the drawn defects is found, and from which size on."""
+    shown = []
+    for contrast in found.contrasts:
+        size = found.smallest(contrast)
+        from_on = "at no size" if size is None else f"from {_size_text(size, mm_per_pixel)} on"
+        shown.append(f"of {contrast:.0f} grey levels {from_on}")
+    text = f"{found} ({FOUND:.0%} and more: {', '.join(shown)})"
+    return f"{text}; {found.left_out} could not be drawn" if found.left_out else text
+
+
 def save_table(found: Sensitivity, path: Path, mm_per_pixel: float | None = None) -> None:
     """Write ``sensitivity.csv``, with the columns of ``COLUMNS``.
 
@@ -111,7 +143,9 @@ def _row(cell: Cell, mm_per_pixel: float | None) -> list[str | int]:
     ]
 
 
-def save_shares(found: Sensitivity, path: Path, mm_per_pixel: float | None = None) -> None:
+def save_shares(
+    found: Sensitivity, limit: Threshold, path: Path, mm_per_pixel: float | None = None
+) -> None:
     """Draw what share of the drawn defects is found, by size and contrast, and by kind (PNG).
 
     Raises:
@@ -124,11 +158,16 @@ def save_shares(found: Sensitivity, path: Path, mm_per_pixel: float | None = Non
     total = found.overall.found
     figure.suptitle(
         f"Drawn defects that would be found: {total.value:.0%} of {total.of}, on "
-        f"{found.photographs} good photographs that the model had not seen",
+        f"{found.photographs} good photographs\n{_limits_text(limit)}",
         fontsize=11,
     )
     with replacing(path) as file:
         figure.savefig(file, dpi=110, format="png")
+
+
+def _limits_text(limit: Threshold) -> str:
+    review = "" if limit.review is None else f", for review above {limit.review:.3g}"
+    return f"fails above {limit.score:.3g}{review}"
 
 
 def _draw_shares(axes: Axes, found: Sensitivity, mm_per_pixel: float | None) -> None:
@@ -145,7 +184,7 @@ def _draw_shares(axes: Axes, found: Sensitivity, mm_per_pixel: float | None) -> 
         axes.text(column, row - 0.06, below, ha="center", va="top", color=ink, fontsize=8)
     axes.imshow(values, cmap=_SHARES, vmin=0, vmax=1.15, aspect="auto", origin="lower")
     axes.set_xticks(
-        range(len(found.sizes)), [size_text(each, mm_per_pixel) for each in found.sizes]
+        range(len(found.sizes)), [_size_text(each, mm_per_pixel, "\n") for each in found.sizes]
     )
     axes.set_yticks(range(len(found.contrasts)), [f"{each:.0f}" for each in found.contrasts])
     axes.set(
@@ -172,10 +211,10 @@ def _draw_kinds(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def size_text(size: float, mm_per_pixel: float | None = None) -> str:
-    """Give a size in pixels, and below it in mm, if a pixel's is known."""
+def _size_text(size: float, mm_per_pixel: float | None, between: str = " = ") -> str:
+    """Give a size in pixels, and in mm, if a pixel's is known."""
     pixels = f"{size:.3g} px" if size >= 100 else f"{size:.2g} px"
-    return pixels if mm_per_pixel is None else f"{pixels}\n{size * mm_per_pixel:.2g} mm"
+    return pixels if mm_per_pixel is None else f"{pixels}{between}{size * mm_per_pixel:.2g} mm"
 
 
 def save_examples(
@@ -201,8 +240,7 @@ def save_examples(
         x = _LEFT + step * column
         if size == sizes[0]:
             draw.text((x, 3), f"{contrast:.0f} grey levels", fill=_INK, font=font)
-        label = size_text(size, mm_per_pixel).replace("\n", ", ")
-        draw.text((x, 21), label, fill=_INK, font=font)
+        draw.text((x, 21), _size_text(size, mm_per_pixel), fill=_INK, font=font)
         for row, kind in enumerate(kinds):
             tile = _tile(first.get((kind, contrast, size)), limit, step - _GAP)
             sheet.paste(tile, (x, _TOP + step * row))

@@ -12,12 +12,12 @@ from anomaly_vae.calibration.sensitivity import DrawnScore, sensitivity
 from anomaly_vae.images.drawn import Drawn, Wish
 from anomaly_vae.reporting.sensitivity import (
     COLUMNS,
+    FILES,
     Example,
     example,
-    save_examples,
-    save_shares,
+    save_sensitivity,
     save_table,
-    size_text,
+    summary,
 )
 from tests.small import card
 
@@ -69,10 +69,16 @@ def test_the_table_has_all_counts_and_both_units(tmp_path: Path) -> None:
     assert all(",,20," in line for line in (tmp_path / "pixels.csv").read_text().splitlines()[4:])
 
 
-def test_sizes_are_told_in_pixels_and_in_mm_where_that_is_known() -> None:
-    assert [size_text(3.14159), size_text(128.4), size_text(8, 0.05)] == [
-        "3.1 px", "128 px", "8 px\n0.4 mm",
-    ]  # fmt: skip
+def test_the_summary_says_from_which_size_on_in_both_units() -> None:
+    scores = [DrawnScore("spot", size, 20.0, size - 10) for size in (8.0, 16.0)]
+    found = sensitivity(
+        [*scores, DrawnScore("spot", 16.0, 9.6, 0.0)], 2.0, photographs=3, left_out=2
+    )
+    assert summary(found, 0.05) == (
+        f"{found} (90% and more: of 10 grey levels at no size, of 20 grey levels from 16 px = "
+        "0.8 mm on); 2 could not be drawn"
+    )
+    assert "from 16 px on" in summary(found)
 
 
 def test_a_box_has_the_colour_of_its_verdict(tmp_path: Path) -> None:
@@ -80,11 +86,10 @@ def test_a_box_has_the_colour_of_its_verdict(tmp_path: Path) -> None:
         Example(np.full((128, 128, 3), 90, np.uint8), (32.0, 32.0, 96.0, 96.0), 0, score)
         for score in SCORES
     ]
-    save_examples(examples, LIMITS, tmp_path / "drawn.jpg")
-    save_shares(
-        sensitivity(SCORES, LIMITS.score, LIMITS.review, photographs=4), tmp_path / "shares.png"
-    )
-    with Image.open(tmp_path / "shares.png") as shares:
+    found = sensitivity(SCORES, LIMITS.score, LIMITS.review, photographs=4)
+    save_sensitivity(found, examples, LIMITS, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == set(FILES)
+    with Image.open(tmp_path / "sensitivity.png") as shares:
         assert shares.width > 600
     with Image.open(tmp_path / "drawn.jpg") as picture:
         sheet = np.asarray(picture).astype(int)
