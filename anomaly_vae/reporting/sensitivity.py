@@ -27,19 +27,11 @@ matplotlib.use("Agg")
 
 TABLE, SHARES, EXAMPLES = FILES = ("sensitivity.csv", "sensitivity.png", "drawn.jpg")
 """What ``save_sensitivity`` writes."""
-COLUMNS = {
-    "kind": "how it was drawn; `all`: all of them",
-    "size": "diameter of the circle of the same area, pixels of the photograph; empty: all sizes",
-    "size_mm": "the same in mm, with `--mm-per-pixel`",
-    "contrast": "mean change of the surface, grey levels of 255; empty: all contrasts",
-    "drawn": "number of drawn defects",
-    "failed": "how many of them fail",
-    "found": "how many of them fail or are for review",
-    "share_found": "the same as a share",
-    "share_found_low": "lower end of its 95 % interval",
-    "share_found_high": "upper end",
-}
-"""Of ``sensitivity.csv``."""
+COLUMNS = (
+    *("kind", "size", "size_mm", "contrast", "drawn", "failed", "found"),
+    *("share_found", "share_found_low", "share_found_high"),
+)
+"""Of the table; units and meanings stand in docs/guide/files.md."""
 
 _CROP = 128
 """Side of the picture of a drawn defect, in pixels."""
