@@ -50,15 +50,14 @@ class Part:
     def mask(self, photograph: Pixels, inspected: Mask | None = None) -> Mask:
         """Say which pixels of a photograph, uint8 [H, W, 3], show it, bool [H, W].
 
-        ``inspected``, [H, W], restricts them. A photograph without a part shows it everywhere.
+        ``inspected``, [H, W], restricts them. None does where its frame is not of one colour, as
+        those of the others are.
         """
         height, width = photograph.shape[:2]
         shown = np.ones((height, width), np.bool_)
         if self.background:
-            found = _before_background(_small(photograph))
-            if found.any():
-                enlarged = Image.fromarray(found).resize((width, height), Image.Resampling.NEAREST)
-                shown = np.asarray(enlarged)
+            found = Image.fromarray(_before_background(_small(photograph)))
+            shown = np.asarray(found.resize((width, height), Image.Resampling.NEAREST))
         return shown if inspected is None else shown & inspected
 
 
@@ -78,13 +77,13 @@ def measure_part(photographs: Sequence[Pixels], inspected: Mask | None = None) -
     stands = [_SMALLEST <= share <= _LARGEST for share in shares]
     part = Part(background=float(np.mean(stands)) >= _BACKGROUND, size=0.0, levels=0.0)
     masks = [part.mask(each, inspected) for each in looked_at]
-    if not all(mask.any() for mask in masks):
+    shown = [each.mean(-1)[mask] for each, mask in zip(looked_at, masks, strict=True) if mask.any()]
+    if not shown:
         raise ValueError("there is no part, or nothing of it is inspected")
-    shown = [each.mean(-1)[mask] for each, mask in zip(looked_at, masks, strict=True)]
     ranges = [np.quantile(grey, 0.95) - np.quantile(grey, 0.05) for grey in shown]
     return Part(
         background=part.background,
-        size=float(np.median([np.sqrt(mask.sum()) for mask in masks])),
+        size=float(np.median([np.sqrt(len(grey)) for grey in shown])),
         levels=float(np.median(ranges)),
     )
 
