@@ -84,9 +84,9 @@ def draw_defects(
     """Draw defects onto good photographs, uint8 [H, W, 3] each, in the order of ``wishes``.
 
     A wish that a photograph does not allow (a patch as strange as that, a region as large) is left
-    out. What blends in comes from another photograph among those of the wishes. The
-    same seed draws the same, on each photograph. A photograph is asked for once, if all its wishes
-    stand together. ``inspected``, [H, W], restricts where they lie.
+    out. What blends in comes from another photograph among those of the wishes. The same seed draws
+    the same. A photograph is asked for once, if all its wishes stand together. ``inspected``,
+    [H, W], restricts where they lie.
     """
     order = list(dict.fromkeys(wish.photograph for wish in wishes))
     others = dict(zip(order, [*order[-1:], *order[:-1]], strict=True))
@@ -117,8 +117,7 @@ def _draw(
     found = _spot(rng, shown, wish, chipped=chipped)
     if found is None:
         return None
-    spot, bearing = found
-    window, place = _window(shown.pixels, spot, bearing, wish.size)
+    window, place = _window(shown.pixels, *found, wish.size)
     # A chip is cut by the edge of the part.
     cover = OUTLINES[wish.kind](rng, place, wish.size * (1.25 if chipped else 1.0))
     within, before = shown.part[window], shown.pixels[window].astype(np.float32)
@@ -176,7 +175,9 @@ def _spot(
     if not fits.any():
         return None
     first = int(np.argmax(fits))
-    return (int(spots[first, 0]), int(spots[first, 1])), float(bearings[first])
+    # What blends in fills an upright box.
+    bearing = 0.0 if wish.kind == "blended" else float(bearings[first])
+    return (int(spots[first, 0]), int(spots[first, 1])), bearing
 
 
 def _window(

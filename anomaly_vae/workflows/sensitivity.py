@@ -6,7 +6,7 @@ Letters: N photographs, H x W pixels of one.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, islice, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,16 +128,10 @@ def _batches(
     drawn: Iterator[Drawn], fold_of: NDArray[np.integer]
 ) -> Iterator[tuple[int, list[Drawn]]]:
     """Put drawn photographs of one fold and one size together, some at a time."""
-    batch: list[Drawn] = []
-    for each in drawn:
-        fold = fold_of[each.wish.photograph]
-        if batch and (
-            fold != fold_of[batch[0].wish.photograph]
-            or each.image.shape != batch[0].image.shape
-            or (len(batch) + 1) * each.image.nbytes > _BATCH_BYTES
-        ):
-            yield int(fold_of[batch[0].wish.photograph]), batch
-            batch = []
-        batch.append(each)
-    if batch:
-        yield int(fold_of[batch[0].wish.photograph]), batch
+
+    def alike(each: Drawn) -> tuple[int, tuple[int, ...]]:
+        return int(fold_of[each.wish.photograph]), each.image.shape
+
+    for (fold, shape), some in groupby(drawn, alike):
+        while batch := list(islice(some, max(1, _BATCH_BYTES // math.prod(shape)))):
+            yield fold, batch

@@ -128,3 +128,14 @@ def test_a_blended_patch_solves_the_poisson_equation() -> None:
     expected = before.copy()
     expected[3:9, 4:11] = spsolve(matrix.tocsr(), right).reshape(6, 7, 3)
     np.testing.assert_allclose(blended(before, patch, cover), expected, atol=1e-2)
+
+
+def test_nothing_changes_beside_what_counts_as_the_defect(
+    drawn: list[Drawn], photographs: list[NDArray[np.uint8]]
+) -> None:
+    # Soft edges apart: those are half as strong at the outline.
+    for each in drawn:
+        if each.wish.kind != "stain":
+            change = np.abs(each.image - photographs[each.wish.photograph].astype(int)).max(-1)
+            beside = (change > 0.75 * each.contrast) & ~each.mask
+            assert beside.sum() <= 0.1 * each.mask.sum() + 2, each.wish
