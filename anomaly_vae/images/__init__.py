@@ -5,8 +5,8 @@ that do, ``sources`` takes them from a folder or a list, ``ahead`` reads them in
 keeps more of them than fit into memory. ``opening`` decodes a file, within a budget of ``memory``;
 ``levels`` says what its numbers mean; ``decoding`` makes the square that the model sees of a file
 or a picture, ``arrays`` a picture of an array, ``masks`` the truth about defects. ``roi`` is what
-of it is inspected, ``quality`` how bright and sharp it is, ``position`` where its part lies;
-``regions`` where a defect lies.
-``survey`` looks at each of many, ``likeness`` compares them. ``samples`` draws photographs, of a
-``plate`` with ``flaws``, ``textures`` pictures of all kinds of surfaces.
+of it is inspected, ``quality`` how bright and sharp it is, ``position`` where its edges lie;
+``regions`` where a defect lies. ``survey`` looks at each of many, ``likeness`` compares them.
+``part`` says where the part lies; ``drawn`` draws defects onto it, with ``patches``. ``samples``
+draws photographs, of a ``plate`` with ``flaws``, ``textures`` pictures of all kinds of surfaces.
 """

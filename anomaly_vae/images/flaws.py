@@ -31,10 +31,13 @@ def _place(rng: np.random.Generator, scene: Scene, surface: Surface) -> tuple[Fi
     return c * x + s * y, c * y - s * x
 
 
-def _blob(
+def blob(
     rng: np.random.Generator, place: tuple[Field, Field], radius: float, ragged: float
 ) -> Field:
-    """Return the distance from the centre of an irregular spot: 1.0 on its outline."""
+    """Return the distance from the centre of an irregular spot: 1.0 on its outline.
+
+    ``place`` are coordinates x and y with its centre as origin, in the unit of ``radius``.
+    """
     x, y = place
     bearing, outline = np.arctan2(y, x), np.ones_like(x)
     for wave in range(2, 6):
@@ -44,6 +47,13 @@ def _blob(
     return distance / (as_field(radius) * np.maximum(outline, as_field(0.5)))
 
 
+def streak(along: Field, across: Field, half: float, width: float) -> Field:
+    """Return a line that fades to its ends and sides: 1.0 in its middle."""
+    rest = np.maximum(1 - (along / half) ** 2, 0)
+    line: Field = np.sqrt(rest) * np.exp(-((across / width) ** 2))
+    return line
+
+
 def _scratch(rng: np.random.Generator, scene: Scene, surface: Surface, force: float) -> Surface:
     x, y = _place(rng, scene, surface)
     bend, bright = rng.normal(0, 0.35), rng.random() < 0.6
@@ -51,9 +61,9 @@ def _scratch(rng: np.random.Generator, scene: Scene, surface: Surface, force: fl
     width = max(rng.uniform(0.005, 0.011), 0.6 * float(scene.pixel))
     line = np.zeros_like(x)
     for stroke in range(rng.choice([1, 2, 4], p=[0.6, 0.2, 0.2])):
-        along = np.maximum(1 - ((x + as_field(rng.normal(0, 0.03))) / half) ** 2, 0)
+        along = x + as_field(rng.normal(0, 0.03))
         across = y - bend * x**2 - 0.008 * np.sin(x / 0.1 + stroke) - 3.2 * width * stroke
-        line = np.maximum(line, np.sqrt(along) * np.exp(-((across / width) ** 2)))
+        line = np.maximum(line, streak(along, across, half, width))
     cover = as_field(np.clip(0.6 * force * line, 0, 1))
     return replace(
         surface,
@@ -65,7 +75,7 @@ def _scratch(rng: np.random.Generator, scene: Scene, surface: Surface, force: fl
 
 def _dent(rng: np.random.Generator, scene: Scene, surface: Surface, force: float) -> Surface:
     radius = max(rng.uniform(0.03, 0.095), 2.5 * float(scene.pixel))
-    t = _blob(rng, _place(rng, scene, surface), radius, ragged=0.06)
+    t = blob(rng, _place(rng, scene, surface), radius, ragged=0.06)
     bowl = np.exp(-1.2 * t**2) - 0.2 * np.exp(-(((t - 1.35) / 0.3) ** 2))
     return replace(surface, height=as_field(surface.height - 0.4 * force * radius * bowl))
 
@@ -84,7 +94,7 @@ def _contamination(
     colour, gloss, opacity = _DIRT[rng.integers(len(_DIRT))]
     for _ in range(rng.integers(1, 5)):
         radius = max(np.exp(rng.uniform(np.log(0.025), np.log(0.11))), 1.2 * float(scene.pixel))
-        t = _blob(rng, _place(rng, scene, surface), radius, ragged=0.22)
+        t = blob(rng, _place(rng, scene, surface), radius, ragged=0.22)
         cover = np.clip((as_field(1.1) - t) / as_field(0.3), 0, 1) * as_field(opacity)
         lump = as_field(0.25 * radius) * np.maximum(1 - t**2, 0)
         surface = replace(
@@ -114,7 +124,7 @@ _TINTS = (  # colour in the middle and at the edge
 
 def _colour(rng: np.random.Generator, scene: Scene, surface: Surface, force: float) -> Surface:
     radius = rng.uniform(0.13, 0.28)
-    t = _blob(rng, _place(rng, scene, surface), radius, ragged=0.22)[..., None]
+    t = blob(rng, _place(rng, scene, surface), radius, ragged=0.22)[..., None]
     middle, edge = _TINTS[rng.integers(len(_TINTS))]
     colour = mix(as_field(middle), edge, np.clip(t, 0, 1))
     cover = np.clip((as_field(1.2) - t) / as_field(0.6), 0, 1) * as_field(min(1.0, 0.9 * force))

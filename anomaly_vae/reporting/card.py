@@ -31,6 +31,9 @@ PICTURES = {
     "reconstructions.png": "Held-out good images, what the model makes of them, anomaly maps",
     "scores.png": "Scores of the images that the threshold was set on",
     "roc.png": "ROC curve",
+    "sensitivity.png": "Share of drawn defects that would be found, by size and contrast, and by "
+    "how they were drawn",
+    "drawn.jpg": "Some of them, and their verdicts; none is real",
 }
 _THUMBNAIL, _COLUMNS, _ROWS = 96, 12, 2
 

@@ -42,8 +42,10 @@ def explained(page: str, start: str) -> list[str]:
 
 def test_the_tables_of_columns_are_the_schema() -> None:
     from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, SCHEMA_VERSION
+    from anomaly_vae.reporting.sensitivity import COLUMNS
     from anomaly_vae.workflows.study import MEASURES
 
+    assert explained("files.md", "\n`sensitivity.csv`: ") == list(COLUMNS)
     assert explained("files.md", "\n`images.csv`: ") == list(IMAGE_COLUMNS)
     assert explained("files.md", "\n`defects.csv`: ") == list(REGION_COLUMNS)
     assert f"This is schema version {SCHEMA_VERSION};" in TEXT

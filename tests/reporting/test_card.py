@@ -115,6 +115,18 @@ def test_a_card_of_a_bare_folder_says_what_is_known(run: Path, tmp_path: Path) -
     assert "<img " not in page
 
 
+def test_what_was_drawn_is_called_drawn(run: Path, own_run: Path) -> None:
+    inspector = Inspector(run / "model.onnx", device="cpu")
+    for name in ("sensitivity.png", "drawn.jpg"):
+        shutil.copy(run / "training.png", own_run / name)
+    write_card(own_run, inspector.card, inspector.model_id)
+    page = text(own_run / "card.html")
+    assert page.count("<img ") == 7
+    assert "What it would find: drawn defects" in page
+    assert "none is real" in page
+    assert "drawn defects" not in text(run / "card.html")
+
+
 def test_hostile_folder_names_are_text(run: Path, tmp_path: Path) -> None:
     inspector, folder = Inspector(run / "model.onnx", device="cpu"), tmp_path / "<b>x"
     folder.mkdir()

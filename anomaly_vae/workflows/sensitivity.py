@@ -1,0 +1,137 @@
+"""What would be found: defects drawn onto good photographs that the models have not seen.
+
+Letters: N photographs, H x W pixels of one.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.calibration.sensitivity import Sensitivity, sensitivity
+from anomaly_vae.images.drawn import AS_THEY_ARE, KINDS, Drawn, Wish, draw_defects
+from anomaly_vae.images.part import Mask, Part, Pixels, measure_part
+from anomaly_vae.progress import Track, untracked
+from anomaly_vae.reporting.sensitivity import Example, example
+
+Scores = Callable[[Sequence[Pixels], int], NDArray[np.floating]]
+"""Gives the scores, [N], of photographs, uint8 [H, W, 3] each, by the model of a fold, which has
+seen none of them."""
+
+_BATCH_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class DrawnSettings:
+    """Which defects are drawn, and how many."""
+
+    sizes: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16)
+    """Diameters of the circle of the same area, as shares of the size of the part: the side of the
+    square of the same area."""
+    contrasts: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2)
+    """Mean changes, as shares of the range of the part's grey levels (5th to 95th percentile)."""
+    kinds: tuple[str, ...] = KINDS
+    each: int = 2
+    """Defects of each kind, size and contrast."""
+    on_one: int = 2
+    """Defects for which a photograph is decoded once, if there are more photographs than needed."""
+
+
+def measure(
+    photographs: Sequence[Pixels],
+    fold_of: NDArray[np.integer],
+    scores: Scores,
+    limits: Threshold,
+    settings: DrawnSettings = DrawnSettings(),
+    *,
+    seed: int,
+    inspected: Mask | None = None,
+    track: Track = untracked,
+) -> tuple[Sensitivity, list[Example]]:
+    """Draw defects onto good photographs, score them, and count what is found at the limits.
+
+    ``photographs`` give uint8 RGB [H, W, 3] when they are asked for, and need not lie in memory.
+    ``fold_of``, [N], is the fold whose model has not seen a photograph, or -1 where all have; only
+    such are drawn on that one has not seen. ``inspected``, [H, W], restricts where.
+
+    Gives the shares, and a small picture of each drawn defect.
+
+    Raises:
+        ValueError: there is no photograph to draw on, or nothing could be drawn.
+    """
+    part = measure_part(photographs, inspected)
+    wishes = plan(part, fold_of, settings, seed=seed)
+    drawn = draw_defects(photographs, part, wishes, seed=seed, inspected=inspected)
+    done: list[Example] = []
+    for fold, batch in _batches(track(drawn, "Drawing defects", len(wishes)), fold_of):
+        given = scores([each.image for each in batch], fold)
+        done += [
+            example(each, *_classes(each, part, settings), score=float(score))
+            for each, score in zip(batch, given, strict=True)
+        ]
+    found = sensitivity(
+        [each.scored for each in done],
+        limits.score,
+        limits.review,
+        photographs=len({wish.photograph for wish in wishes}),
+        left_out=len(wishes) - len(done),
+        part=str(part),
+    )
+    return found, done
+
+
+def plan(
+    part: Part, fold_of: NDArray[np.integer], settings: DrawnSettings, *, seed: int
+) -> list[Wish]:
+    """Say which defects are to be drawn onto which photographs, those of a fold together.
+
+    Raises:
+        ValueError: a model has seen all of the photographs.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
+    unseen = rng.permutation(np.flatnonzero(np.asarray(fold_of) >= 0))
+    if not len(unseen):
+        raise ValueError("all photographs were seen by the models; expected some that were not")
+    sizes, contrasts = _sizes(part, settings), _contrasts(part, settings)
+    every = [*product(settings.kinds, sizes, contrasts)] * settings.each
+    on = unseen[: math.ceil(len(every) / settings.on_one)]
+    wishes = [
+        Wish(
+            int(on[place % len(on)]), kind, size, contrasts[0] if kind in AS_THEY_ARE else contrast
+        )
+        for place, (kind, size, contrast) in zip(rng.permutation(len(every)), every, strict=True)
+    ]
+    return sorted(wishes, key=lambda wish: (fold_of[wish.photograph], wish.photograph))
+
+
+def _sizes(part: Part, settings: DrawnSettings) -> list[float]:
+    return [max(1.0, share * part.size) for share in settings.sizes]
+
+
+def _contrasts(part: Part, settings: DrawnSettings) -> list[float]:
+    return [max(2.0, share * part.levels) for share in settings.contrasts]
+
+
+def _classes(drawn: Drawn, part: Part, settings: DrawnSettings) -> tuple[float, float]:
+    """Give size and contrast as they were wished; the contrast that a patch has of itself, too."""
+    if drawn.wish.kind not in AS_THEY_ARE:
+        return drawn.wish.size, drawn.wish.contrast
+    near = min(_contrasts(part, settings), key=lambda each: abs(math.log(drawn.contrast / each)))
+    return drawn.wish.size, near
+
+
+def _batches(
+    drawn: Iterator[Drawn], fold_of: NDArray[np.integer]
+) -> Iterator[tuple[int, list[Drawn]]]:
+    """Put drawn photographs of one fold and one size together, some at a time."""
+
+    def alike(each: Drawn) -> tuple[int, tuple[int, ...]]:
+        return int(fold_of[each.wish.photograph]), each.image.shape
+
+    for (fold, shape), some in groupby(drawn, alike):
+        while batch := list(islice(some, max(1, _BATCH_BYTES // math.prod(shape)))):
+            yield fold, batch
