@@ -19,6 +19,7 @@ from anomaly_vae.images.many import Chosen
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.latent.collapse import LatentUse, remedies
+from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import make_folder, prepare_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
@@ -122,6 +123,7 @@ class TrainingSession:
         refuse_unusable(self.images)
         self.config = config = replace(config, images=self.images.settings)
         self.parts = split_parts(self.images, config.split, seed=config.training.seed)
+        self._lock = lock_folder(self.run)  # as long as this session lives
         prepare_folder(out, RUN, overwrite=overwrite, resume=resume)
         (out / STATE).mkdir(exist_ok=True)
         remember_images(self.images, out / STATE, resumed=resumed)
