@@ -8,7 +8,8 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
-from anomaly_vae.errors import FolderError
+from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.ahead import on_thread, patiently
 from anomaly_vae.images.formats import EXTENSIONS, is_image
 from anomaly_vae.images.rules import LeftOut, marked, why_no_folder, why_no_photograph
 from anomaly_vae.outputs import MARKER
@@ -39,6 +40,14 @@ def stamp(path: Path) -> Stamp | None:
     except (OSError, ValueError):  # the latter where a list names what no file can be called
         return None
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def stamp_in_time(path: Path) -> Stamp | None:
+    """Give the same; None, too, where the drive does not answer."""
+    try:
+        return patiently(lambda: stamp(path))
+    except ImageReadError:
+        return None
 
 
 def digest(path: Path) -> str:
@@ -83,7 +92,8 @@ def list_images(
         FolderError: as ``find_images``, or there are none.
     """
     left_out = LeftOut() if left_out is None else left_out
-    return list(at_least_one(find_images(folder, skip=skip, left_out=left_out), folder, left_out))
+    found = on_thread(find_images(folder, skip=skip, left_out=left_out))
+    return list(at_least_one(found, folder, left_out))
 
 
 def is_photograph(folder: Path, path: str) -> bool:

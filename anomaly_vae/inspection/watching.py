@@ -7,17 +7,22 @@ network drives tell nothing, and are looked at every second instead.
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
+from typing import TypeVar
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
 from anomaly_vae.errors import FolderError
+from anomaly_vae.images.ahead import PATIENCE, patiently
 from anomaly_vae.images.files import Stamp, find_images, is_photograph, stamp
 from anomaly_vae.images.rules import LeftOut
+
+T = TypeVar("T")
 
 # Seconds for which a file must not have changed. Cameras write in one go; what is copied through
 # a network may pause.
@@ -99,18 +104,27 @@ class Arrivals(FileSystemEventHandler):
         Raises:
             FolderError: the folder cannot be listed.
         """
-        following = self._list(lambda _: False)
+        following = self._answered(partial(self._list, lambda _: False))
         last = yielded = time.monotonic()
         while idle is None or time.monotonic() - last < idle or self._unsettled:
-            self._take_news()
-            if self._lost.happened() or time.monotonic() > following:
-                following = self._list(self.is_known)
-            ready = self._settled()
+            following, ready = self._answered(partial(self._look, following))
             if ready or time.monotonic() - yielded > _TICK:
                 yield ready
                 yielded = time.monotonic()
                 last = yielded if ready else last
             time.sleep(_LOOK)
+
+    def _answered(self, look: Callable[[], T]) -> T:
+        """Look at the drive; where it stalls, say so, and wait for it: Ctrl-C ends that."""
+        silent = f"{self._folder}: its drive has not answered for {PATIENCE:g} seconds; waiting"
+        return patiently(look, stalled=lambda: self._warned(silent))
+
+    def _look(self, following: float) -> tuple[float, list[str]]:
+        """Give when to list everything again, and the images that have settled."""
+        self._take_news()
+        if self._lost.happened() or time.monotonic() > following:
+            following = self._list(self.is_known)
+        return following, self._settled()
 
     def _list(self, is_known: Callable[[str], bool]) -> float:
         """Note all images that are there, but for those known; gives when to do so again."""

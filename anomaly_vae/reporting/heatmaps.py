@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from anomaly_vae.errors import OutputError
+from anomaly_vae.images.ahead import patiently
 from anomaly_vae.images.decoding import LoadedImage, decode_image
 from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
@@ -47,9 +48,9 @@ def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
     What is not inspected is dark.
 
     Raises:
-        ImageReadError: it cannot be read (any more).
+        ImageReadError: it cannot be read (any more), or not in time.
     """
-    photo = decode_image(path, settings, smallest=2 * LARGEST)
+    photo = patiently(lambda: decode_image(path, settings, smallest=2 * LARGEST))
     shrink = min(1.0, LARGEST / max(photo.size))
     size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
     photo = photo.resize(size, Image.Resampling.LANCZOS)
