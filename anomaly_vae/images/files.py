@@ -68,19 +68,21 @@ def find_images(
     skip: Path | None = None,
     refused: Refused | None = None,
     left_out: LeftOut | None = None,
+    linked: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
     """Yield all image files below ``folder``, in the order of their path.
 
     The paths are relative to ``folder`` with ``/`` between the parts, in the order of their
     characters. ``skip`` and what lies below it is passed over, and so is what holds no photographs
     (see ``rules``): ``left_out`` counts it. Links to folders are followed, but no folder is
-    entered twice. One folder is listed at a time.
+    entered twice; ``linked`` hears of each. One folder is listed at a time.
 
     Raises:
         FolderError: ``folder`` is missing, not a folder, or cannot be listed; or one below it
             cannot, unless ``refused`` takes the error.
     """
-    return _Walk(folder, skip, refused, LeftOut() if left_out is None else left_out).all()
+    left_out = LeftOut() if left_out is None else left_out
+    return _Walk(folder, skip, refused, left_out, linked).all()
 
 
 def list_images(
@@ -136,9 +138,15 @@ class _Walk:
     """One walk through a folder; it knows what it has entered."""
 
     def __init__(
-        self, folder: Path, skip: Path | None, refused: Refused | None, left_out: LeftOut
+        self,
+        folder: Path,
+        skip: Path | None,
+        refused: Refused | None,
+        left_out: LeftOut,
+        linked: Callable[[str], None],
     ) -> None:
         self._folder, self._refused, self._left_out = folder, refused, left_out
+        self._linked = linked
         self._root = os.path.realpath(folder)
         self._skip = os.path.realpath(skip) if skip else None
         self._entered = {self._root}
@@ -164,12 +172,13 @@ class _Walk:
                 where = os.path.realpath(path)
                 if where == self._skip:
                     continue
-                why = why_no_folder(bare, lambda: lower) or self._why_not_again(
-                    where,
-                    linked=where != os.path.join(real, bare),  # noqa: PTH118
-                )
+                is_link = where != os.path.join(real, bare)  # noqa: PTH118
+                why = why_no_folder(bare, lambda: lower)
+                why = why or self._why_not_again(where, linked=is_link)
                 if not why:
                     self._entered.add(where)
+                    if is_link:
+                        self._linked(prefix + bare)
                     yield from self._below(path, prefix + name, where)
             elif is_image(path):
                 why = why_no_photograph(name, lambda: lower)

@@ -61,6 +61,8 @@ class Arrivals(FileSystemEventHandler):
         """Whether the image that is at a path now was yielded before, and needs no more."""
         self._told: SimpleQueue[str] = SimpleQueue()
         self._unsettled: dict[str, tuple[Stamp | None, float]] = {}
+        # Where links lead, and where they are: the system tells of the former.
+        self._followed: dict[Path, str] = {}
         self._lost = _Lost()
         self.left_out = LeftOut()
         """What was passed over of what was there, since it holds no photographs."""
@@ -131,7 +133,11 @@ class Arrivals(FileSystemEventHandler):
         begin, refused = time.monotonic(), list[FolderError]()
         self.left_out = LeftOut()
         there = find_images(
-            self._folder, skip=self._skip, refused=refused.append, left_out=self.left_out
+            self._folder,
+            skip=self._skip,
+            refused=refused.append,
+            left_out=self.left_out,
+            linked=self._follow,
         )
         for path in there:
             if path not in self._unsettled and not is_known(path):
@@ -142,6 +148,19 @@ class Arrivals(FileSystemEventHandler):
         now = time.monotonic()
         return now + max(_LIST_AGAIN, (now - begin) / _LISTING_SHARE)
 
+    def _follow(self, linked: str) -> None:
+        """Hear of what changes behind a link, too: the system tells of folders, not of links."""
+        place = (self._folder / linked).resolve()
+        if place not in self._followed:
+            self._followed[place] = linked
+            try:
+                self._observer.schedule(self, str(place), recursive=True)
+            except OSError as error:
+                self._warned(
+                    f"{self._folder / linked}: cannot be watched ({error.strerror}); it is listed "
+                    f"every {_LIST_AGAIN:g} seconds"
+                )
+
     def _take_news(self) -> None:
         """Note every image that the system has told of since."""
         while True:
@@ -150,9 +169,16 @@ class Arrivals(FileSystemEventHandler):
             except Empty:
                 return
             inside = self._skip is None or self._skip not in path.resolve().parents
-            name = path.relative_to(self._folder).as_posix()
+            name = self._named(path)
             if inside and is_photograph(self._folder, name):
                 self._unsettled[name] = stamp(path), time.monotonic()
+
+    def _named(self, path: Path) -> str:
+        """Give the path that a file has in the folder, perhaps behind a link."""
+        for place in path.parents:
+            if place in self._followed:
+                return f"{self._followed[place]}/{path.relative_to(place).as_posix()}"
+        return path.relative_to(self._folder).as_posix()
 
     def _settled(self) -> list[str]:
         """Take out the images that have not changed for long enough."""

@@ -16,6 +16,7 @@ _LONGEST = 24  # characters of a value in a name: Windows allows 260 for a whole
 SEED = "training.seed"
 # A study compares models on images held out, which all of them must not have seen.
 REFIT = "training.refit"
+_NONE_HAS_SEEN = "a study compares models on images that none has seen; leave it out"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def plan_runs(
     if not vary:
         raise ConfigError("nothing to vary; expected --vary SECTION.KEY=VALUE,VALUE")
     axes, mistakes = _read_axes(vary)
+    if any(each.partition("=")[0].strip() == REFIT for each in assignments):
+        mistakes.append(f"--set {REFIT}: {_NONE_HAS_SEEN}")
     planned = []
     for numbers in product(*(range(len(axis.values)) for axis in axes)):
         point = {a.key: a.values[number] for a, number in zip(axes, numbers, strict=True)}
@@ -95,7 +98,7 @@ def _read_axes(vary: Sequence[str]) -> tuple[list[Axis], list[str]]:
         elif key == SEED:
             mistakes.append(f"--vary {key}: expected --seeds NUMBER instead")
         elif key == REFIT:
-            mistakes.append(f"--vary {key}: a study compares models on images that none has seen")
+            mistakes.append(f"--vary {key}: {_NONE_HAS_SEEN}")
         elif not listed:
             mistakes.append(f"--vary {text}: nothing to vary; expected one value or more")
         elif twice:
