@@ -17,6 +17,7 @@ from anomaly_vae.images.ahead import patiently
 from anomaly_vae.images.decoding import LoadedImage, decode_image
 from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.settings.schema import ImageSettings
 
@@ -90,16 +91,17 @@ def draw_heatmap(
 
 
 def save_picture(picture: Image.Image, target: Path) -> None:
-    """Write a picture, and the folders it lies in.
+    """Write a JPEG, and the folders it lies in; it is on the disk before the row that it is of.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(target, quality=88)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    with replacing(target) as file:
+        picture.save(file, "JPEG", quality=88)
 
 
 def remove_picture(target: Path) -> None:
