@@ -252,7 +252,11 @@ def quick(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("save_scores", "save_roc", "save_training", "save_reconstructions"):
         monkeypatch.setattr(figures, name, figure)
     monkeypatch.setattr("anomaly_vae.workflows.train.save_latent_use", figure)
-    monkeypatch.setattr(Image.Image, "save", lambda _, path, **__: Path(path).write_bytes(b""))
+    def save(_self: Image.Image, place: Any, *_: Any, **__: Any) -> None:
+        if isinstance(place, Path):
+            place.write_bytes(b"")
+
+    monkeypatch.setattr(Image.Image, "save", save)
 
 
 def outcome(run: Path, before: dict[str, Any], after: dict[str, Any], said: str) -> bool:
