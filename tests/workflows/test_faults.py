@@ -252,6 +252,7 @@ def quick(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("save_scores", "save_roc", "save_training", "save_reconstructions"):
         monkeypatch.setattr(figures, name, figure)
     monkeypatch.setattr("anomaly_vae.workflows.train.save_latent_use", figure)
+
     def save(_self: Image.Image, place: Any, *_: Any, **__: Any) -> None:
         if isinstance(place, Path):
             place.write_bytes(b"")
