@@ -13,7 +13,7 @@ from anomaly_vae.calibration.tradeoff import pareto_front, summarise
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.latent.information import measure
-from anomaly_vae.outputs import MARKER
+from anomaly_vae.outputs import LOCK, MARKER
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
@@ -214,7 +214,7 @@ def arguments(parts: Path, out: Path) -> list[object]:
 
 def test_a_study_is_runs_tables_and_figures(done: Path, parts: Path) -> None:
     assert {path.name for path in done.iterdir()} == {
-        MARKER, "runs", "sweep.json", "sweep.csv", "summary.csv", "sweep.png", "rate_distortion.png"}  # fmt: skip
+        LOCK, MARKER, "runs", "sweep.json", "sweep.csv", "summary.csv", "sweep.png", "rate_distortion.png"}  # fmt: skip
     rows = pd.read_csv(done / "sweep.csv")
     assert list(rows.run) == ["beta-0_seed-0", "beta-4_seed-0"]
     assert list(rows["model.beta"]) == [0, 4]
