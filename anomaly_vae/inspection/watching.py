@@ -19,7 +19,7 @@ from watchdog.observers.polling import PollingObserver
 
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images.ahead import PATIENCE, patiently
-from anomaly_vae.images.files import Stamp, find_images, is_photograph, stamp
+from anomaly_vae.images.files import Stamp, find_images, is_photograph, stamp, stamp_in_time
 from anomaly_vae.images.rules import LeftOut
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Arrivals(FileSystemEventHandler):
 
     def again(self, path: str) -> bool:
         """Wait for the image at ``path`` once more, if it is so new that it may be unfinished."""
-        seen = stamp(self._folder / path)
+        seen = stamp_in_time(self._folder / path)
         if seen is None or abs(time.time() - seen.mtime_ns / 1e9) > _UNFINISHED:
             return False
         self._told.put(str(self._folder / path))
