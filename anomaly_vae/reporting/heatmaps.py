@@ -91,7 +91,7 @@ def draw_heatmap(
 
 
 def save_picture(picture: Image.Image, target: Path) -> None:
-    """Write a JPEG, and the folders it lies in; it is on the disk before the row that it is of.
+    """Write a picture, and the folders it lies in: when this returns, it is on the disk.
 
     Raises:
         OutputError: it cannot be written.
@@ -101,7 +101,7 @@ def save_picture(picture: Image.Image, target: Path) -> None:
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
     with replacing(target) as file:
-        picture.save(file, "JPEG", quality=88)
+        picture.save(file, Image.registered_extensions()[target.suffix], quality=88)
 
 
 def remove_picture(target: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -232,6 +233,7 @@ def test_a_photograph_that_uses_little_of_its_range_is_said(
     line: str, run: Path, parts: Path, command: Command, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(parts / "test" / "good", tmp_path / "photos"))
+    shutil.copy(next((parts / "train" / "good").iterdir()), folder / "more.png")
     Image.fromarray(np.full((64, 64), 7, np.uint8)).save(folder / "dark.png")
     name, *others = line.split()
     places = {"folder": folder, "dark": folder / "dark.png", "photo": folder / "000.png"}
@@ -250,9 +252,13 @@ def test_latents_show_the_good_class_first(
 ) -> None:  # fmt: skip
     for name in classes:
         shutil.copytree(parts / "test" / "good", tmp_path / "photos" / name)
-    shown: list[str] = []
-    monkeypatch.setattr(Axes, "scatter", lambda *_, label="", **__: shown.append(label))
-    monkeypatch.setattr(Axes, "legend", lambda *_, **__: None)
+    shown, scatter = list[str](), Axes.scatter
+
+    def recorded(*given: Any, **how: Any) -> Any:
+        shown.append(how["label"])
+        return scatter(*given, **how)
+
+    monkeypatch.setattr(Axes, "scatter", recorded)
     arguments = ("latents", run, tmp_path / "photos", "--out", tmp_path / "out")
     assert command(*arguments, *options).code == 0
     assert shown[0] == first
