@@ -16,6 +16,8 @@ from anomaly_vae.errors import OutputError
 
 MARKER = ".anomaly-vae.json"
 """File in each folder that this program has made: what made it, and which files are its own."""
+LOCK = ".lock"
+"""File in a folder of results that a program writes into; see ``locking``."""
 RESULTS, PHOTOGRAPHS = "results", "photographs"
 """What a folder holds; photographs are meant to be used, pictures among results are not."""
 
@@ -160,7 +162,7 @@ def refuse_used(folder: Path) -> None:
 
 def _used(folder: Path) -> bool:
     with _usable(folder):
-        return folder.exists() and any(folder.iterdir())
+        return folder.exists() and any(each.name != LOCK for each in folder.iterdir())
 
 
 def _marked(folder: Path) -> dict[str, Any]:

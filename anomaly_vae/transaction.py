@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from anomaly_vae.errors import OutputError
+from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import remove_path, sync_folder, write_json
 
 STAGED, COMMITTED = ".staged", ".committed"
@@ -28,7 +29,7 @@ class Transaction:
     one is used, and kept where nothing is committed.
 
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, or another program does so.
     """
 
     def __init__(self, folder: Path, staged: Path | None = None) -> None:
@@ -37,12 +38,14 @@ class Transaction:
         self._removed: set[str] = set()
 
     def __enter__(self) -> "Transaction":
+        self._lock = lock_folder(self.folder)
         complete(self.folder)
         self._forget()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._forget()
+        self._lock.release()
 
     def _forget(self) -> None:
         if not self._keeps:

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 not every image that was inspected passed; 2 the user's mi
 3 an internal error; 130 interrupted.
 """
 
+import errno
 import logging
 import os
 import shlex
@@ -23,6 +24,7 @@ _EXTRAS = {
 }
 
 _INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 __all__ = ["app", "main"]
 
@@ -76,5 +78,9 @@ def _explain(error: Exception) -> int:
         return 2
     if talk.debug:
         raise error
+    if isinstance(error, OSError) and error.errno in _FULL:
+        place = f"{error.filename}: " if error.filename else ""
+        talk.error(f"{place}{error.strerror}; make room, and try again")
+        return 2
     talk.error(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
     return 3

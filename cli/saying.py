@@ -46,7 +46,7 @@ def warn_shifts(shifts: list["Shift"], which: str) -> None:
         )
 
 
-def warn_unreadable(paths: list[str]) -> None:
+def warn_unreadable(paths: Iterable[str]) -> None:
     """Say which images could not be read."""
     for path in paths:
         talk.warn(f"{path} could not be read and is left out")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.outputs import write_text
+from anomaly_vae.outputs import LOCK, write_text
 from anomaly_vae.transaction import Transaction, complete
 
 from .faults import Faults, failing, survive
@@ -19,7 +19,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != LOCK
     }
 
 
@@ -48,7 +48,7 @@ def test_files_take_their_places_together(tmp_path: Path) -> None:
     replace(tmp_path)
     assert contents(tmp_path) == NEW
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.txt", "b.txt", "c.txt", "mine.txt", "sub"
+        LOCK, "a.txt", "b.txt", "c.txt", "mine.txt", "sub"
     ]  # fmt: skip
 
 

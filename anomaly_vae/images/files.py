@@ -8,7 +8,8 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
-from anomaly_vae.errors import FolderError
+from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.ahead import on_thread, patiently
 from anomaly_vae.images.formats import EXTENSIONS, is_image
 from anomaly_vae.images.rules import LeftOut, marked, why_no_folder, why_no_photograph
 from anomaly_vae.outputs import MARKER
@@ -41,6 +42,14 @@ def stamp(path: Path) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+def stamp_in_time(path: Path) -> Stamp | None:
+    """Give the same; None, too, where the drive does not answer."""
+    try:
+        return patiently(lambda: stamp(path))
+    except ImageReadError:
+        return None
+
+
 def digest(path: Path) -> str:
     """Give the SHA-256 of a file, in hexadecimal digits; nothing if it cannot be read."""
     try:
@@ -59,19 +68,21 @@ def find_images(
     skip: Path | None = None,
     refused: Refused | None = None,
     left_out: LeftOut | None = None,
+    linked: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
     """Yield all image files below ``folder``, in the order of their path.
 
     The paths are relative to ``folder`` with ``/`` between the parts, in the order of their
     characters. ``skip`` and what lies below it is passed over, and so is what holds no photographs
     (see ``rules``): ``left_out`` counts it. Links to folders are followed, but no folder is
-    entered twice. One folder is listed at a time.
+    entered twice; ``linked`` hears of each. One folder is listed at a time.
 
     Raises:
         FolderError: ``folder`` is missing, not a folder, or cannot be listed; or one below it
             cannot, unless ``refused`` takes the error.
     """
-    return _Walk(folder, skip, refused, LeftOut() if left_out is None else left_out).all()
+    left_out = LeftOut() if left_out is None else left_out
+    return _Walk(folder, skip, refused, left_out, linked).all()
 
 
 def list_images(
@@ -83,7 +94,8 @@ def list_images(
         FolderError: as ``find_images``, or there are none.
     """
     left_out = LeftOut() if left_out is None else left_out
-    return list(at_least_one(find_images(folder, skip=skip, left_out=left_out), folder, left_out))
+    found = on_thread(find_images(folder, skip=skip, left_out=left_out))
+    return list(at_least_one(found, folder, left_out))
 
 
 def is_photograph(folder: Path, path: str) -> bool:
@@ -126,9 +138,15 @@ class _Walk:
     """One walk through a folder; it knows what it has entered."""
 
     def __init__(
-        self, folder: Path, skip: Path | None, refused: Refused | None, left_out: LeftOut
+        self,
+        folder: Path,
+        skip: Path | None,
+        refused: Refused | None,
+        left_out: LeftOut,
+        linked: Callable[[str], None],
     ) -> None:
         self._folder, self._refused, self._left_out = folder, refused, left_out
+        self._linked = linked
         self._root = os.path.realpath(folder)
         self._skip = os.path.realpath(skip) if skip else None
         self._entered = {self._root}
@@ -154,12 +172,13 @@ class _Walk:
                 where = os.path.realpath(path)
                 if where == self._skip:
                     continue
-                why = why_no_folder(bare, lambda: lower) or self._why_not_again(
-                    where,
-                    linked=where != os.path.join(real, bare),  # noqa: PTH118
-                )
+                is_link = where != os.path.join(real, bare)  # noqa: PTH118
+                why = why_no_folder(bare, lambda: lower)
+                why = why or self._why_not_again(where, linked=is_link)
                 if not why:
                     self._entered.add(where)
+                    if is_link:
+                        self._linked(prefix + bare)
                     yield from self._below(path, prefix + name, where)
             elif is_image(path):
                 why = why_no_photograph(name, lambda: lower)

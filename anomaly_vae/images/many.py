@@ -7,42 +7,56 @@ import math
 import os
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import overload
+from typing import IO, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import OutputError
+from anomaly_vae.outputs import write_all
 
+S = TypeVar("S", bound=np.generic)
 Pixels = NDArray[np.uint8]
+_CHUNK = 2**24
 IN_MEMORY = 2**30
 """Bytes of pixels that are kept in memory; more go into a file."""
 
 
-def room_for(count: int, side: int, scratch: Path | None) -> Pixels:
-    """Make room for images, uint8 [count, side, side, 3].
+def room_for(
+    shape: tuple[int, ...], dtype: np.dtype[S], scratch: Path | None, *, limit: float = IN_MEMORY
+) -> NDArray[S]:
+    """Make room for numbers: in memory, or beyond ``limit`` bytes on a disk.
 
-    Beyond ``IN_MEMORY`` it is a file without a name in ``scratch`` (or the nearest folder above it
-    that exists), which is gone when the program ends, however that is. The system keeps in memory
-    what of it there is room for.
+    There it is a file without a name in ``scratch`` (or the nearest folder above it that exists),
+    which is gone when the program ends, however that is. The system keeps in memory what of it
+    there is room for.
 
     Raises:
         OutputError: it does not fit on the disk.
     """
-    shape = (count, side, side, 3)
-    if scratch is None or math.prod(shape) <= IN_MEMORY:
-        return np.empty(shape, np.uint8)
+    size = math.prod(shape) * dtype.itemsize
+    if scratch is None or size <= limit:
+        return np.empty(shape, dtype)
     there = next(each for each in (scratch, *scratch.resolve().parents) if each.is_dir())
     try:
         with TemporaryFile(dir=there) as file:
-            if hasattr(os, "posix_fallocate"):  # a disk found full later would kill the program
-                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
-            return np.memmap(file, np.uint8, "w+", shape=shape)
+            _reserve(file, size)
+            return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         raise OutputError(
-            f"{there}: has no room for {math.prod(shape) / 2**30:.1f} GiB of images "
+            f"{there}: has no room for {size / 2**30:.1f} GiB of images or features "
             f"({error.strerror}); choose another --out, or make room"
         ) from error
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Let a file have its room on the disk: one that is found full later kills the program."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    zeros = bytes(min(size, _CHUNK))
+    for begin in range(0, size, _CHUNK):
+        write_all(file, zeros[: size - begin])
 
 
 class Chosen:

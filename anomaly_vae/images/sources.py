@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from anomaly_vae.errors import FolderError
+from anomaly_vae.images.ahead import on_thread
 from anomaly_vae.images.files import Counting, at_least_one, find_images
 from anomaly_vae.images.levels import said_narrow
 from anomaly_vae.images.rules import LeftOut
@@ -46,7 +47,7 @@ def images_below(folder: Path, *, skip: Path | None = None) -> Source:
     unlisted: list[FolderError] = []
     left_out = LeftOut()
     paths = find_images(folder, skip=skip, refused=unlisted.append, left_out=left_out)
-    some = at_least_one(paths, folder, left_out)
+    some = at_least_one(on_thread(paths), folder, left_out)
     count = Counting(folder, skip=skip)
     return Source(str(folder.resolve()), folder, some, count, unlisted, left_out)
 
@@ -70,7 +71,8 @@ def images_at(places: Sequence[Path], *, skip: Path | None = None) -> Source:
         found = find_images(place, skip=skip, refused=unlisted.append)
         return ((place / path).as_posix() for path in found)
 
-    paths = at_least_one((path for place in places for path in below(place)), places[0])
+    found = (path for place in places for path in below(place))
+    paths = at_least_one(on_thread(found), places[0])
     total = len(places) if all(each.is_file() for each in places) else None
     here = Path()
     return Source(f"files, in {here.resolve()}", here, paths, lambda: total, unlisted)

@@ -7,17 +7,22 @@ network drives tell nothing, and are looked at every second instead.
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event
+from typing import TypeVar
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
 from anomaly_vae.errors import FolderError
-from anomaly_vae.images.files import Stamp, find_images, is_photograph, stamp
+from anomaly_vae.images.ahead import PATIENCE, patiently
+from anomaly_vae.images.files import Stamp, find_images, is_photograph, stamp, stamp_in_time
 from anomaly_vae.images.rules import LeftOut
+
+T = TypeVar("T")
 
 # Seconds for which a file must not have changed. Cameras write in one go; what is copied through
 # a network may pause.
@@ -56,6 +61,8 @@ class Arrivals(FileSystemEventHandler):
         """Whether the image that is at a path now was yielded before, and needs no more."""
         self._told: SimpleQueue[str] = SimpleQueue()
         self._unsettled: dict[str, tuple[Stamp | None, float]] = {}
+        # Where links lead, and where they are: the system tells of the former.
+        self._followed: dict[Path, str] = {}
         self._lost = _Lost()
         self.left_out = LeftOut()
         """What was passed over of what was there, since it holds no photographs."""
@@ -84,7 +91,7 @@ class Arrivals(FileSystemEventHandler):
 
     def again(self, path: str) -> bool:
         """Wait for the image at ``path`` once more, if it is so new that it may be unfinished."""
-        seen = stamp(self._folder / path)
+        seen = stamp_in_time(self._folder / path)
         if seen is None or abs(time.time() - seen.mtime_ns / 1e9) > _UNFINISHED:
             return False
         self._told.put(str(self._folder / path))
@@ -99,25 +106,38 @@ class Arrivals(FileSystemEventHandler):
         Raises:
             FolderError: the folder cannot be listed.
         """
-        following = self._list(lambda _: False)
+        following = self._answered(partial(self._list, lambda _: False))
         last = yielded = time.monotonic()
         while idle is None or time.monotonic() - last < idle or self._unsettled:
-            self._take_news()
-            if self._lost.happened() or time.monotonic() > following:
-                following = self._list(self.is_known)
-            ready = self._settled()
+            following, ready = self._answered(partial(self._look, following))
             if ready or time.monotonic() - yielded > _TICK:
                 yield ready
                 yielded = time.monotonic()
                 last = yielded if ready else last
             time.sleep(_LOOK)
 
+    def _answered(self, look: Callable[[], T]) -> T:
+        """Look at the drive; where it stalls, say so, and wait for it: Ctrl-C ends that."""
+        silent = f"{self._folder}: its drive has not answered for {PATIENCE:g} seconds; waiting"
+        return patiently(look, stalled=lambda: self._warned(silent))
+
+    def _look(self, following: float) -> tuple[float, list[str]]:
+        """Give when to list everything again, and the images that have settled."""
+        self._take_news()
+        if self._lost.happened() or time.monotonic() > following:
+            following = self._list(self.is_known)
+        return following, self._settled()
+
     def _list(self, is_known: Callable[[str], bool]) -> float:
         """Note all images that are there, but for those known; gives when to do so again."""
         begin, refused = time.monotonic(), list[FolderError]()
         self.left_out = LeftOut()
         there = find_images(
-            self._folder, skip=self._skip, refused=refused.append, left_out=self.left_out
+            self._folder,
+            skip=self._skip,
+            refused=refused.append,
+            left_out=self.left_out,
+            linked=self._follow,
         )
         for path in there:
             if path not in self._unsettled and not is_known(path):
@@ -128,6 +148,19 @@ class Arrivals(FileSystemEventHandler):
         now = time.monotonic()
         return now + max(_LIST_AGAIN, (now - begin) / _LISTING_SHARE)
 
+    def _follow(self, linked: str) -> None:
+        """Hear of what changes behind a link, too: the system tells of folders, not of links."""
+        place = (self._folder / linked).resolve()
+        if place not in self._followed:
+            self._followed[place] = linked
+            try:
+                self._observer.schedule(self, str(place), recursive=True)
+            except OSError as error:
+                self._warned(
+                    f"{self._folder / linked}: cannot be watched ({error.strerror}); it is listed "
+                    f"every {_LIST_AGAIN:g} seconds"
+                )
+
     def _take_news(self) -> None:
         """Note every image that the system has told of since."""
         while True:
@@ -136,9 +169,16 @@ class Arrivals(FileSystemEventHandler):
             except Empty:
                 return
             inside = self._skip is None or self._skip not in path.resolve().parents
-            name = path.relative_to(self._folder).as_posix()
+            name = self._named(path)
             if inside and is_photograph(self._folder, name):
                 self._unsettled[name] = stamp(path), time.monotonic()
+
+    def _named(self, path: Path) -> str:
+        """Give the path that a file has in the folder, perhaps behind a link."""
+        for place in path.parents:
+            if place in self._followed:
+                return f"{self._followed[place]}/{path.relative_to(place).as_posix()}"
+        return path.relative_to(self._folder).as_posix()
 
     def _settled(self) -> list[str]:
         """Take out the images that have not changed for long enough."""

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from anomaly_vae.errors import OutputError
+from anomaly_vae.images.ahead import patiently
 from anomaly_vae.images.decoding import LoadedImage, decode_image
 from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.settings.schema import ImageSettings
 
@@ -47,9 +49,9 @@ def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
     What is not inspected is dark.
 
     Raises:
-        ImageReadError: it cannot be read (any more).
+        ImageReadError: it cannot be read (any more), or not in time.
     """
-    photo = decode_image(path, settings, smallest=2 * LARGEST)
+    photo = patiently(lambda: decode_image(path, settings, smallest=2 * LARGEST))
     shrink = min(1.0, LARGEST / max(photo.size))
     size = (max(1, round(photo.width * shrink)), max(1, round(photo.height * shrink)))
     photo = photo.resize(size, Image.Resampling.LANCZOS)
@@ -89,16 +91,17 @@ def draw_heatmap(
 
 
 def save_picture(picture: Image.Image, target: Path) -> None:
-    """Write a picture, and the folders it lies in.
+    """Write a picture, and the folders it lies in: when this returns, it is on the disk.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(target, quality=88)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    with replacing(target) as file:
+        picture.save(file, Image.registered_extensions()[target.suffix], quality=88)
 
 
 def remove_picture(target: Path) -> None:

@@ -151,14 +151,16 @@ def save_plane(
     *,
     classes: Sequence[str],
     scores: Floats,
+    good: str | None,
 ) -> None:
     """Draw images as points, [N, 2], and once more as thumbnails as far as they find room.
 
-    They are coloured by their class if there are several, otherwise by their score.
+    They are coloured by their class if there are several, otherwise by their score; the class
+    ``good`` comes first.
     """
     figure = Figure(figsize=(12.5, 5.8), layout="constrained")
     dots, thumbnails = figure.subplots(1, 2, sharex=True, sharey=True)
-    colors = _by_class(dots, points, classes) or _by_score(figure, dots, points, scores)
+    colors = _by_class(dots, points, classes, good) or _by_score(figure, dots, points, scores)
     for number in _with_room(points):
         small = Image.fromarray(photographs[number]).resize((_THUMBNAIL_PIXELS,) * 2)
         thumbnail = OffsetImage(np.asarray(small))
@@ -206,9 +208,9 @@ def _show(
     return axes.imshow(picture, cmap="inferno", vmin=0, vmax=highest, interpolation="none")
 
 
-def _by_class(axes: Axes, points: Floats, classes: Sequence[str]) -> list[str]:
+def _by_class(axes: Axes, points: Floats, classes: Sequence[str], good: str | None) -> list[str]:
     """Draw the points of each class in its colour; gives the colours, none for a single class."""
-    names = sorted(set(classes), key=lambda name: (name != "good", name))
+    names = sorted(set(classes), key=lambda name: (name != good, name))
     if len(names) < 2:
         return []
     colors = {name: _CLASSES[number % len(_CLASSES)] for number, name in enumerate(names)}

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import LoadedImage, load_image
-from anomaly_vae.images.files import list_images
+from anomaly_vae.images.files import digest, list_images
 from anomaly_vae.images.levels import said_narrow, sensor_white
 from anomaly_vae.images.many import Chosen, room_for
-from anomaly_vae.images.opening import explained, highest_in
+from anomaly_vae.images.opening import highest_in
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.settings.schema import ImageSettings
@@ -83,11 +83,15 @@ def read_images(
     settings = with_white(folder, found, settings, workers)
     kept: list[tuple[str, str, LoadedImage]] = []
     narrow: list[str] = []
-    pixels = room_for(len(found), settings.size, scratch)
+    side = settings.size
+    pixels = room_for((len(found), side, side, 3), np.dtype(np.uint8), scratch)
     unreadable: list[tuple[str, str]] = []
 
     def load(path: str) -> tuple[LoadedImage, str]:
-        return load_image(folder / path, settings), digest(folder / path)
+        image, content = load_image(folder / path, settings), digest(folder / path)
+        if not content:
+            raise ImageReadError("can be read no more")
+        return image, content
 
     tracked = track(found, "Reading images", len(found))
     for path, read in read_ahead(tracked, load, workers=workers, ahead=16):
@@ -152,13 +156,3 @@ def refuse_unusable(images: ImageSet) -> None:
             f"{images.folder}: all {len(images.paths)} images have the same pixels; expected "
             f"{FEWEST_GOOD_IMAGES} different good ones or more"
         )
-
-
-def digest(path: Path) -> str:
-    """Give the SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        ImageReadError: it can no longer be read.
-    """
-    with explained(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,16 +3,14 @@
 Letters: N images, B items (locations for ``PatchVAE``, images for the others).
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from anomaly_vae.images.many import Chosen
+from anomaly_vae.images.many import Chosen, room_for
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.vae.trunk import TrunkFeatures
@@ -21,24 +19,19 @@ _BATCH = 16
 
 
 class Store:
-    """Where raw items lie: in memory up to ``limit`` bytes each, and beyond it as files."""
+    """Where raw items lie: in memory up to ``limit`` bytes each, and beyond it in files."""
 
     def __init__(self, detector: Detector, folder: Path, *, limit: float) -> None:
         self.detector, self.folder, self.limit = detector, folder, limit
         # Feature maps are kept in half precision: theirs is no better. Pixels need more, because
         # their noise is a small part of their range.
         trunk = isinstance(detector.features, TrunkFeatures)
-        self.dtype = np.dtype(np.float16 if trunk else np.float32)
+        self.dtype: np.dtype[np.floating] = np.dtype(np.float16 if trunk else np.float32)
 
-    def room(self, name: str, count: int) -> NDArray[np.floating]:
-        """Make room for raw items, [count, *raw_shape]."""
+    def room(self, count: int) -> NDArray[np.floating]:
+        """Make room for raw items, [count, *raw_shape]; see ``room_for``."""
         shape = (count, *self.detector.features.raw_shape)
-        if math.prod(shape) * self.dtype.itemsize <= self.limit:
-            return np.empty(shape, self.dtype)
-        items: NDArray[np.floating] = open_memmap(
-            self.folder / f"{name}.npy", "w+", self.dtype, shape
-        )
-        return items
+        return room_for(shape, self.dtype, self.folder, limit=self.limit)
 
     def extract(
         self, groups: Sequence[NDArray[np.uint8] | Chosen], device: torch.device, track: Track
@@ -56,7 +49,7 @@ class Store:
                 raw = self.detector.raw_items(torch.from_numpy(images).to(device))
             if not per_image:
                 per_image = len(raw) // len(images)
-                stored = self.room("items", per_image * sum(len(group) for group in groups))
+                stored = self.room(per_image * sum(len(group) for group in groups))
             stored[filled : filled + len(raw)] = raw.cpu().numpy()
             filled += len(raw)
         ends = per_image * np.cumsum([len(group) for group in groups])

@@ -5,6 +5,8 @@ of its border on each side.
 All extractors take RGB images in [0, 1] and contain all further normalisation.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.maps import local_mean, luminance, mean_and_std
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(nn.Module, ABC):
     """Images in, items for the VAE out, standardised by what ``fit`` has learned.
 
     An item is what one latent vector describes: the principal components [C] at one location of
@@ -43,9 +45,9 @@ class FeatureExtractor(nn.Module):
         """Give items to be judged, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
         return self.standardised(self.raw(images))
 
+    @abstractmethod
     def raw(self, images: Tensor) -> Tensor:
         """Give the raw items, [N, …, *raw_shape]."""
-        raise NotImplementedError
 
     def standardised(self, items: Tensor) -> Tensor:
         """Make items of raw ones."""

@@ -4,7 +4,7 @@ Letters: N images, S x S pixels.
 """
 
 import os
-import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,11 +24,13 @@ from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.providers import Device
 from anomaly_vae.inspection.runtime import model_id
+from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.card import write_card
 from anomaly_vae.settings.schema import ImageSettings
 from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
+from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.labelled import with_origins
 from anomaly_vae.workflows.runs import CHECKPOINT, STATE, UNEXPORTED, load_detector, saved_config
 
@@ -71,7 +73,7 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     """Export the model of a run folder again, with the threshold it has now.
 
     The check against torch uses drawn images of smooth noise: the good images may be gone. A run
-    whose training ended without a model, because its export failed, gets its model, too.
+    whose training ended without a model, because its export failed, gets it together with its card.
 
     Raises:
         ModelFileError: ``run`` is not a run folder, or is damaged.
@@ -79,12 +81,26 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     """
     config = saved_config(run)
     prepare_file(out, overwrite=overwrite)
-    detector = load_detector(run, config)
-    card = _card_of(run)
-    parity = export_model(detector, card, out, drawn_images(config.images.size))
-    if (run / UNEXPORTED).is_file():
-        _complete(run, card, out)
-    return parity
+    images = drawn_images(config.images.size)
+    with _locked(run, out):
+        detector, card = load_detector(run, config), _card_of(run)
+        if not (run / UNEXPORTED).is_file():
+            return export_model(detector, card, out, images)
+        with Transaction(run) as files:
+            model = files.path("model.onnx")
+            parity = export_model(detector, card, model, images)
+            data = model.read_bytes()
+            write_card(run, card, model_id(data), files)
+            files.remove([STATE])  # what its training was to go on from
+            if out.resolve() != (run / "model.onnx").resolve():
+                write_bytes(out, data)
+            files.commit()
+        return parity
+
+
+def _locked(run: Path, out: Path) -> AbstractContextManager[object]:
+    """Keep other programs out of a run folder, if the model is to lie in it."""
+    return lock_folder(run) if out.resolve().parent == run.resolve() else nullcontext()
 
 
 def _card_of(run: Path) -> ModelCard:
@@ -95,14 +111,6 @@ def _card_of(run: Path) -> ModelCard:
     if not model.is_file() and (run / CHECKPOINT).is_file():
         raise ModelFileError(f"{run}: its training is not finished; give 'train' --resume first")
     return Inspector(model, device="cpu").card
-
-
-def _complete(run: Path, card: ModelCard, exported: Path) -> None:
-    """Give a run its model, and remove what its training was to go on from."""
-    data = exported.read_bytes()
-    write_bytes(run / "model.onnx", data)
-    write_card(run, card, model_id(data))
-    shutil.rmtree(run / STATE, ignore_errors=True)
 
 
 def drawn_images(side: int) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ from anomaly_vae.settings.schema import Config
 _LONGEST = 24  # characters of a value in a name: Windows allows 260 for a whole path
 SEED = "training.seed"
 # A study compares models on images held out, which all of them must not have seen.
-REFIT, FOLDS = "training.refit", "split.folds"
+FIXED = {"training.refit": "false", "split.folds": "1"}
+_NONE_HAS_SEEN = "a study compares models on images that none has seen; leave it out"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ def plan_runs(
     if not vary:
         raise ConfigError("nothing to vary; expected --vary SECTION.KEY=VALUE,VALUE")
     axes, mistakes = _read_axes(vary)
+    for each in assignments:
+        key, _, value = (part.strip() for part in each.partition("="))
+        if value.lower() != FIXED.get(key, value.lower()):
+            mistakes.append(f"--set {key}: {_NONE_HAS_SEEN}")
     planned = []
     for numbers in product(*(range(len(axis.values)) for axis in axes)):
         point = {a.key: a.values[number] for a, number in zip(axes, numbers, strict=True)}
@@ -64,8 +69,8 @@ def plan_runs(
         try:
             first = load_config(config, given).training.seed
             for seed in range(first, first + seeds):
-                fixed = (f"{SEED}={seed}", f"{REFIT}=false", f"{FOLDS}=1")
-                settings = load_config(config, [*given, *fixed])
+                fixed = {SEED: str(seed), **FIXED}
+                settings = load_config(config, [*given, *map("=".join, fixed.items())])
                 name = f"{_name(axes, numbers)}_seed-{seed}"
                 shown = {key: _plain(value) for key, value in point.items()}
                 planned.append(Planned(name, shown, settings))
@@ -95,8 +100,8 @@ def _read_axes(vary: Sequence[str]) -> tuple[list[Axis], list[str]]:
             mistakes.append(f"--vary {key} is given twice; give all its values at once")
         elif key == SEED:
             mistakes.append(f"--vary {key}: expected --seeds NUMBER instead")
-        elif key in (REFIT, FOLDS):
-            mistakes.append(f"--vary {key}: a study compares models on images that none has seen")
+        elif key in FIXED:
+            mistakes.append(f"--vary {key}: {_NONE_HAS_SEEN}")
         elif not listed:
             mistakes.append(f"--vary {text}: nothing to vary; expected one value or more")
         elif twice:

@@ -1,5 +1,7 @@
 """A folder of images in, a folder of results out: what ``anomaly-vae inspect`` does."""
 
+from anomaly_vae.errors import ImageReadError
+from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.files import stamp
 from anomaly_vae.images.sources import Source
 from anomaly_vae.inspection.inspector import Inspector
@@ -17,7 +19,13 @@ def inspect_images(
         OutputError: the results cannot be written.
     """
     folder, results = source.folder, recorder.results
-    waiting = (path for path in source.paths if not results.is_done(path, stamp(folder / path)))
+    # A drive may stall here, too; of what cannot be looked at in time, the reading is tried.
+    seen = read_ahead(source.paths, lambda path: stamp(folder / path), workers=1, ahead=1)
+    waiting = (
+        path
+        for path, now in seen
+        if not results.is_done(path, None if isinstance(now, ImageReadError) else now)
+    )
 
     def left() -> int | None:
         total = source.total() if callable(source.total) else source.total

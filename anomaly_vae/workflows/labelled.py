@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +12,13 @@ from numpy.typing import NDArray
 
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.calibration.seen import among, packed
-from anomaly_vae.errors import FolderError, ImageReadError, ModelFileError
+from anomaly_vae.errors import FolderError, ModelFileError
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.levels import said_narrow
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.progress import Track
-from anomaly_vae.training.dataset import digest
 
 
 class Photographs(NamedTuple):
@@ -61,20 +59,10 @@ class LabelledFolder:
         """The score of each image, [N]."""
         return np.array([finding.score for finding in self.findings])
 
-    @cached_property
+    @property
     def digests(self) -> list[str]:
-        """The SHA-256 of each file; read once.
-
-        Raises:
-            FolderError: one is no longer there.
-        """
-        return [self._digest(finding.path) for finding in self.findings]
-
-    def _digest(self, path: str) -> str:
-        try:
-            return digest(self.folder / path)
-        except ImageReadError as error:
-            raise FolderError(f"{self.folder / path}: {error}; put it back") from error
+        """The SHA-256 of each file that was inspected, whatever has become of it since."""
+        return [finding.stamp.sha256 if finding.stamp else "" for finding in self.findings]
 
 
 def inspect_all(

@@ -100,6 +100,6 @@ def with_drawn_parts(
         first = store.folder / "first.safetensors"
         np.save(path, draw_parts(training, stopping, config, first, track))
     drawn = np.load(path, mmap_mode="r")
-    items = store.room("augmented", len(training) + len(drawn))
+    items = store.room(len(training) + len(drawn))
     items[: len(training)], items[len(training) :] = training.stored, drawn
     return items

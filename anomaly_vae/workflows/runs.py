@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError
+from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import Made, refuse_folder, write_bytes
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
@@ -167,10 +168,12 @@ def goes_on(
     """Say whether a training that was begun in ``out`` goes on; refuse what cannot be.
 
     Raises:
-        OutputError: ``out`` is in use, or its training is finished.
+        OutputError: ``out`` is in use, also by another program, or its training is finished.
         ConfigError: its training began with other settings, or pixels are to have weights.
     """
     refuse_folder(out, RUN, overwrite=overwrite, resume=resume)
+    if out.is_dir():  # said before any work; whoever trains locks it for as long as that takes
+        lock_folder(out).release()
     built = built_in(out, overwrite=overwrite)
     begun = resume and (built / CHECKPOINT).is_file()
     if begun and _fixed(as_given(saved_config(built), config)) != _fixed(config):

@@ -30,6 +30,7 @@ from anomaly_vae.errors import (
 from anomaly_vae.images.files import list_images
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.latent.information import measure
+from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import Made, prepare_folder, refuse_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import sweeps as figures
@@ -124,6 +125,7 @@ class Sweep:
         record = {"good": _written(self.good), "test": self.test and _written(self.test)}
         if resume:
             self._take_over(record)
+        self._lock = lock_folder(self.out)
         prepare_folder(self.out, STUDY, overwrite=overwrite, resume=resume)
         write_json(self.out / _RECORD, record)
 

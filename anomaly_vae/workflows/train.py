@@ -17,6 +17,7 @@ from anomaly_vae.images.many import Chosen
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.latent.collapse import LatentUse, remedies
+from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import make_folder, prepare_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
@@ -114,6 +115,7 @@ class TrainingSession:
         refuse_unusable(self.images)
         self.config = config = replace(config, images=self.images.settings)
         self.split = split_images(self.images, config.split, seed=config.training.seed)
+        self._lock = lock_folder(self.run)  # as long as this session lives
         prepare_folder(out, RUN, overwrite=overwrite, resume=resume)
         (out / STATE).mkdir(exist_ok=True)
         remember_images(self.images, out / STATE, resumed=resumed)

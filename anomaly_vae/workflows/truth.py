@@ -4,7 +4,7 @@ Letters: N images, S x S pixels of the square that the model sees.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def name_classes(test: Path, paths: Sequence[str], good: str | None = None) -> N
         return _by_masks(test, paths)
     classes = np.array([path.split("/")[0] for path in paths])
     names = sorted(set(classes.tolist()) - set(stray))
-    known = [each for each in names if each == good or (not good and each.lower() in _GOOD_NAMES)]
+    known = _good_ones(names, good)
     if len(known) != 1 or len(names) < 2:
         raise FolderError(
             f"{test}: has the sub-folders {names} with images; expected one per class, one of "
@@ -56,6 +56,22 @@ def name_classes(test: Path, paths: Sequence[str], good: str | None = None) -> N
     # A class of defects that bears the name stays one.
     others = np.where(classes == GOOD, f"{GOOD} (not the good class)", classes)
     return np.where(classes == known[0], GOOD, others)
+
+
+def good_among(folder: Path, names: Iterable[str], good: str | None = None) -> str | None:
+    """Say which of the classes in a folder is the good one, if any is; see ``check_labelled``.
+
+    Raises:
+        FolderError: it holds no class ``good``.
+    """
+    known = _good_ones(sorted(set(names)), good)
+    if good and not known:
+        raise FolderError(f"{folder}: has no sub-folder {good} with images, as --good-class says")
+    return known[0] if len(known) == 1 else None
+
+
+def _good_ones(names: Iterable[str], good: str | None) -> list[str]:
+    return [each for each in names if each == good or (not good and each.lower() in _GOOD_NAMES)]
 
 
 def _by_masks(test: Path, paths: Sequence[str]) -> NDArray[np.str_]:

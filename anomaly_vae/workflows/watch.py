@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.images.files import stamp
+from anomaly_vae.images.ahead import PATIENCE, Pool
+from anomaly_vae.images.files import stamp, stamp_in_time
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.watching import Arrivals
@@ -13,6 +15,8 @@ from anomaly_vae.reporting.results import Results
 from anomaly_vae.workflows.moving import Mover
 from anomaly_vae.workflows.recorder import Recorder
 
+_FAREWELL = 5.0  # seconds that a drive has to answer at the end
+_HANGING = 0.5  # seconds for a drive that has not answered the last time
 _PAUSE = 10.0  # seconds before a target with trouble is tried again
 
 
@@ -46,6 +50,9 @@ class Watch:
         # Judged and written down, but not moved yet; some of it before this start.
         self._to_move = {each.id: each for each in results.waiting()} if move_to else {}
         self._try_again, self._trouble = 0.0, ""
+        # On one thread, in order: whatever hangs there is neither begun twice nor waited for long.
+        self._pool = Pool(self._mover.move, 1) if self._mover else None
+        self._moving, self._hangs = dict[str, Future[None]](), False
 
     def follow(self, arrivals: Arrivals, idle: float | None) -> None:
         """Inspect what arrives, until nothing has for ``idle`` seconds."""
@@ -66,7 +73,9 @@ class Watch:
             self._results.commit()
             self._to_move = {each.id: each for each in self._results.waiting()}
         self._try_again = 0.0
-        self._move_all()
+        self._move_all(_FAREWELL)
+        if self._pool:
+            self._pool.close()
         if self._to_move:
             self._warned(
                 f"{len(self._to_move)} photographs are judged, but still in {self._folder} "
@@ -76,7 +85,7 @@ class Watch:
     def _inspect(self, arrivals: Arrivals, paths: list[str]) -> list[Finding]:
         """Inspect and record what is new; what is still being written is put back."""
         folder, results = self._folder, self._results
-        new = [path for path in paths if not results.is_done(path, stamp(folder / path))]
+        new = [path for path in paths if not results.is_done(path, stamp_in_time(folder / path))]
         if self._mover:
             self._note(set(paths) - set(new))
         findings = []
@@ -91,7 +100,7 @@ class Watch:
     def _note(self, paths: Iterable[str]) -> None:
         """Note what is to be moved of the photographs that are at these paths now."""
         for path in paths:
-            done = self._results.done(path, stamp(self._folder / path))
+            done = self._results.done(path, stamp_in_time(self._folder / path))
             if done is None:
                 self._warned(f"{path}: was replaced or taken away before it could be moved")
             elif done.to_move:
@@ -101,22 +110,30 @@ class Watch:
         done = self._results.done(path, stamp(self._folder / path))
         return done is not None and not (self._mover and done.to_move)
 
-    def _move_all(self) -> None:
-        """Move what is to be moved; if the target has trouble, not before a while."""
-        if not (self._mover and self._to_move) or time.monotonic() < self._try_again:
+    def _move_all(self, patience: float = PATIENCE) -> None:
+        """Move what is to be moved; if a drive has trouble, not before a while."""
+        if not (self._pool and self._to_move) or time.monotonic() < self._try_again:
             return
+        for each in self._to_move.values():
+            if each.id not in self._moving:
+                self._moving[each.id] = self._pool.submit(each)
         moved, trouble = [], ""
-        for done in self._to_move.values():
+        for row_id, moving in list(self._moving.items()):
             try:
-                self._mover.move(done)
-                moved.append(done.id)
-            except OSError as error:
-                trouble = f"{error.filename or self._folder}: {error.strerror}"
-                self._try_again = time.monotonic() + _PAUSE
+                moving.result(_HANGING if self._hangs else patience)
+                moved.append(row_id)
+            except OSError as error:  # also where it is not done in time
+                trouble = f"{error.filename or self._folder}: {error.strerror or 'no answer'}"
+            self._hangs = not moving.done()
+            if self._hangs:
+                break
+            del self._moving[row_id]
+        if trouble:
+            self._try_again = time.monotonic() + _PAUSE
         if moved:
             self._results.moved(moved)
-        for each in moved:
-            del self._to_move[each]
+        for row_id in moved:
+            del self._to_move[row_id]
         if trouble and trouble != self._trouble:
             self._warned(f"photographs cannot be moved now ({trouble}); this is tried again")
         self._trouble = trouble

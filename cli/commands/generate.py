@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ..console import talk
-from ..opening import open_pixel_model, read_folder
 from ..options import Out, Overwrite, Run
+from ..saying import warn_notes, warn_unreadable
 
 EXAMPLES = """
 anomaly-vae generate run --good photos/good --out new
@@ -47,32 +47,23 @@ def generate(
 ) -> None:
     """Draw new parts that look like good ones (needs a model of pixels)."""
     from anomaly_vae.errors import ConfigError
-    from anomaly_vae.latent import space as latent
-    from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
-    from anomaly_vae.reporting import pictures
-    from anomaly_vae.vae import sampling
+    from anomaly_vae.workflows.generate import GRID, PARTS, generate_parts
 
-    config, detector = open_pixel_model(run)
-    origin = origin or (Origin.POSTERIOR if good else Origin.PRIOR)
     if origin == Origin.POSTERIOR and good is None:
         raise ConfigError("--from posterior needs --good, a folder of good images")
     if origin == Origin.PRIOR and good:
         raise ConfigError("--from prior uses no images; leave out --good")
-    made = Made("generate", ("grid.png", "parts"))
-    refuse_folder(out, made, overwrite=overwrite)
-    if origin == Origin.POSTERIOR and good:
-        means = latent.encode(detector, read_folder(good, config.images).pixels).mean
-        mixture = sampling.fit_mixture(means)
+    drawn = generate_parts(
+        run, out, count=count, good=good, temperature=temperature, seed=seed, overwrite=overwrite,
+        track=talk.track,
+    )  # fmt: skip
+    warn_unreadable(drawn.unreadable)
+    warn_notes(drawn.notes)
+    if drawn.components:
         talk.say(
-            f"drawn from {mixture.n_components} Gaussian(s) around {len(means)} good images, "
-            f"{mixture.covariance_type} covariance"
+            f"drawn from {drawn.components} Gaussian(s) around {drawn.images} good images, "
+            f"{drawn.covariance} covariance"
         )
-        z = sampling.draw_from_mixture(mixture, count, temperature=temperature, seed=seed)
     else:
         talk.say("drawn from the prior; with --good they would keep to where good parts lie")
-        z = detector.model.draw_prior(count, temperature=temperature, seed=seed)
-    parts = latent.decode(detector, z)
-    prepare_folder(out, made, overwrite=overwrite)
-    pictures.save_grid(parts, out / "grid.png")
-    pictures.save_pictures(parts, out / "parts")
-    talk.say(f"{count} parts: {out / 'grid.png'}, {out / 'parts'}")
+    talk.say(f"{count} parts: {out / GRID}, {out / PARTS}")

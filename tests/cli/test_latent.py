@@ -3,15 +3,17 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from anomaly_vae.outputs import MARKER
-from anomaly_vae.reporting import restorations
 from anomaly_vae.reporting.pictures import save_animation
+from anomaly_vae.workflows import restore
 
 from ..conftest import Command
 
@@ -185,14 +187,14 @@ def test_restore_takes_a_folder(run: Path, parts: Path, command: Command, tmp_pa
 def test_restore_keeps_the_rows_of_what_it_has_done(
     run: Path, parts: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = restorations.save_restored, []
+    save, calls = restore.save_restored, []
 
     def interrupted(*arguments: object) -> None:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(save(*arguments))  # type: ignore[arg-type, func-returns-value]
 
-    monkeypatch.setattr(restorations, "save_restored", interrupted)
+    monkeypatch.setattr(restore, "save_restored", interrupted)
     outcome = command("restore", run, parts / "test" / "good", "--out", tmp_path / "out")
     assert outcome.code == 130
     table = pd.read_csv(tmp_path / "out" / "restorations.csv")
@@ -221,3 +223,45 @@ def test_what_needs_pixels_says_so_of_a_model_of_trunk_features(
     assert outcome.err.count("\n") == 1
     assert "cannot draw pictures; train one with --features pixels" in outcome.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("line", [
+    "restore {dark}", "restore {folder}", "traverse {dark}", "interpolate {dark} {photo}",
+    "generate --good {folder}", "latents {folder}",
+])  # fmt: skip
+def test_a_photograph_that_uses_little_of_its_range_is_said(
+    line: str, run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(parts / "test" / "good", tmp_path / "photos"))
+    shutil.copy(next((parts / "train" / "good").iterdir()), folder / "more.png")
+    Image.fromarray(np.full((64, 64), 7, np.uint8)).save(folder / "dark.png")
+    name, *others = line.split()
+    places = {"folder": folder, "dark": folder / "dark.png", "photo": folder / "000.png"}
+    words = [word.format(**places) for word in others]
+    outcome = command(name, run, *words, "--out", tmp_path / "out")
+    assert outcome.code == 0
+    assert "dark.png: less than 10% of the range from black to white is used" in outcome.err
+
+
+@pytest.mark.parametrize(("classes", "options", "first"), [
+    (("dent", "OK"), (), "OK"), (("a", "b"), ("--good-class", "b"), "b"), (("a", "b"), (), "a"),
+])  # fmt: skip
+def test_latents_show_the_good_class_first(
+    *, classes: tuple[str, str], options: tuple[str, ...], first: str, run: Path, parts: Path,
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in classes:
+        shutil.copytree(parts / "test" / "good", tmp_path / "photos" / name)
+    shown, scatter = list[str](), Axes.scatter
+
+    def recorded(*given: Any, **how: Any) -> Any:
+        shown.append(how["label"])
+        return scatter(*given, **how)
+
+    monkeypatch.setattr(Axes, "scatter", recorded)
+    arguments = ("latents", run, tmp_path / "photos", "--out", tmp_path / "out")
+    assert command(*arguments, *options).code == 0
+    assert shown[0] == first
+    outcome = command(*arguments, "--overwrite", "--good-class", "c")
+    assert outcome.code == 2
+    assert "has no sub-folder c with images, as --good-class says" in outcome.err

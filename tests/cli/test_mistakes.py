@@ -1,5 +1,6 @@
 """Every mistake a user can make: one line that names it and the remedy, exit code 2."""
 
+import errno
 import json
 import os
 import shutil
@@ -370,6 +371,18 @@ def test_an_internal_error_is_one_line_and_exit_code_3(
     assert outcome.err == "error: internal error: RuntimeError: a bug (--debug shows where)\n"
     with pytest.raises(RuntimeError):
         command("--debug", "config", "show")
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_found_full(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "run/roc.png")
+
+    monkeypatch.setattr("anomaly_vae.settings.files.load_config", full)
+    outcome = command("config", "show")
+    said = "error: run/roc.png: No space left on device; make room, and try again\n"
+    assert (outcome.code, outcome.err) == (2, said)
 
 
 def test_names_that_a_console_cannot_show_do_not_stop_the_program(tmp_path: Path) -> None:

@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-import torch
 import typer
 
 from anomaly_vae.outputs import prepare_folder, refuse_folder
 from anomaly_vae.reporting.results import INSPECTION
 from anomaly_vae.workflows.calibrate import refuse_ignored
-from anomaly_vae.workflows.runs import goes_on, saved_config
+from anomaly_vae.workflows.runs import goes_on
 from anomaly_vae.workflows.sweep import _check_models
 
 from ..conftest import Command
@@ -103,7 +102,7 @@ OPTIONS = {
     ],
     "interpolate": ["--steps 3", "--format webp", "--overwrite"],
     "traverse": ["--steps 3", "--most 2", "--sort effect", "--overwrite"],
-    "latents": ["--plane tsne", "--format parquet", "--overwrite"],
+    "latents": ["--plane tsne", "--format parquet", "--good-class ok", "--overwrite"],
     "restore": ["--overwrite"],
     "sweep": [
         *("--seeds 2", "--test {test}", "--good-class ok; --test {test}", "--features pixels", "--config {config}"),
@@ -187,13 +186,6 @@ class RecordedError(Exception):
 _RECORDED = RecordedError("recorded")
 
 
-class Encoded(NamedTuple):
-    """Where two images lie."""
-
-    mean: torch.Tensor = torch.zeros(2, 2)
-    log_variance: torch.Tensor = torch.zeros(2, 2)
-
-
 def train(_good: Path, out: Path, config: Any, **how: Any) -> None:
     goes_on(out, config, how["weights"], overwrite=how["overwrite"], resume=how["resume"])
     raise _RECORDED
@@ -211,7 +203,7 @@ def sweep(_good: Path, _out: Path, plan: Any, *, weights: Path | None, **_: Any)
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, run: Path) -> MagicMock:
+def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     """Everything that a command hands over; none of it is done."""
     parent = MagicMock()
 
@@ -220,9 +212,6 @@ def calls(monkeypatch: pytest.MonkeyPatch, run: Path) -> MagicMock:
             mock = getattr(parent, place.rpartition(".")[2])
             mock.side_effect, mock.return_value = (None, gives) if gives else (does, None)
             monkeypatch.setattr(place, mock)
-
-    def opened(_: Path) -> tuple[Any, MagicMock]:
-        return saved_config(run), parent.detector
 
     vae, cli = "anomaly_vae", "anomaly_vae_cli.commands"
     workflows, nothing = f"{vae}.workflows", lambda *_, **__: None
@@ -249,25 +238,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, run: Path) -> MagicMock:
     monkeypatch.setattr("signal.signal", nothing)
     # the latent space, and drawn parts
     record(f"{vae}.images.samples.write_samples", does=nothing)
-    for name in ("generate", "interpolate", "restore"):
-        monkeypatch.setattr(f"{cli}.{name}.open_pixel_model", opened)
-    for name in ("traverse", "latents"):
-        monkeypatch.setattr(f"{cli}.{name}.open_model", opened)
-    record(f"{vae}.latent.space.encode", gives=Encoded())
-    record(f"{vae}.latent.space.decode", does=lambda *given: list(given))
-    record(f"{vae}.latent.space.plane", does=lambda *given: given)
-    record(f"{vae}.latent.space.as_seen", does=nothing)
-    record(f"{vae}.latent.space.unevenness", gives=0.5)
-    record(f"{vae}.latent.space.traverse", f"{vae}.latent.restoration.restore")
-    record(f"{vae}.scoring.batches.score_images", gives=parent.scores)
-    sampling, figures = f"{vae}.vae.sampling", f"{vae}.reporting.latents"
-    record(f"{sampling}.linear_path", f"{sampling}.spherical_path", does=lambda *given: given[2])
-    record(f"{sampling}.fit_mixture", f"{sampling}.draw_from_mixture", gives=parent.drawn)
-    pictures = f"{vae}.reporting.pictures"
-    for name in ("save_grid", "save_pictures", "save_animation"):
-        record(f"{pictures}.{name}", does=nothing)
-    for name in ("save_strip", "save_table", "save_plane"):
-        record(f"{figures}.{name}", does=nothing)
+    record(f"{workflows}.generate.generate_parts", f"{workflows}.interpolate.interpolate_parts")
+    record(f"{workflows}.latents.write_latents", f"{workflows}.traverse.traverse_part")
+    record(f"{workflows}.restore.restore_image", f"{workflows}.restore.restore_folder")
     return parent
 
 

@@ -8,31 +8,51 @@ import pytest
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images import many
 from anomaly_vae.images.many import Chosen, room_for
+from anomaly_vae.training.extraction import Store
+
+from .. import small
+
+SHAPE, BYTES = (5, 16, 16, 3), np.dtype(np.uint8)
 
 
 @pytest.mark.parametrize("limit", [0, 10**6])
-def test_many_images_lie_in_a_file_that_nobody_has_to_remove(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
-) -> None:
-    monkeypatch.setattr(many, "IN_MEMORY", limit)
-    pixels = room_for(5, 16, tmp_path / "not" / "there" / "yet")
+def test_many_images_lie_in_a_file_that_nobody_has_to_remove(tmp_path: Path, limit: int) -> None:
+    pixels = room_for(SHAPE, BYTES, tmp_path / "not" / "there" / "yet", limit=limit)
     assert isinstance(pixels, np.memmap) == (limit == 0)
     pixels[:] = np.arange(5, dtype=np.uint8)[:, None, None, None]
-    assert pixels.shape == (5, 16, 16, 3)
+    assert pixels.shape == SHAPE
     assert list(pixels[:, 3, 3, 1]) == [0, 1, 2, 3, 4]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_room_is_said_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: int) -> None:
-        raise OSError(28, "No space left on device")
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(many, "IN_MEMORY", 0)
-    monkeypatch.setattr(many.os, "posix_fallocate", full, raising=False)
-    with pytest.raises(OutputError, match=r"no room for 0\.0 GiB of images \(No space left"):
-        room_for(5, 16, tmp_path)
+
+@pytest.mark.parametrize("system", ["posix", "other"])
+def test_a_disk_without_room_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    if system == "posix":
+        monkeypatch.setattr(many.os, "posix_fallocate", _full, raising=False)
+    else:
+        monkeypatch.delattr(many.os, "posix_fallocate", raising=False)
+        monkeypatch.setattr(many, "write_all", _full)
+    with pytest.raises(OutputError, match=r"no room for 0\.0 GiB of images .* \(No space left"):
+        room_for(SHAPE, BYTES, tmp_path, limit=0)
+    # Nor do what is taken out of images, as features of a trunk.
+    store = Store(small.detector(), tmp_path, limit=0)
+    with pytest.raises(OutputError, match="has no room for"):
+        store.room(3)
+
+
+def test_room_on_a_disk_is_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(many.os, "posix_fallocate", raising=False)
+    monkeypatch.setattr(many, "_CHUNK", 100)
+    with (tmp_path / "file").open("wb") as file:
+        many._reserve(file, 1234)
+    assert (tmp_path / "file").read_bytes() == bytes(1234)
+    assert (room_for(SHAPE, BYTES, tmp_path, limit=0) == 0).all()
 
 
 def test_chosen_images_are_those_and_are_copied_when_asked_for() -> None:

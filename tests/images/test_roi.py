@@ -33,10 +33,9 @@ from anomaly_vae.settings.schema import (
     ModelSettings,
     ScoringSettings,
 )
-from anomaly_vae.vae.features import FeatureExtractor
 from anomaly_vae.vae.maps import luminance, unit_range, without_border
 
-from ..small import card, pictures
+from ..small import Given, card, pictures
 
 Mask = NDArray[np.bool_]
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -264,10 +263,10 @@ def test_a_place_is_inspected_if_any_part_of_it_is() -> None:
     square[8:32, 7:24] = True  # from the last column of the first cell on
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[1:4, 0:3] = True
-    features = FeatureExtractor((4,), (8, 8))
+    features = Given((4,), (8, 8))
     assert torch.equal(inspected_places(square, features), expected)
     assert inspected_places(torch.ones(64, 64, dtype=torch.bool), features) is None
-    features = FeatureExtractor((4,), (6, 6))
+    features = Given((4,), (6, 6))
     features.border = 1
     assert torch.equal(inspected_places(square, features), expected)
 

@@ -192,3 +192,17 @@ def test_photographs_are_not_moved_into_the_watched_folder(
     assert outcome.code == 2
     assert "lies in the watched folder" in outcome.err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_written_behind_a_link_is_seen(tmp_path: Path) -> None:
+    inbox, camera = tmp_path / "inbox", tmp_path / "camera"
+    for folder in (inbox, camera / "today"):
+        folder.mkdir(parents=True)
+    (inbox / "station").symlink_to(camera, target_is_directory=True)
+    (camera / "a.png").write_bytes(b"1")
+    with Arrivals(inbox) as arrivals:
+        batches = arrivals.batches(idle=3)
+        assert next(batches) == ["station/a.png"]
+        for name in ("b.png", "today/c.png"):
+            (camera / name).write_bytes(b"2")
+            assert next(batches) == [f"station/{name}"]

@@ -10,8 +10,9 @@ from torch import Tensor
 from anomaly_vae.latent.collapse import LatentUse, latent_use, mutual_information, remedies
 from anomaly_vae.settings.schema import Config, ModelSettings, TrainingSettings
 from anomaly_vae.training.loop import Items
-from anomaly_vae.vae.features import FeatureExtractor
 from anomaly_vae.vae.model import VAE, Posterior, kl_divergence
+
+from ..small import Given
 
 
 def information(mean: Tensor, log_variance: Tensor) -> float:
@@ -62,9 +63,7 @@ class Known(VAE):
 
 def test_each_dimension_has_its_kl_and_its_activity() -> None:
     rows = np.array([[1.0, 0.09, 3.0], [-1.0, -0.09, 3.0]], np.float32)
-    use = latent_use(
-        Known(3), Items(rows, FeatureExtractor((3,), (1, 1)), torch.device("cpu")), seed=0
-    )
+    use = latent_use(Known(3), Items(rows, Given((3,), (1, 1)), torch.device("cpu")), seed=0)
     assert use.kl == pytest.approx([0.5, 0.00405, 4.5], rel=1e-5)
     # Variance of the means; the third dimension is far from the prior but never moves.
     assert use.activity == pytest.approx([1.0, 0.0081, 0.0], rel=1e-5)
@@ -74,9 +73,7 @@ def test_each_dimension_has_its_kl_and_its_activity() -> None:
 
 def test_of_many_items_some_thousand_are_looked_at_from_first_to_last() -> None:
     rows = np.linspace(-1, 1, 5001, dtype=np.float32)[:, None]
-    use = latent_use(
-        Known(1), Items(rows, FeatureExtractor((1,), (1, 1)), torch.device("cpu")), seed=0
-    )
+    use = latent_use(Known(1), Items(rows, Given((1,), (1, 1)), torch.device("cpu")), seed=0)
     assert use.items == 2000
     assert use.activity[0] == pytest.approx(1 / 3, rel=0.01)
 

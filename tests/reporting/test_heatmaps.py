@@ -1,12 +1,14 @@
 """Pictures of findings: sizes, the fixed scale, and boxes where the regions are."""
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from anomaly_vae import outputs
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.regions import find_regions
@@ -139,6 +141,27 @@ def test_where_nothing_exceeds_the_threshold_a_box_shows_the_peak(tmp_path: Path
     # The region is x 16 to 32 and y 16 to 48; the box leaves 2 pixels of room.
     assert (columns.min() - 64 - GAP, rows.min()) == (14, 14)
     assert (columns.max() - 64 - GAP, rows.max()) == (34, 50)
+
+
+def test_a_picture_is_on_the_disk_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, target = Image.new("RGB", (64, 64), GREY), tmp_path / "a" / "b.jpg"
+    synced: list[bool] = []
+    monkeypatch.setattr(outputs.os, "fsync", lambda _: synced.append(target.exists()))
+    save_picture(picture, target)
+    assert synced[0] is False  # its bytes are on the disk before it has its name
+    before = target.read_bytes()
+
+    def failing(_self: Image.Image, file: IO[bytes], *_: object, **__: object) -> None:
+        file.write(before[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", failing)
+    with pytest.raises(OutputError, match="cannot be written: No space left on device"):
+        save_picture(picture, target)
+    assert [path.name for path in target.parent.iterdir()] == ["b.jpg"]
+    assert target.read_bytes() == before
 
 
 def test_what_was_expected_stands_between_them(tmp_path: Path) -> None:

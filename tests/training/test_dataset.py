@@ -76,7 +76,7 @@ def test_a_file_that_vanishes_between_decoding_and_hashing_is_unreadable(
 
     monkeypatch.setattr(dataset, "load_image", load)
     images = read_images(tmp_path, SETTINGS, workers=1)
-    assert images.unreadable == (("b.png", "the file no longer exists"),)
+    assert images.unreadable == (("b.png", "can be read no more"),)
 
 
 def test_what_is_left_out_and_what_uses_little_of_its_range_is_said(tmp_path: Path) -> None:

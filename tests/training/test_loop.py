@@ -21,10 +21,10 @@ from anomaly_vae.training.loop import (
     select_device,
 )
 from anomaly_vae.vae.architectures import build_model
-from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
+from anomaly_vae.vae.features import PixelFeatures
 from anomaly_vae.vae.model import sample
 
-from ..small import CPU, rows
+from ..small import CPU, Given, rows
 
 
 def trainer(path: Path, *, beta: float = 1.0, training: NDArray[np.float16] | None = None,
@@ -36,7 +36,7 @@ def trainer(path: Path, *, beta: float = 1.0, training: NDArray[np.float16] | No
         training=Settings(**{**defaults, **settings}),
     )
     torch.manual_seed(config.training.seed)
-    features = FeatureExtractor((4,), (1, 1))
+    features = Given((4,), (1, 1))
     stored = rows(500) if training is None else training
     return kind(
         build_model(config.model, (4,)),
@@ -260,7 +260,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
 
 
 def test_items_are_standardised_when_they_are_drawn() -> None:
-    features = FeatureExtractor((4,), (1, 1))
+    features = Given((4,), (1, 1))
     features.mean.fill_(3.0)
     items = Items(np.full((3, 4), 5, np.float16), features, CPU)
     assert torch.equal(items.draw(np.array([0, 2])), torch.full((2, 4), 2.0))

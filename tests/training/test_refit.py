@@ -13,9 +13,8 @@ from anomaly_vae.settings.schema import Config, ModelSettings, ScoringSettings, 
 from anomaly_vae.training.loop import Items, Trainer
 from anomaly_vae.training.refit import refit
 from anomaly_vae.vae.architectures import build_model
-from anomaly_vae.vae.features import FeatureExtractor
 
-from ..small import CPU, rows
+from ..small import CPU, Given, rows
 
 CONFIG = Config(
     model=ModelSettings(latent_size=2, hidden_size=16, beta=1.0),
@@ -27,7 +26,7 @@ CONFIG = Config(
 def trained(folder: Path) -> tuple[Detector, Items, Trainer]:
     """A detector of one place whose model knows a part of the items."""
     torch.manual_seed(0)
-    features = FeatureExtractor((4,), (1, 1))
+    features = Given((4,), (1, 1))
     known = rows(400, seed=0)
     features.fit(known)
     detector = Detector(features, build_model(CONFIG.model, (4,)), CONFIG.scoring).eval()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.exporting.graph import replace_card
+from anomaly_vae.images.files import digest
 from anomaly_vae.inspection.finding import map_maxima, profile_of
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.progress import untracked
@@ -53,6 +54,18 @@ def test_only_new_and_different_images_set_the_limit_and_all_say_so(
                  " ".join(outcome.out.split()), (own_run / "card.html").read_text()):  # fmt: skip
         assert said in text
     assert "the model was made with these very images, so they were left out" in outcome.err
+
+
+def test_images_are_known_by_what_was_inspected_whatever_becomes_of_the_files(
+    run: Path, parts: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(parts / "test" / "good", tmp_path / "photos"))
+    expected = [digest(path) for path in sorted(folder.iterdir())]
+    inspector = Inspector(run / "model.onnx", device="cpu")
+    images = inspect_all(inspector, Photographs(folder), untracked)
+    (folder / "000.png").unlink()
+    (folder / "001.png").write_bytes(b"another")
+    assert images.digests == expected
 
 
 def test_defective_images_count_once_too(

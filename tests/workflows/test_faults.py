@@ -14,12 +14,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from anomaly_vae.calibration.metadata import card_to_json
 from anomaly_vae.exporting import graph
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.files import digest, stamp
 from anomaly_vae.images.regions import Region
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.runtime import model_id
+from anomaly_vae.outputs import LOCK
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.parquet import ParquetReport
 from anomaly_vae.reporting.results import Results
@@ -32,7 +35,7 @@ from anomaly_vae.transaction import complete
 from anomaly_vae.workflows.export import drawn_images
 from anomaly_vae.workflows.labelled import Photographs
 from anomaly_vae.workflows.recorder import Recorder
-from anomaly_vae.workflows.runs import RESULTS, load_detector, saved_config
+from anomaly_vae.workflows.runs import RESULTS, UNEXPORTED, load_detector, saved_config
 from anomaly_vae.workflows.watch import Watch
 
 from .. import small
@@ -249,7 +252,12 @@ def quick(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("save_scores", "save_roc", "save_training", "save_reconstructions"):
         monkeypatch.setattr(figures, name, figure)
     monkeypatch.setattr("anomaly_vae.workflows.train.save_latent_use", figure)
-    monkeypatch.setattr(Image.Image, "save", lambda _, path, **__: Path(path).write_bytes(b""))
+
+    def save(_self: Image.Image, place: Any, *_: Any, **__: Any) -> None:
+        if isinstance(place, Path):
+            place.write_bytes(b"")
+
+    monkeypatch.setattr(Image.Image, "save", save)
 
 
 def outcome(run: Path, before: dict[str, Any], after: dict[str, Any], said: str) -> bool:
@@ -339,13 +347,54 @@ def test_a_training_that_fails_anywhere_leaves_the_old_model_and_goes_on(
             work(resume=begun, overwrite=not begun)
         assert facts(folder) == after, said
         left = {path.name for path in folder.iterdir()} - set(RESULTS)
-        assert left <= {".staged"}, said
+        assert left <= {".staged", LOCK}, said
         assert not (folder / ".state").exists(), said
 
     # Three kinds of it would take a quarter of an hour; this is the one that leaves most undone.
     points = survive(folder, begin, lambda: work(overwrite=overwrite), check, ("kill",))
     assert ends == {True, False}
     assert len(points) >= FEWEST
+
+
+def test_an_export_that_completes_a_run_gives_it_model_and_card_together(
+    own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomaly_vae.workflows.export import export_run
+
+    model, folder = onnx.load(own_run / "model.onnx"), tmp_path / "all"
+    monkeypatch.setattr(graph, "to_onnx", lambda *_, **__: model)
+    monkeypatch.setattr(graph, "check_parity", lambda *_: None)
+    card = Inspector(own_run / "model.onnx", device="cpu").card
+    kept = folder / "run" / UNEXPORTED
+
+    def begin() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(own_run, folder / "run", ignore=lambda *_: ["model.onnx", "card.html"])
+        kept.parent.mkdir()
+        kept.write_text(card_to_json(card))
+
+    def work() -> None:
+        export_run(folder / "run", folder / "line.onnx", overwrite=True)
+
+    def whole() -> bool:
+        complete(folder / "run")
+        there = [(folder / "run" / name).exists() for name in ("model.onnx", "card.html")]
+        assert there == [not kept.exists()] * 2
+        return not kept.exists()
+
+    def check(said: str) -> None:
+        ends.add(whole())
+        work()
+        assert whole(), said
+        data = (folder / "run" / "model.onnx").read_bytes()
+        assert (folder / "line.onnx").read_bytes() == data, said
+        assert model_id(data) in (folder / "run" / "card.html").read_text(), said
+        facts(folder / "run")
+
+    ends = set[bool]()
+    points = survive(folder, begin, work, check)
+    assert ends == {True, False}
+    assert len(points) >= 20
 
 
 @pytest.mark.exhaustive

@@ -16,7 +16,7 @@ from PIL import Image
 
 from anomaly_vae.exporting.graph import replace_card
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.outputs import MARKER
+from anomaly_vae.outputs import LOCK, MARKER
 from anomaly_vae.scoring.batches import score_images
 from anomaly_vae.training.dataset import read_images
 from anomaly_vae.workflows.runs import RESULTS, load_detector, saved_config
@@ -31,7 +31,7 @@ def table(path: Path) -> pd.DataFrame:
 def test_training_leaves_what_the_design_lists(run: Path) -> None:
     left = {path.name for path in run.iterdir()}
     # What calibrate and sweep add is not there yet.
-    assert left == {MARKER, *RESULTS} - {".state", "roc.png", "rate_distortion.png"}
+    assert left == {MARKER, LOCK, *RESULTS} - {".state", "roc.png", "rate_distortion.png"}
     normals = table(run / "normals.csv")
     assert dict(normals.part.value_counts()) == {"training": 14, "calibration": 5, "stopping": 5}
     assert len(table(run / "history.csv")) == 2

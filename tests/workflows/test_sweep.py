@@ -13,7 +13,7 @@ from anomaly_vae.calibration.tradeoff import pareto_front, summarise
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.latent.information import measure
-from anomaly_vae.outputs import MARKER
+from anomaly_vae.outputs import LOCK, MARKER
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
@@ -45,7 +45,7 @@ def test_the_grid_is_all_combinations_times_seeds() -> None:
 
 
 def test_no_training_of_a_study_learns_from_the_images_that_it_is_measured_on() -> None:
-    plan = plan_runs(["model.beta=0,0.5"], assignments=["training.refit=true"])
+    plan = plan_runs(["model.beta=0,0.5"])
     assert load_config().training.refit
     assert not any(each.config.training.refit for each in plan)
 
@@ -82,6 +82,11 @@ def test_names_and_lists_can_be_varied() -> None:
 def test_a_mistake_is_named(vary: list[str], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         plan_runs(vary, assignments=PIXELS)
+
+
+def test_a_second_training_is_refused_and_not_ignored() -> None:
+    with pytest.raises(ConfigError, match="--set training.refit: a study compares .*leave it out"):
+        plan_runs(["model.beta=1"], assignments=[*PIXELS, " training.refit = true"])
 
 
 def test_all_mistakes_are_named_at_once_and_each_once() -> None:
@@ -209,7 +214,7 @@ def arguments(parts: Path, out: Path) -> list[object]:
 
 def test_a_study_is_runs_tables_and_figures(done: Path, parts: Path) -> None:
     assert {path.name for path in done.iterdir()} == {
-        MARKER, "runs", "sweep.json", "sweep.csv", "summary.csv", "sweep.png", "rate_distortion.png"}  # fmt: skip
+        LOCK, MARKER, "runs", "sweep.json", "sweep.csv", "summary.csv", "sweep.png", "rate_distortion.png"}  # fmt: skip
     rows = pd.read_csv(done / "sweep.csv")
     assert list(rows.run) == ["beta-0_seed-0", "beta-4_seed-0"]
     assert list(rows["model.beta"]) == [0, 4]
