@@ -21,13 +21,14 @@ _LONGEST = 58  # characters of a path, of 80 columns
 def say_threshold(limit: "Threshold") -> None:
     """Say what will happen at the limits, how sure that is, and what would make it better."""
     band = f", for review above {limit.review:.4g}" if limit.review is not None else ""
-    _say_filled(f"fails above {limit.score:.4g}{band}: {limit.promise}")
+    say_filled(f"fails above {limit.score:.4g}{band}: {limit.promise}")
     for word, text in (("how sure", limit.assurance), ("better with", limit.advice)):
         if text:
-            _say_filled(f"  {word}: {text}", "    ")
+            say_filled(f"  {word}: {text}", "    ")
 
 
-def _say_filled(text: str, indent: str = "  ") -> None:
+def say_filled(text: str, indent: str = "  ") -> None:
+    """Say a text on lines of 79 characters, all but the first of them indented."""
     talk.say(textwrap.fill(text, 79, subsequent_indent=indent))
 
 

@@ -29,7 +29,8 @@ HERE = Path(__file__).parent
 
 def main(data: Path, runs: Path) -> None:
     """Fill the tables of ``sensitivity.md``."""
-    rows, cells = [], []
+    rows: list[list[str]] = []
+    cells: list[str] = []
     for run in sorted(runs.iterdir()):
         name = run.name.partition("_")[0]
         if (data / name / "test").is_dir() and (run / "model.onnx").is_file():

@@ -78,7 +78,8 @@ def more_good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Without alignment: its unrolled steps are what takes the ONNX exporter most of its time. One
 # training of a part of the images: workflows/test_folds.py has the others.
-SHORT = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false")
+SHORT = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false",
+         "--set", "training.sensitivity=false")  # fmt: skip
 QUICK = (*SHORT, "--set", "split.folds=1", "--set", "training.refit=false")
 
 

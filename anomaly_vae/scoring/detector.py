@@ -46,6 +46,9 @@ from anomaly_vae.vae.features import FeatureExtractor
 from anomaly_vae.vae.maps import local_mean, luminance, unit_range, with_border, without_border
 from anomaly_vae.vae.model import VAE
 
+SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale")
+"""Buffers of a detector that held-out good images set."""
+
 # Makes the median absolute deviation of a normal distribution its standard deviation.
 _MAD_TO_STD = 1.4826
 # How often the spread of all places counts beside that of a place by itself.

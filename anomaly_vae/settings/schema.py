@@ -201,6 +201,9 @@ class TrainingSettings:
     refit: bool = True
     """Train again, as long as was best, on all good images, once those held out have set all scales
     and the threshold (`false` takes `split.folds` 1)."""
+    sensitivity: bool = True
+    """Draw defects onto good photographs, and say which would be found (more `split.folds` than 1);
+    nothing is learned from them."""
     patience: int = Field(default=10, ge=1)
     """Epochs without a better stopping loss after which training ends."""
     pictures: bool = True

@@ -34,6 +34,10 @@ from anomaly_vae.training.loop import EpochRecord, Items
 from anomaly_vae.training.refit import Retraining, level
 from anomaly_vae.vae.model import Parts
 
+_STATE = "state/"
+# What features learn of items; ``components`` are those of a whitened trunk.
+_LEARNED = ("features.mean", "features.std", "features.components")
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -42,6 +46,18 @@ class Fold:
     images: Chosen
     known: Items
     """The items of all others."""
+
+
+@dataclass(frozen=True)
+class FoldModel:
+    """What has not seen the images of a fold, and what it says of them."""
+
+    state: dict[str, Tensor]
+    """Of the detector, but for its trunk and scales, which are those of all."""
+    shift: Parts
+    """What brings its error and KL to the level of the last model, in nats."""
+    said: Parts
+    """``Detector.parts`` of the images, at that level, on the CPU."""
 
 
 class CrossFit:
@@ -65,11 +81,8 @@ class CrossFit:
         )  # fmt: skip
         self.length, self.folder = epochs, folder
 
-    def run(self, track: Track) -> list[Parts]:
-        """Train; gives ``Detector.parts`` of the images of each fold, on the CPU.
-
-        They are those of models that have not seen them, at the level of the last model, which the
-        detector then has.
+    def run(self, track: Track) -> list[FoldModel]:
+        """Train; gives the model of each fold, and what it says. The detector has the last model.
 
         Raises:
             TrainingError: the loss is no longer a number, or a file of an earlier run is damaged.
@@ -104,22 +117,25 @@ class CrossFit:
         return self.folder / f"held-out-{number + 1}.safetensors"
 
     def _keep(self, number: int) -> None:
-        """Write down what the present model says of the images of a fold, and its level."""
+        """Write down the present model, what it says of the images of a fold, and its level."""
         fold = self.folds[number]
         error, kl = parts_of_images(self.detector, fold.images)
-        known = level(self.detector, fold.known)
-        said = {"error": error, "kl": kl, "level": torch.stack(known).cpu()}
-        write_bytes(
-            self._kept(number), save({name: each.contiguous() for name, each in said.items()})
-        )
+        known = torch.stack(level(self.detector, fold.known))
+        said = {"error": error, "kl": kl, "level": known} | {
+            f"{_STATE}{name}": value
+            for name, value in self.detector.state_dict().items()
+            if name.startswith("model.") or name in _LEARNED
+        }
+        tensors = {name: value.cpu().contiguous() for name, value in said.items()}
+        write_bytes(self._kept(number), save(tensors))
 
-    def _at_last_level(self, number: int) -> Parts:
+    def _at_last_level(self, number: int) -> FoldModel:
         path = self._kept(number)
         try:
             said = load_file(path)
             error, kl, before = said["error"], said["kl"], said["level"]
         except (OSError, KeyError, SafetensorError) as error_:
             raise TrainingError(f"{path}: damaged ({error_}); use --overwrite") from error_
-        after: Tensor = torch.stack(level(self.detector, self.folds[number].known)).cpu()
-        shift = after - before
-        return Parts(error + shift[0], kl + shift[1])
+        shift = torch.stack(level(self.detector, self.folds[number].known)).cpu() - before
+        state = {key.removeprefix(_STATE): said[key] for key in said if key.startswith(_STATE)}
+        return FoldModel(state, Parts(*shift), Parts(error + shift[0], kl + shift[1]))

@@ -4,6 +4,7 @@ Letters: N images, h x w places of a map.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from heapq import nlargest
 
@@ -17,9 +18,10 @@ from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.inspection.finding import Finding, map_maxima, profile_of
 from anomaly_vae.reporting.suspects import SHOWN
 from anomaly_vae.scoring.batches import parts_of_images
-from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.scoring.detector import SCALES, Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.dataset import ImageSet
+from anomaly_vae.training.folds import FoldModel
 from anomaly_vae.training.split import CALIBRATION, STOPPING, Split, group_keys
 from anomaly_vae.vae.model import Parts
 
@@ -41,23 +43,26 @@ class HeldOut:
         """What is said of each image, in the order of their paths."""
         return [self._said[index] for index in sorted(self._said)]
 
-    def cross(self, detector: Detector, folds: Sequence[Parts]) -> None:
+    def cross(self, detector: Detector, folds: Sequence[FoldModel]) -> "Unseen":
         """Judge each fold by scales from the others, and set those of ``detector`` from all.
 
-        Takes what ``CrossFit`` gives; leaves the detector on the CPU, where that is.
+        Leaves the detector on the CPU. Gives what judges other pictures as each fold was judged.
 
         Raises:
             TrainingError: the scores of the images are all the same.
         """
         detector.cpu()
-        for number, (name, said) in enumerate(zip(self.split.names, folds, strict=True)):
-            others = _joined([each for other, each in enumerate(folds) if other != number])
+        judges = Unseen(detector, folds)
+        for number, (name, fold) in enumerate(zip(self.split.names, folds, strict=True)):
+            others = _joined([each.said for other, each in enumerate(folds) if other != number])
             detector.learn_places(*others)
             detector.standardise(*others)
-            self._hear(detector, self.split.of(name), said)
-        everything = _joined(folds)
+            judges.scales.append({name: getattr(detector, name).clone() for name in SCALES})
+            self._hear(detector, self.split.of(name), fold.said)
+        everything = _joined([each.said for each in folds])
         detector.learn_places(*everything)
         detector.standardise(*everything)
+        return judges
 
     def split_once(self, detector: Detector) -> None:
         """Set scales by the images of a single split that are held out, and judge those.
@@ -103,6 +108,22 @@ class HeldOut:
 
     def _parts(self, detector: Detector, part: str) -> list[Tensor]:
         return parts_of_images(detector, self.images.chosen(self.split.of(part)))
+
+
+class Unseen:
+    """Judges pictures by the models of folds: none has seen the photographs of its fold."""
+
+    def __init__(self, detector: Detector, folds: Sequence[FoldModel]) -> None:
+        self._detector, self._folds = deepcopy(detector), folds
+        self.scales: list[dict[str, Tensor]] = []
+        """Of each fold, from the others."""
+
+    def scores(self, squares: NDArray[np.uint8], fold: int) -> NDArray[np.float32]:
+        """Give the scores, [N], of squares, uint8 [N, S, S, 3], by the model of a fold."""
+        self._detector.load_state_dict(self._folds[fold].state | self.scales[fold], strict=False)
+        error, kl = parts_of_images(self._detector, squares)
+        shift = self._folds[fold].shift
+        return self._detector.join(error + shift.reconstruction_error, kl + shift.kl).score.numpy()
 
 
 def _joined(folds: Sequence[Parts]) -> Parts:

@@ -48,6 +48,8 @@ class TrainingSummary:
     latents: LatentUse
     advice: str
     """What to do against posterior collapse; empty if there is none."""
+    drawn: str = ""
+    """What would be found of drawn defects, in a sentence; empty where that was not asked."""
 
     @property
     def collapsed(self) -> bool:

@@ -7,22 +7,54 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, product
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity, sensitivity
+from anomaly_vae.images.decoding import decode_image, load_picture
 from anomaly_vae.images.drawn import AS_THEY_ARE, KINDS, Drawn, Wish, draw_defects
 from anomaly_vae.images.part import Mask, Part, Pixels, measure_part
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.sensitivity import Example, example
+from anomaly_vae.settings.schema import ImageSettings
 
 Scores = Callable[[Sequence[Pixels], int], NDArray[np.floating]]
 """Gives the scores, [N], of photographs, uint8 [H, W, 3] each, by the model of a fold, which has
 seen none of them."""
 
 _BATCH_BYTES = 2**26
+
+
+class Photographs(Sequence[Pixels]):
+    """Photographs at their own size, uint8 RGB [H, W, 3] each, decoded when they are asked for."""
+
+    def __init__(self, folder: Path, paths: Sequence[str], settings: ImageSettings) -> None:
+        self.folder, self.paths, self.settings = folder, paths, settings
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, place: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Pixels]: ...
+
+    def __getitem__(self, place: int | slice) -> Pixels | Sequence[Pixels]:
+        if isinstance(place, slice):
+            return Photographs(self.folder, self.paths[place], self.settings)
+        return np.asarray(decode_image(self.folder / self.paths[place], self.settings))
+
+
+def squares(pictures: Sequence[Pixels], settings: ImageSettings) -> Pixels:
+    """Give what a model sees of photographs, uint8 [N, S, S, 3]."""
+    loaded = [load_picture(Image.fromarray(each), settings).pixels for each in pictures]
+    return np.stack(loaded)
 
 
 @dataclass(frozen=True)

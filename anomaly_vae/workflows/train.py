@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import contact_sheet, write_card
 from anomaly_vae.reporting.heatmaps import save_picture
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.sensitivity import save_sensitivity, summary
 from anomaly_vae.reporting.suspects import save_suspects
 from anomaly_vae.reporting.trained import SHOWN_IMAGES, save_held_out, save_normals
 from anomaly_vae.scoring.drawing import reconstruct
@@ -31,10 +32,8 @@ from anomaly_vae.settings.files import config_to_yaml
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.dataset import read_images, refuse_unusable
 from anomaly_vae.training.extraction import Store
-from anomaly_vae.training.folds import CrossFit
 from anomaly_vae.training.loop import EpochRecord, Trainer, select_device
-from anomaly_vae.training.refit import refit
-from anomaly_vae.training.split import CALIBRATION, TRAINING, split_images
+from anomaly_vae.training.split import CALIBRATION, split_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.vae.features import PixelFeatures
 from anomaly_vae.workflows.held_out import HeldOut, with_threshold
@@ -66,6 +65,7 @@ from anomaly_vae.workflows.runs import (
     saved_config,
     untrained,
 )
+from anomaly_vae.workflows.settling import Drawn, draw_defects, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
 
 _CHECKED_IMAGES = 20
@@ -73,6 +73,20 @@ _KEPT = (
     "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
     "{out}/model.onnx' tries again, with this version or a newer one"
 )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training found out, for its run folder."""
+
+    findings: list[Finding]
+    """What is said of each good image."""
+    card: ModelCard
+    use: LatentUse
+    drawn: Drawn | None
+    """What would be found of drawn defects; None where that was not asked."""
+
+
 _UNSET = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
 
 
@@ -95,6 +109,8 @@ class TrainingSession:
         track: Track = untracked,
     ) -> None:
         self.run, self.config, self._track, self._weights = out, config, track, weights
+        self.mm_per_pixel: float | None = None
+        """Side of a pixel of the photographs, for what is said of drawn defects."""
         self.exclusion = good if isinstance(good, Exclusion) else None
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
@@ -154,8 +170,20 @@ class TrainingSession:
                 in the run, and ``export_run`` can try again.
         """
         use = diagnose(self.detector, self.trainer.stopping, self.config, self.out)
-        findings = self._settle()
+        said = HeldOut(self.images, self.split, shown=SHOWN_IMAGES)
+        unseen = settle(
+            self.detector,
+            self.config,
+            said,
+            self.items,
+            epochs=self.trainer.best_epoch,
+            folder=self.out / STATE,
+            track=self._track,
+        )
+        findings = said.findings
         calibration, card = self._judged(findings)
+        drawn = draw_defects(said, unseen, card.threshold, self.config, self._track)
+        outcome = Outcome(findings, card, use, drawn)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
@@ -163,11 +191,11 @@ class TrainingSession:
             parity = export_model(self.detector, card, model, self._held_out[:_CHECKED_IMAGES])
         except ExportError as error:
             with Transaction(self.out) as files:
-                self._report(files, findings, card, use)
+                self._report(files, outcome)
                 files.commit()
             write_text(self.out / UNEXPORTED, card_to_json(card))
             raise ExportError(f"{error}. {_KEPT.format(out=self.out)}") from error
-        self._put_in_place(model, findings, card, use)
+        self._put_in_place(model, outcome)
         return TrainingSummary(
             card,
             parity,
@@ -175,6 +203,7 @@ class TrainingSession:
             limiting=min(calibration, key=lambda f: abs(f.score - card.threshold.score)).path,
             latents=use,
             advice=remedies(use, self.config),
+            drawn=self._said_of(outcome.drawn, asked=unseen is not None),
         )
 
     def _save_history(self, folder: Path) -> None:
@@ -200,38 +229,13 @@ class TrainingSession:
                 training, stopping, self.store, self.config, resumed=resumed, track=self._track
             )
 
-    def _settle(self) -> list[Finding]:
-        """Make the model that inspects; gives what is said of each good image.
-
-        That is what models say that have not seen it; of those that a single split trains on, what
-        the last model says.
-        """
-        said = HeldOut(self.images, self.split, shown=SHOWN_IMAGES)
-        state, epochs = self.out / STATE, self.trainer.best_epoch
-        if self.split.folds > 1:
-            crossed = CrossFit(
-                self.detector.to(self.device),
-                self.config,
-                self.items.folds,
-                self.items.everything,
-                epochs=epochs,
-                folder=state,
-            )
-            said.cross(self.detector, crossed.run(self._track))
-            return said.findings
-        said.split_once(self.detector)
-        if self.config.training.refit:
-            refit(
-                self.detector.to(self.device),
-                self.config,
-                self.items.training,
-                self.items.everything,
-                epochs=epochs,
-                checkpoint=state / "refit.safetensors",
-                track=self._track,
-            )
-        said.known(self.detector.cpu(), TRAINING)
-        return said.findings
+    def _said_of(self, drawn: Drawn | None, *, asked: bool) -> str:
+        """Say what would be found of drawn defects, if that was asked."""
+        if drawn:
+            return summary(drawn[0], self.mm_per_pixel)
+        if asked and self.config.training.sensitivity:
+            return "no defect could be drawn onto these photographs: what escapes is not known"
+        return ""
 
     def _judged(self, findings: list[Finding]) -> tuple[list[Finding], ModelCard]:
         """Give what is said of the images that set the threshold, and the card with it."""
@@ -240,9 +244,7 @@ class TrainingSession:
         card = model_card(self.detector, self.config, self.images, self._seen, _UNSET)
         return calibration, with_threshold(card, calibration, digests, self.config)
 
-    def _put_in_place(
-        self, model: Path, findings: list[Finding], card: ModelCard, use: LatentUse
-    ) -> None:
+    def _put_in_place(self, model: Path, outcome: Outcome) -> None:
         """Let the model take its place, together with what is said of it and nothing else."""
         beside = self.out if self.out != self.run else None
         make_folder(self.run, RUN)  # of an earlier version, it has no marker
@@ -251,37 +253,37 @@ class TrainingSession:
             files.remove(f"{name}.new" for name in RUN.own)  # of a training that was killed
             placed = files.path("model.onnx")
             model.replace(placed)
-            self._report(files, findings, card, use)
-            write_card(self.run, card, model_id(placed.read_bytes()), files)
+            self._report(files, outcome)
+            write_card(self.run, outcome.card, model_id(placed.read_bytes()), files)
             # Windows does not move files that are open: the items may lie on disk.
             self.trainer.training.stored = np.empty(0)
             self.items.forget()
             files.commit(set(RUN.own) - {STATE})
         self.out = self.run
 
-    def _report(
-        self, files: Transaction, findings: list[Finding], card: ModelCard, use: LatentUse
-    ) -> None:
+    def _report(self, files: Transaction, outcome: Outcome) -> None:
         """Write what a person or an auditor wants to see beside the model."""
-        out = files.path("normals.csv").parent
+        out, findings, card = files.path("normals.csv").parent, outcome.findings, outcome.card
         calibration = [*compress(findings, self.split.calibration)]
+        if outcome.drawn:
+            save_sensitivity(*outcome.drawn, card.threshold, out, self.mm_per_pixel)
         save_suspects(rank(self.images, findings, card.threshold), out)
         save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._save_history(out)  # a kill may have come between its last epoch and this
         epochs = [asdict(record) for record in self.trainer.history]
         figures.save_training(epochs, out / "training.png")
-        shown, drawn = self._held_out[:SHOWN_IMAGES], None
+        shown, expected = self._held_out[:SHOWN_IMAGES], None
         if isinstance(self.detector.features, PixelFeatures):
-            drawn = reconstruct(self.detector, shown)
-        save_held_out(calibration, card.threshold, shown, drawn, out)
+            expected = reconstruct(self.detector, shown)
+        save_held_out(calibration, card.threshold, shown, expected, out)
         command = train_command(
             self.images.folder, self.run, self.device.type, self._weights, self.exclusion
         )
         told = training_record(self.images, self.split, self.config, command)
         told["excluded"] = sorted(map(spelled, self.exclusion.paths)) if self.exclusion else []
         items = len(self.trainer.stopping) / self.split.stopping.sum()
-        told["latents"] = latent_record(use, items, self.config)
+        told["latents"] = latent_record(outcome.use, items, self.config)
         write_json(out / "training.json", told)
         sheet = contact_sheet(self.images.chosen(self.split.training))
         save_picture(sheet, out / "thumbnails.jpg")

@@ -9,6 +9,7 @@ from ..console import talk
 from ..options import (
     Features,
     GoodDir,
+    MmPerPixel,
     Overwrite,
     Resume,
     Settings,
@@ -16,7 +17,7 @@ from ..options import (
     TrainOn,
     Weights,
 )
-from ..saying import say_threshold, shortened, warn_notes
+from ..saying import say_filled, say_threshold, shortened, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.training.loop import EpochRecord
@@ -65,6 +66,7 @@ def train(
         float | None,
         typer.Option(metavar="SCORE", help="Leaves out what has a higher score in --exclude."),
     ] = None,
+    mm_per_pixel: MmPerPixel = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -97,6 +99,7 @@ def train(
         resume=resume,
         track=talk.track,
     )
+    session.mm_per_pixel = mm_per_pixel
     train_session(session)
 
 
@@ -156,6 +159,8 @@ def _say_summary(summary: "TrainingSummary", out: Path) -> None:
         talk.warn(summary.advice)
     limit = summary.card.threshold
     say_threshold(limit)
+    if summary.drawn:
+        say_filled(summary.drawn)
     talk.detail(f"exported model against torch: {summary.parity.largest:.1e} apart at most")
     talk.say("most suspicious good images, by a model that has not seen them (are they good?):")
     for suspect in summary.suspects:

@@ -86,7 +86,7 @@ def test_no_model_of_a_fold_learns_from_its_own_photographs(
         monkeypatch.setattr(cross_fitting.CrossFit, "_keep", keep)
         session = TrainingSession(folder, tmp_path / name, load_config(None, list(SETTINGS)))
         list(session.epochs())
-        session._settle()
+        session.finish()
 
     train("as_they_are", good)
     split = TrainingSession(good, tmp_path / "split", load_config(None, list(SETTINGS))).split

@@ -1,0 +1,91 @@
+"""After the first training: the model that inspects, its scales, what would be found with it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.calibration.sensitivity import Sensitivity
+from anomaly_vae.errors import ImageReadError, TrainingError
+from anomaly_vae.progress import Track
+from anomaly_vae.reporting.sensitivity import Example
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.folds import CrossFit
+from anomaly_vae.training.refit import refit
+from anomaly_vae.training.split import TRAINING
+from anomaly_vae.workflows.held_out import HeldOut, Unseen
+from anomaly_vae.workflows.preparation import Extracted
+from anomaly_vae.workflows.sensitivity import Photographs, measure, squares
+
+Drawn = tuple[Sensitivity, list[Example]]
+
+
+def settle(
+    detector: Detector,
+    config: Config,
+    said: HeldOut,
+    items: Extracted,
+    *,
+    epochs: int,
+    folder: Path,
+    track: Track,
+) -> Unseen | None:
+    """Give ``detector``, which has the first model, the one that inspects, and its scales.
+
+    Tells ``said`` what is said of each good image by models that have not seen it (of those that a
+    single split trains on, by the last one). Other trainings take as many ``epochs`` as the first,
+    and are gone on from in ``folder``. Leaves the detector on the CPU. Gives the models of the
+    folds, if there are any.
+
+    Raises:
+        TrainingError: the held-out scores do not vary, or a loss is no longer a number.
+    """
+    device = items.everything.device
+    if said.split.folds > 1:
+        detector.to(device)
+        crossed = CrossFit(
+            detector, config, items.folds, items.everything, epochs=epochs, folder=folder
+        )
+        return said.cross(detector, crossed.run(track))
+    said.split_once(detector)
+    if config.training.refit:
+        refit(
+            detector.to(device),
+            config,
+            items.training,
+            items.everything,
+            epochs=epochs,
+            checkpoint=folder / "refit.safetensors",
+            track=track,
+        )
+    said.known(detector.cpu(), TRAINING)
+    return None
+
+
+def draw_defects(
+    said: HeldOut, unseen: Unseen | None, limit: Threshold, config: Config, track: Track
+) -> Drawn | None:
+    """Ask what would be found of defects drawn onto photographs that the models have not seen.
+
+    None where it is not asked for, there are no folds, or nothing can be drawn on the photographs.
+
+    Raises:
+        TrainingError: a photograph can no longer be read.
+    """
+    if unseen is None or not config.training.sensitivity:
+        return None
+    images, names = said.images, said.split.names
+    try:
+        return measure(
+            Photographs(images.folder, images.paths, config.images),
+            np.array([names.index(part) for part in said.split.parts]),
+            lambda pictures, fold: unseen.scores(squares(pictures, config.images), fold),
+            limit,
+            seed=config.training.seed,
+            track=track,
+        )
+    except ImageReadError as error:
+        raise TrainingError(f"{images.folder}: {error}; put it back and give --resume") from error
+    except ValueError:
+        return None
