@@ -82,7 +82,7 @@ def measure_part(photographs: Sequence[Pixels], inspected: Mask | None = None) -
     shown = [each.mean(-1)[mask] for each, mask in zip(looked_at, masks, strict=True) if mask.any()]
     if not shown:
         raise FolderError(
-            f"none of {count} photographs shows a part of which something is inspected; expected one"
+            f"none of {count} photographs shows a part of which something is inspected"
         )
     ranges = [np.quantile(grey, 0.95) - np.quantile(grey, 0.05) for grey in shown]
     return Part(
