@@ -57,7 +57,8 @@ def measure(
 
     ``photographs`` give uint8 RGB [H, W, 3] when they are asked for, and need not lie in memory.
     ``fold_of``, [N], is the fold whose model has not seen a photograph, or -1 where all have; only
-    such are drawn on that one has not seen. ``inspected``, [H, W], restricts where.
+    such are drawn on that one has not seen. Give -1 for photographs that do not pass by themselves,
+    too: a defect on them would be found without being seen. ``inspected``, [H, W], restricts where.
 
     Gives the shares, and a small picture of each drawn defect.
 
