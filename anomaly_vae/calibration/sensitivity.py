@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from anomaly_vae.calibration.intervals import Rate, rate
+from anomaly_vae.errors import CalibrationError
 
 FOUND = 0.9
 """Share from which on defects of a size and contrast count as found."""
@@ -107,12 +108,14 @@ def sensitivity(
     own.
 
     Raises:
-        ValueError: there are none, or a score is not finite.
+        CalibrationError: there are none, or a score is not finite.
     """
     if not drawn:
-        raise ValueError("no drawn defects; expected one or more")
+        raise CalibrationError(
+            "no defect could be drawn on these photographs; expected one or more"
+        )
     if not all(math.isfinite(each.score) for each in drawn):
-        raise ValueError("a score of a drawn defect is not finite")
+        raise CalibrationError("a score of a drawn defect is not finite")
     lower = threshold if review is None else min(review, threshold)
     groups: dict[tuple[str, float | None, float | None], list[float]] = {}
     for each in drawn:

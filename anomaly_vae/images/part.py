@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from anomaly_vae.errors import FolderError
+
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -69,7 +71,7 @@ def measure_part(photographs: Sequence[Pixels], inspected: Mask | None = None) -
     nearly everything.
 
     Raises:
-        ValueError: there are no photographs, or nothing of them is inspected.
+        FolderError: none of them shows a part, or nothing of it is inspected.
     """
     count = min(len(photographs), _LOOKED_AT)
     looked_at = [photographs[i * len(photographs) // count] for i in range(count)]
@@ -79,7 +81,9 @@ def measure_part(photographs: Sequence[Pixels], inspected: Mask | None = None) -
     masks = [part.mask(each, inspected) for each in looked_at]
     shown = [each.mean(-1)[mask] for each, mask in zip(looked_at, masks, strict=True) if mask.any()]
     if not shown:
-        raise ValueError("there is no part, or nothing of it is inspected")
+        raise FolderError(
+            f"none of {count} photographs shows a part of which something is inspected"
+        )
     ranges = [np.quantile(grey, 0.95) - np.quantile(grey, 0.05) for grey in shown]
     return Part(
         background=part.background,

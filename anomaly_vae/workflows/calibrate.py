@@ -210,7 +210,8 @@ def _write(files: Transaction, result: Calibration, sets: Given) -> None:
     """Put a threshold into the model, and write down and draw how it was set."""
     model, threshold = files.path("model.onnx"), result.threshold
     good, bad = sets.good.used, sets.bad.used.scores if sets.bad else None
-    files.remove(["roc.png"])  # of another calibration
+    # Of another calibration; and what was found of drawn defects was so at other limits.
+    files.remove(["roc.png", "sensitivity.csv", "sensitivity.png", "drawn.jpg"])
     if bad is not None:
         figures.save_roc(good.scores, bad, threshold.score, files.path("roc.png"))
     card = sets.card.calibrated(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity, sensitivity
+from anomaly_vae.errors import CalibrationError
 from anomaly_vae.images.decoding import decode_image, load_picture
 from anomaly_vae.images.drawn import AS_THEY_ARE, KINDS, Drawn, Wish, draw_defects
 from anomaly_vae.images.part import Mask, Part, Pixels, measure_part
@@ -88,12 +89,14 @@ def measure(
 
     ``photographs`` give uint8 RGB [H, W, 3] when they are asked for, and need not lie in memory.
     ``fold_of``, [N], is the fold whose model has not seen a photograph, or -1 where all have; only
-    such are drawn on that one has not seen. ``inspected``, [H, W], restricts where.
+    such are drawn on that one has not seen. Give -1 for photographs that do not pass by themselves,
+    too: a defect on them would be found without being seen. ``inspected``, [H, W], restricts where.
 
     Gives the shares, and a small picture of each drawn defect.
 
     Raises:
-        ValueError: there is no photograph to draw on, or nothing could be drawn.
+        FolderError: the photographs show no part.
+        CalibrationError: there is none to draw on, or nothing could be drawn.
     """
     part = measure_part(photographs, inspected)
     wishes = plan(part, fold_of, settings, seed=seed)
@@ -122,12 +125,14 @@ def plan(
     """Say which defects are to be drawn onto which photographs, those of a fold together.
 
     Raises:
-        ValueError: a model has seen all of the photographs.
+        CalibrationError: the models have seen all of the photographs.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
     unseen = rng.permutation(np.flatnonzero(np.asarray(fold_of) >= 0))
     if not len(unseen):
-        raise ValueError("all photographs were seen by the models; expected some that were not")
+        raise CalibrationError(
+            f"all {len(fold_of)} photographs were seen by the models; expected some that were not"
+        )
     sizes, contrasts = _sizes(part, settings), _contrasts(part, settings)
     every = [*product(settings.kinds, sizes, contrasts)] * settings.each
     on = unseen[: math.ceil(len(every) / settings.on_one)]

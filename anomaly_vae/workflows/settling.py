@@ -6,7 +6,7 @@ import numpy as np
 
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity
-from anomaly_vae.errors import ImageReadError, TrainingError
+from anomaly_vae.errors import CalibrationError, ImageReadError, TrainingError
 from anomaly_vae.progress import Track
 from anomaly_vae.reporting.sensitivity import Example
 from anomaly_vae.scoring.detector import Detector
@@ -76,10 +76,13 @@ def draw_defects(
     if unseen is None or not config.training.sensitivity:
         return None
     images, names = said.images, said.split.names
+    # A defect on a photograph that does not pass by itself would be found unseen.
+    passing = [limit.verdict(finding.score) == "pass" for finding in said.findings]
+    folds = [names.index(part) for part in said.split.parts]
     try:
         return measure(
             Photographs(images.folder, images.paths, config.images),
-            np.array([names.index(part) for part in said.split.parts]),
+            np.where(passing, folds, -1),
             lambda pictures, fold: unseen.scores(squares(pictures, config.images), fold),
             limit,
             seed=config.training.seed,
@@ -87,5 +90,5 @@ def draw_defects(
         )
     except ImageReadError as error:
         raise TrainingError(f"{images.folder}: {error}; put it back and give --resume") from error
-    except ValueError:
+    except CalibrationError:  # nothing could be drawn
         return None

@@ -69,6 +69,7 @@ from anomaly_vae.workflows.settling import Drawn, draw_defects, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
 
 _CHECKED_IMAGES = 20
+_NOTHING_DRAWN = "no defect could be drawn onto these photographs: what escapes is not known"
 _KEPT = (
     "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
     "{out}/model.onnx' tries again, with this version or a newer one"
@@ -85,6 +86,8 @@ class Outcome:
     use: LatentUse
     drawn: Drawn | None
     """What would be found of drawn defects; None where that was not asked."""
+    said_of_drawn: str
+    """The same in a sentence, empty where it was not asked."""
 
 
 _UNSET = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
@@ -183,7 +186,12 @@ class TrainingSession:
         findings = said.findings
         calibration, card = self._judged(findings)
         drawn = draw_defects(said, unseen, card.threshold, self.config, self._track)
-        outcome = Outcome(findings, card, use, drawn)
+        said_of_drawn = ""
+        if drawn:
+            said_of_drawn = summary(drawn[0], self.mm_per_pixel)
+        elif unseen and self.config.training.sensitivity:
+            said_of_drawn = _NOTHING_DRAWN
+        outcome = Outcome(findings, card, use, drawn, said_of_drawn)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
@@ -203,7 +211,7 @@ class TrainingSession:
             limiting=min(calibration, key=lambda f: abs(f.score - card.threshold.score)).path,
             latents=use,
             advice=remedies(use, self.config),
-            drawn=self._said_of(outcome.drawn, asked=unseen is not None),
+            drawn=outcome.said_of_drawn,
         )
 
     def _save_history(self, folder: Path) -> None:
@@ -228,14 +236,6 @@ class TrainingSession:
             training.stored = with_drawn_parts(
                 training, stopping, self.store, self.config, resumed=resumed, track=self._track
             )
-
-    def _said_of(self, drawn: Drawn | None, *, asked: bool) -> str:
-        """Say what would be found of drawn defects, if that was asked."""
-        if drawn:
-            return summary(drawn[0], self.mm_per_pixel)
-        if asked and self.config.training.sensitivity:
-            return "no defect could be drawn onto these photographs: what escapes is not known"
-        return ""
 
     def _judged(self, findings: list[Finding]) -> tuple[list[Finding], ModelCard]:
         """Give what is said of the images that set the threshold, and the card with it."""
@@ -281,6 +281,7 @@ class TrainingSession:
             self.images.folder, self.run, self.device.type, self._weights, self.exclusion
         )
         told = training_record(self.images, self.split, self.config, command)
+        told["drawn"] = outcome.said_of_drawn
         told["excluded"] = sorted(map(spelled, self.exclusion.paths)) if self.exclusion else []
         items = len(self.trainer.stopping) / self.split.stopping.sum()
         told["latents"] = latent_record(outcome.use, items, self.config)

@@ -4,6 +4,7 @@ import pytest
 
 from anomaly_vae.calibration.intervals import rate
 from anomaly_vae.calibration.sensitivity import DrawnScore, sensitivity
+from anomaly_vae.errors import CalibrationError
 
 
 def drawn(size: float, contrast: float, *scores: float, kind: str = "spot") -> list[DrawnScore]:
@@ -50,9 +51,9 @@ def test_the_smallest_size_that_is_found_has_no_larger_one_that_escapes() -> Non
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    ([], "no drawn defects"),
+    ([], "no defect could be drawn"),
     (drawn(2, 10, float("nan")), "not finite"),
 ])  # fmt: skip
 def test_what_cannot_be_counted_is_refused(given: list[DrawnScore], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(CalibrationError, match=message):
         sensitivity(given, 2.0, photographs=1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from anomaly_vae.errors import FolderError
 from anomaly_vae.images.part import measure_part
 
 Y, X = np.mgrid[:240, :300]
@@ -53,5 +54,5 @@ def test_what_is_not_inspected_is_not_part() -> None:
     part = measure_part([photograph], left)
     assert not part.mask(photograph, left)[~left].any()
     assert part.size == pytest.approx(np.sqrt((mask & left).sum()), rel=0.03)
-    with pytest.raises(ValueError, match="nothing of it is inspected"):
+    with pytest.raises(FolderError, match="of which something is inspected"):
         measure_part([photograph], np.zeros_like(left))

@@ -300,7 +300,7 @@ def test_marks_of_good_images_alone_are_enough(tmp_path: Path, photos: Path) -> 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("name,mark\na.png,good\n", "columns path and mark"),
+        ("name,mark\na.png,good\n", "columns mark and path"),
         ("path,mark\na.png,fine\n", "expected good or defect"),
         ("path,mark\ngone.png,good\n", "not there; give the folder"),
         ("path,mark\na.png,defect\n", "marks no image as good"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from anomaly_vae.errors import CalibrationError
 from anomaly_vae.images.samples import draw_sample
 from anomaly_vae.workflows import sensitivity
 from anomaly_vae.workflows.sensitivity import DrawnSettings, measure
@@ -76,5 +77,5 @@ def test_a_contrast_that_a_patch_has_of_itself_counts_where_it_is_nearest(
 def test_without_a_photograph_that_a_model_has_not_seen_nothing_is_asked(
     photographs: list[NDArray[np.uint8]],
 ) -> None:
-    with pytest.raises(ValueError, match="were seen by the models"):
+    with pytest.raises(CalibrationError, match="were seen by the models"):
         measure(photographs, np.full(5, -1), lambda _images, _fold: np.zeros(0), LIMITS, seed=0)
