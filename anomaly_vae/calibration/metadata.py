@@ -3,6 +3,7 @@
 It stands as one JSON text under the key ``anomaly_vae`` in the metadata of the ONNX file.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from anomaly_vae.calibration.profile import GoodProfile
 from anomaly_vae.calibration.seen import packed
 from anomaly_vae.errors import ModelFileError
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.schema import OLDER, ImageSettings
 
 METADATA_KEY = "anomaly_vae"
 RECONSTRUCTION = "reconstruction"
@@ -159,7 +160,7 @@ def card_from_json(text: str, *, origin: str) -> ModelCard:
         ModelFileError: the text is not a card of this version of the program.
     """
     try:
-        card = _ADAPTER.validate_json(text)
+        card = _ADAPTER.validate_json(_with_older(text))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -173,3 +174,14 @@ def card_from_json(text: str, *, origin: str) -> ModelCard:
             f"{SCHEMA_VERSION}; export it again with the version that inspects"
         )
     return card
+
+
+def _with_older(text: str) -> str:
+    """Say in a card of an earlier version what its settings meant; others stay as they are."""
+    try:
+        data = json.loads(text)
+        for section, values in OLDER.items():
+            data[section] = values | data[section]
+    except (ValueError, TypeError, KeyError):
+        return text  # whoever reads it says what is wrong
+    return json.dumps(data)

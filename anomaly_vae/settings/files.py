@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.settings import schema as settings
-from anomaly_vae.settings.schema import Config
+from anomaly_vae.settings.schema import OLDER, Config
 
 _SHIPPED = "anomaly_vae_configs"
 _ADAPTER: TypeAdapter[Config] = TypeAdapter(Config)
@@ -45,10 +45,13 @@ for _each in (_Loader, _Dumper):
     )
 
 
-def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Config:
+def load_config(
+    path: Path | None = None, assignments: Iterable[str] = (), *, of_run: bool = False
+) -> Config:
     """Join defaults, the preset of the feature source, a YAML file and ``KEY=VALUE`` assignments.
 
-    ``path`` may also be one of ``model_names()``. If nothing else is said, the KL has the same
+    ``path`` may also be one of ``model_names()``. What the settings ``of_run``, a run that may be
+    of an earlier version, do not say has its meaning of then (``OLDER``). If nothing else is said, the KL has the same
     weight in the score as in the loss, but no more than in the evidence bound: that of a plain
     autoencoder, which nothing holds, says nothing.
 
@@ -58,6 +61,8 @@ def load_config(path: Path | None = None, assignments: Iterable[str] = ()) -> Co
     """
     origin = str(path) if path else "--set"
     given = _read_yaml(_shipped(path)) if path else {}
+    if of_run:
+        given = _merged(OLDER, given)
     for assignment in assignments:
         given = _merged(given, _parse_assignment(assignment))
     features = given.get("features")

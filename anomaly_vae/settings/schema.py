@@ -18,9 +18,12 @@ from anomaly_vae.settings.masks import mask_from_text
 _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 Fit = Literal["stretch", "letterbox"]
+Filter = Literal["bilinear", "box", "bicubic", "lanczos"]
 ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
 FULL_RANGE = 65535
 """Highest number of 16 bits."""
+OLDER = {"images": {"filter": "bilinear"}}
+"""What settings of earlier versions meant that do not say it: there was no choice."""
 # Kinds whose convolutions halve the image, so that its side must be a multiple.
 _CONVOLUTIONAL = ("image", "ladder", "vq")
 
@@ -74,6 +77,8 @@ class ImageSettings:
     """Side of the square, in pixels."""
     fit: Fit = "stretch"
     """`stretch` fills the square; `letterbox` keeps the proportions and pads with black."""
+    filter: Filter = "bilinear"
+    """How a photograph is made smaller, each with antialiasing; `lanczos` keeps most detail."""
     min_size: int = Field(default=16, ge=1)
     """Shortest side that is accepted, in pixels; smaller images are errors."""
     max_pixels: int = Field(default=100_000_000, ge=1)

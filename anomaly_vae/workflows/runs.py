@@ -68,7 +68,7 @@ def saved_config(run: Path) -> Config:
     path = run / "config.yaml"
     if not path.is_file():
         raise ModelFileError(f"{run}: not a run folder (no config.yaml); expected --out of 'train'")
-    return load_config(path)
+    return load_config(path, of_run=True)
 
 
 def built_in(out: Path, *, overwrite: bool = False) -> Path:

@@ -497,6 +497,27 @@ def test_downscaling_averages(tmp_path: Path) -> None:
     assert np.abs(pixels.astype(int) - 127.5).max() < 3
 
 
+@pytest.mark.parametrize("name", ["bilinear", "box", "bicubic", "lanczos"])
+def test_a_photograph_is_made_smaller_with_the_filter_of_the_settings(
+    tmp_path: Path, name: str
+) -> None:
+    grain = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    Image.fromarray(grain).save(tmp_path / "a.png")
+    settings = replace(SETTINGS, filter=name)  # type: ignore[arg-type]
+    kinds = {each.name.lower(): each for each in Image.Resampling}
+    expected = {k: np.asarray(Image.fromarray(grain).resize((32, 32), f)) for k, f in kinds.items()}
+    pixels = load_image(tmp_path / "a.png", settings).pixels
+    assert [k for k, each in expected.items() if (each == pixels).all()] == [name]
+
+
+def test_a_large_photograph_is_averaged_first_and_looks_the_same(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 900, 700)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.png")  # decoded in full
+    pixels = load_image(tmp_path / "a.png", replace(SETTINGS, filter="lanczos")).pixels
+    plain = Image.open(tmp_path / "a.png").resize((32, 32), Image.Resampling.LANCZOS)
+    assert 0 < np.abs(pixels.astype(int) - np.asarray(plain).astype(int)).max() <= 2
+
+
 def test_the_square_is_uint8_rgb(tmp_path: Path) -> None:
     flat().save(tmp_path / "a.png")
     pixels = load_image(tmp_path / "a.png", SETTINGS).pixels

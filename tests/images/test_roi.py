@@ -372,12 +372,13 @@ def test_regions_of_interest_are_written_so_that_they_read_as_the_same(tmp_path:
     assert config_from_dict(config_to_dict(given), origin="here") == given
 
 
-def test_a_card_without_a_region_of_interest_still_loads() -> None:
+def test_a_card_of_an_earlier_version_means_what_it_meant() -> None:
     import json
 
     from anomaly_vae.calibration.metadata import card_from_json, card_to_json
 
     data = json.loads(card_to_json(card()))
-    for name in ("roi", "inspect", "ignore"):
+    for name in ("roi", "inspect", "ignore", "filter"):
         del data["images"][name]
-    assert card_from_json(json.dumps(data), origin="old.onnx") == card()
+    images = replace(card().images, filter="bilinear")
+    assert card_from_json(json.dumps(data), origin="old.onnx") == replace(card(), images=images)

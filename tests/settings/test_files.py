@@ -15,7 +15,13 @@ from anomaly_vae.settings.files import (
     load_config,
     preset_names,
 )
-from anomaly_vae.settings.schema import Config, ModelSettings, SplitSettings, TrainingSettings
+from anomaly_vae.settings.schema import (
+    Config,
+    ImageSettings,
+    ModelSettings,
+    SplitSettings,
+    TrainingSettings,
+)
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PIXELS = yaml.safe_load((PRESETS[0].parent / "pixels.yaml").read_text(encoding="utf-8"))
@@ -345,6 +351,13 @@ def test_what_is_written_reads_as_the_same_settings(tmp_path: Path, settings: li
 def test_any_text_is_written_so_that_it_reads_as_the_same(tmp_path: Path, pattern: str) -> None:
     config = Config(split=SplitSettings(group_by=pattern))
     assert load_config(written(tmp_path, config_to_yaml(config))) == config
+
+
+def test_the_settings_of_a_run_of_an_earlier_version_mean_what_they_meant(tmp_path: Path) -> None:
+    path = written(tmp_path, "images:\n  size: 64\n")
+    assert load_config(path, of_run=True).images == ImageSettings(size=64, filter="bilinear")
+    later = written(tmp_path, "images:\n  filter: box\n")
+    assert load_config(later, of_run=True).images.filter == "box"
 
 
 def test_every_section_and_setting_is_written_with_its_sentence() -> None:
