@@ -60,8 +60,8 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
 
     Grey images give three equal channels; transparency is laid over black; of 16 bits,
     ``settings.black_level`` becomes black and ``settings.white_level`` white, never a minimum or
-    maximum of the image itself. Downscaling averages (``settings.filter``). What is not inspected is painted black first, at the photograph's own size: no resampling may mix it with
-    what is.
+    maximum of the image itself. Downscaling averages (``settings.filter``). What is not inspected
+    is painted black first, at the photograph's own size: no resampling may mix it with what is.
 
     Raises:
         ImageReadError: the file is not a readable image, or outside the limits of ``settings``, or

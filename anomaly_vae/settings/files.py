@@ -51,9 +51,9 @@ def load_config(
     """Join defaults, the preset of the feature source, a YAML file and ``KEY=VALUE`` assignments.
 
     ``path`` may also be one of ``model_names()``. What the settings ``of_run``, a run that may be
-    of an earlier version, do not say has its meaning of then (``OLDER``). If nothing else is said, the KL has the same
-    weight in the score as in the loss, but no more than in the evidence bound: that of a plain
-    autoencoder, which nothing holds, says nothing.
+    of an earlier version, do not say has its meaning of then (``OLDER``). If nothing else is said,
+    the KL has the same weight in the score as in the loss, but no more than in the evidence bound:
+    that of a plain autoencoder, which nothing holds, says nothing.
 
     Raises:
         ConfigError: the file cannot be read, or anything in it or in the assignments is unknown,

@@ -77,7 +77,7 @@ class ImageSettings:
     """Side of the square, in pixels."""
     fit: Fit = "stretch"
     """`stretch` fills the square; `letterbox` keeps the proportions and pads with black."""
-    filter: Filter = "bilinear"
+    filter: Filter = "lanczos"
     """How a photograph is made smaller, each with antialiasing; `lanczos` keeps most detail."""
     min_size: int = Field(default=16, ge=1)
     """Shortest side that is accepted, in pixels; smaller images are errors."""
