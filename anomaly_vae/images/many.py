@@ -1,6 +1,6 @@
 """More images than fit into memory: where their pixels lie, and how some of them are chosen.
 
-Letters: N images, S x S pixels of the square.
+Letters: N images, S x T pixels of the frame, C channels.
 """
 
 import math
@@ -19,8 +19,8 @@ IN_MEMORY = 2**30
 """Bytes of pixels that are kept in memory; more go into a file."""
 
 
-def room_for(count: int, side: int, scratch: Path | None) -> Pixels:
-    """Make room for images, uint8 [count, side, side, 3].
+def room_for(count: int, image: tuple[int, int, int], scratch: Path | None) -> Pixels:
+    """Make room for images, uint8 [count, S, T, C], each of the shape ``image``.
 
     Beyond ``IN_MEMORY`` it is a file without a name in ``scratch`` (or the nearest folder above it
     that exists), which is gone when the program ends, however that is. The system keeps in memory
@@ -29,7 +29,7 @@ def room_for(count: int, side: int, scratch: Path | None) -> Pixels:
     Raises:
         OutputError: it does not fit on the disk.
     """
-    shape = (count, side, side, 3)
+    shape = (count, *image)
     if scratch is None or math.prod(shape) <= IN_MEMORY:
         return np.empty(shape, np.uint8)
     there = next(each for each in (scratch, *scratch.resolve().parents) if each.is_dir())
@@ -46,7 +46,7 @@ def room_for(count: int, side: int, scratch: Path | None) -> Pixels:
 
 
 class Chosen:
-    """Some of many images, [N, S, S, 3], which are not copied before they are asked for."""
+    """Some of many images, [N, S, T, C], which are not copied before they are asked for."""
 
     def __init__(self, pixels: Pixels, chosen: NDArray[np.bool_]) -> None:
         self._pixels, self._indices = pixels, np.flatnonzero(chosen)

@@ -1,6 +1,6 @@
 """The good images: read once, split once, and known by their digests.
 
-Letters: N images, S x S pixels of the square that the model sees.
+Letters: N images, S x T pixels of the frame that the model sees, C channels.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
-from anomaly_vae.images.decoding import LoadedImage, load_image
+from anomaly_vae.images.decoding import LoadedImage, load_image, without_padding
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.levels import said_narrow, sensor_white
 from anomaly_vae.images.many import Chosen, room_for
@@ -38,7 +38,7 @@ class ImageSet:
     paths: tuple[str, ...]
     """Relative to ``folder``, with ``/``, sorted; one for each image."""
     pixels: NDArray[np.uint8]
-    """RGB, shape [N, S, S, 3]."""
+    """Shape [N, S, T, C]: RGB, and alpha where padded."""
     digests: tuple[str, ...]
     """SHA-256 of each file, in hexadecimal."""
     unreadable: tuple[tuple[str, str], ...]
@@ -84,7 +84,7 @@ def read_images(
     settings = with_white(folder, found, settings, workers)
     kept: list[tuple[str, str]] = []
     narrow: list[str] = []
-    pixels = room_for(len(found), settings.size, scratch)
+    pixels = room_for(len(found), settings.input_shape, scratch)
     unreadable: list[tuple[str, str]] = []
 
     def load(path: str) -> tuple[LoadedImage, str]:
@@ -139,8 +139,9 @@ def refuse_unusable(images: ImageSet) -> None:
     Raises:
         TrainingError: some show nothing, or all show the same.
     """
-    flat = images.pixels.min(axis=(1, 2)) == images.pixels.max(axis=(1, 2))
-    blank = [path for path, each in zip(images.paths, flat.all(axis=1), strict=True) if each]
+    shown = (without_padding(each) for each in images.pixels)
+    flat = [(each.min(axis=(0, 1)) == each.max(axis=(0, 1))).all() for each in shown]
+    blank = [path for path, each in zip(images.paths, flat, strict=True) if each]
     if blank:
         more = f" and {len(blank) - 1} more" if len(blank) > 1 else ""
         raise TrainingError(

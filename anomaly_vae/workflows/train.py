@@ -15,7 +15,9 @@ from torch import Tensor
 from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
 from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.graph import export_model, replace_card
+from anomaly_vae.images.files import list_images
 from anomaly_vae.images.many import Chosen
+from anomaly_vae.images.proportions import with_frame
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.latent.collapse import LatentUse, remedies
@@ -108,9 +110,14 @@ class TrainingSession:
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
         # Beside a model that there is already: it works until the new one takes its place.
         out = self.out = built_in(out, overwrite=overwrite)
-        self.detector = load_detector(out, config) if resumed else untrained(config, weights)
         if resumed:
-            config = replace(config, images=saved_config(out).images)
+            images, self.note = saved_config(out).images, ""
+        else:
+            images, self.note = with_frame(
+                good, list_images(good, skip=self.run), config, os.cpu_count() or 1
+            )
+        config = replace(config, images=images)
+        self.detector = load_detector(out, config) if resumed else untrained(config, weights)
         self.images = read_images(
             good,
             config.images,

@@ -88,11 +88,13 @@ def train(
 def train_session(session: "TrainingSession") -> None:
     """Train with a line per epoch, and say what came out."""
     from anomaly_vae.images.roi import inspected_share
-    from anomaly_vae.settings.schema import FULL_RANGE
+    from anomaly_vae.settings.values import FULL_RANGE
 
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
     warn_notes(session.images.notes)
+    if session.note:
+        talk.say(session.note)
     counts = ", ".join(
         f"{(session.parts == part).sum()} {part}" for part in dict.fromkeys(session.parts)
     )

@@ -15,7 +15,7 @@ def test_many_images_lie_in_a_file_that_nobody_has_to_remove(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(many, "IN_MEMORY", limit)
-    pixels = room_for(5, 16, tmp_path / "not" / "there" / "yet")
+    pixels = room_for(5, (16, 16, 3), tmp_path / "not" / "there" / "yet")
     assert isinstance(pixels, np.memmap) == (limit == 0)
     pixels[:] = np.arange(5, dtype=np.uint8)[:, None, None, None]
     assert pixels.shape == (5, 16, 16, 3)
@@ -32,7 +32,7 @@ def test_a_disk_without_room_is_said_before_the_work(
     monkeypatch.setattr(many, "IN_MEMORY", 0)
     monkeypatch.setattr(many.os, "posix_fallocate", full, raising=False)
     with pytest.raises(OutputError, match=r"no room for 0\.0 GiB of images \(No space left"):
-        room_for(5, 16, tmp_path)
+        room_for(5, (16, 16, 3), tmp_path)
 
 
 def test_chosen_images_are_those_and_are_copied_when_asked_for() -> None:
