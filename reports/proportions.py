@@ -45,9 +45,9 @@ def auroc(data: Path, fit: str, weights: Path | None, seed: int) -> float:
     trained = [*program, "train", str(data / "train" / "good"), "--out", str(out), "--overwrite"]
     trained += ["--features", "resnet18", *(["--weights", str(weights)] if weights else [])]
     trained += ["--seed", str(seed), "--set", f"images.fit={fit}", *_SHORT]
-    subprocess.run(trained, check=True)  # noqa: S603 - our own program
+    subprocess.run(trained, check=True)
     tested = [*program, "evaluate", str(out / "model.onnx"), str(data / "test")]
-    subprocess.run([*tested, "--out", str(out / "test"), "--overwrite"], check=True)  # noqa: S603
+    subprocess.run([*tested, "--out", str(out / "test"), "--overwrite"], check=True)
     metrics = json.loads((out / "test" / "metrics.json").read_text("utf-8"))
     return float(metrics["images"]["auroc"])
 
@@ -61,7 +61,9 @@ def main(folder: Path, weights: Path | None) -> None:
         for fit in ("keep", "stretch") if name != "square" else ("keep",):
             begin = time.monotonic()
             found = auroc(folder / name, fit, weights, 0)
-            print(f"| {name} | {fit} | 0 | {found:.3f} | {time.monotonic() - begin:.0f} |", flush=True)
+            print(
+                f"| {name} | {fit} | 0 | {found:.3f} | {time.monotonic() - begin:.0f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _reach(shape: tuple[int, ...]) -> tuple[float, float]:
 
 def _repeated(x: Field, reach: float) -> Field:
     """Return coordinates from the centre of the nearest of the plates that a rail consists of."""
-    plates = max(1, round(reach))
+    plates = int(reach)
     step = as_field(2 * reach / plates)
     middle = (plates - 1) / 2
     nearest = np.clip(np.rint(x / step + as_field(middle)), 0, plates - 1) - as_field(middle)
