@@ -138,7 +138,7 @@ def metrics(data: Path, paths: Sequence[str], scores: NDArray[Any], maps: NDArra
     if (data / "ground_truth").is_dir():
         settings = replace(Config().images, size=256)
         masks = read_truths(data / "test", paths, classes, settings).squares
-        pixel = pixel_metrics(np.stack([enlarged(each, 256) for each in maps]), masks)
+        pixel = pixel_metrics(np.stack([enlarged(each, (256, 256)) for each in maps]), masks)
         cell |= {"pixel_auroc": pixel.auroc, "pro": pixel.pro}
     return cell
 
@@ -157,7 +157,7 @@ def region_metrics(data: Path, findings: Sequence[Finding], limit: Threshold) ->
     hits = [
         bool(finding.regions)
         and finding.anomaly_map is not None
-        and bool(mask[enlarged(finding.anomaly_map, settings.size) > limit.anomaly_map].any())
+        and bool(mask[enlarged(finding.anomaly_map, settings.shape) > limit.anomaly_map].any())
         for finding, mask in zip(findings, masks, strict=True)
     ]
     good = classes == "good"
@@ -242,7 +242,7 @@ def cost(model: Path, run: Path, data: Path) -> float:
 def nearest_neighbour(data: Path, seed: int, weights: Path) -> Cell:
     """Distance to the nearest of 2 % of all locations of good images, drawn at random."""
     config = load_config(None, ["features.components=0"])
-    features = build_features(config.features, config.images.size)
+    features = build_features(config.features, config.images.shape)
     if isinstance(features, TrunkFeatures):
         load_trunk_weights(features, weights)
     features.eval()

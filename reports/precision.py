@@ -97,7 +97,7 @@ def lower_rows(case: Case) -> Iterator[list[str]]:
     before = scores(single, case.images)
     half = in_half_precision(load_detector(case.run, case.config))
     models: dict[Lower, onnx.ModelProto] = {
-        "fp16": to_onnx(half, case.config.images.size),
+        "fp16": to_onnx(half, case.config.images.input_shape),
         "int8": in_eight_bits(case.single, case.ranges),
     }
     for precision, model in models.items():

@@ -30,13 +30,14 @@ def export_model(
 ) -> Parity:
     """Write ``detector`` and ``card`` to ``path``, if it computes what torch computes.
 
-    ``check`` are good images not trained on, uint8 [N, S, S, 3], compared in batches of 1 and 5.
+    ``check`` are good images not trained on, uint8 [N, S, T, 3 or 4], compared in batches of 1
+    and 5.
 
     Raises:
         ExportError: an output differs from torch's by more than the tolerance.
         OutputError: the file cannot be written.
     """
-    model = to_onnx(detector.cpu().eval(), size=check.shape[1])
+    model = to_onnx(detector.cpu().eval(), check.shape[1:])
     set_card(model, card)
     data = model.SerializeToString()
     parity = check_parity(detector, data, check)
@@ -59,15 +60,15 @@ def replace_card(path: Path, card: ModelCard, out: Path | None = None) -> None:
     write_bytes(out or path, model.SerializeToString())
 
 
-def to_onnx(detector: Detector, size: int) -> onnx.ModelProto:
-    """Give the graph of a detector on the CPU, for squares of ``size`` pixels; not yet checked.
+def to_onnx(detector: Detector, image: tuple[int, ...]) -> onnx.ModelProto:
+    """Give the graph of a detector on the CPU, for images of a shape, [S, T, 3 or 4]; unchecked.
 
-    A model of pixels has a further output, uint8 [N, S, S, 3]: what it expects to see.
+    A model of pixels has a further output, uint8 [N, S, T, 3]: what it expects to see.
 
     Raises:
         ExportError: torch cannot export it.
     """
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *image, dtype=torch.uint8)
     draws = isinstance(detector.features, PixelFeatures)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):

@@ -3,10 +3,11 @@
 ``formats`` says which files are images, ``rules`` what holds no photographs; ``files`` finds those
 that do, ``sources`` takes them from a folder or a list, ``ahead`` reads them in advance, ``many``
 keeps more of them than fit into memory. ``opening`` decodes a file, within a budget of ``memory``;
-``levels`` says what its numbers mean; ``decoding`` makes the square that the model sees of a file
-or a picture, ``arrays`` a picture of an array, ``masks`` the truth about defects. ``roi`` is what
-of it is inspected, ``quality`` how bright and sharp it is, ``position`` where its edges lie;
-``regions`` where a defect lies. ``survey`` looks at each of many, ``likeness`` compares them.
-``part`` says where the part lies; ``drawn`` draws defects onto it, with ``patches``. ``samples``
-draws photographs, of a ``plate`` with ``flaws``, ``textures`` pictures of all kinds of surfaces.
+``levels`` says what its numbers mean; ``proportions`` finds the shape of the frame that the model
+sees, and ``decoding`` makes that of a file or a picture, ``arrays`` a picture of an array,
+``masks`` the truth about defects. ``roi`` is what of it is inspected, ``quality`` how bright and
+sharp it is, ``position`` where its edges lie; ``regions`` where a defect lies. ``survey`` looks at
+each of many, ``likeness`` compares them. ``part`` says where the part lies; ``drawn`` draws defects
+onto it, with ``patches``. ``samples`` draws photographs, of a ``plate`` with ``flaws``,
+``textures`` pictures of all kinds of surfaces.
 """

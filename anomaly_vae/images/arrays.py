@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from anomaly_vae.errors import InputError
-from anomaly_vae.settings.schema import FULL_RANGE, ImageSettings
+from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.values import FULL_RANGE
 
 Order = Literal["rgb", "bgr"]
 _EXPECTED = "expected uint8 or uint16, H x W (grey) or H x W x 3 (RGB, or BGR with order='bgr')"

@@ -1,7 +1,7 @@
 """From files to pixels: validate, decode and resize images.
 
 This is the only pre-processing in the project; training and inspection both call ``load_image``.
-Letters: H x W are the pixels of the photograph, S x S those of the square that the model sees.
+Letters: H x W are the pixels of the photograph, S x T those of the frame that the model sees.
 """
 
 from dataclasses import dataclass, replace
@@ -15,22 +15,26 @@ from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.levels import NARROW, to_8_bit
 from anomaly_vae.images.opening import Opened, check, explained, opened
 from anomaly_vae.images.position import centre
+from anomaly_vae.images.proportions import fitted, misshapen
 from anomaly_vae.images.quality import ImageStatistics, image_statistics
 from anomaly_vae.images.roi import inspected, mask_size, misfit
 from anomaly_vae.settings.masks import Mask
 from anomaly_vae.settings.schema import ImageSettings
 
 # A JPEG decoder can leave out the finest detail and be several times as fast. It may, down to this
-# many times the side of the square, where that moves a pixel by 0.1 of 255 in the mean.
+# many times the sides of the frame, where that moves a pixel by 0.1 of 255 in the mean.
 _SCALED_DECODING = 2
-# What is much larger than the square is first averaged over whole pixels, down to this many times
-# its side: twice as fast from 12 megapixels on, and a pixel moves by 0.1 of 255 in the mean.
+# What is much larger than the frame is first averaged over whole pixels, down to this many times
+# its sides: twice as fast from 12 megapixels on, and a pixel moves by 0.1 of 255 in the mean.
 _AVERAGED = 3.0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the photograph lies in the square: ``square = photograph * scale + offset``."""
+    """Where the photograph lies in the frame: ``frame = photograph * scale + offset``.
+
+    In that of maps and masks; in that of pixels, a padded photograph lies at the upper left.
+    """
 
     scale_x: float
     scale_y: float
@@ -43,7 +47,7 @@ class LoadedImage:
     """One photograph, ready for the model."""
 
     pixels: NDArray[np.uint8]
-    """RGB, shape [S, S, 3], 0 to 255."""
+    """RGB, shape [S, T, 3], 0 to 255; where padded, [S, T, 4], with 0 beside the photograph."""
     width: int
     """Width of the photograph after its EXIF orientation, in pixels."""
     height: int
@@ -51,7 +55,7 @@ class LoadedImage:
     placement: Placement
     statistics: ImageStatistics
     inspected: Mask | None = None
-    """Pixels of the square that are inspected, [S, S]; none where all of the photograph is."""
+    """Pixels of the frame that are inspected, [S, T]; none where all of the photograph is."""
     narrow: bool = False
     """Whether it uses less than a tenth of the range from black to white."""
     centre: tuple[float, float] | None = None
@@ -65,7 +69,7 @@ class LoadedImage:
 
 
 def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
-    """Decode a photograph and fit it into the square of ``settings.size`` pixels.
+    """Decode a photograph and bring it into the frame of ``settings``.
 
     Grey images give three equal channels; transparency is laid over black; of 16 bits,
     ``settings.black_level`` becomes black and ``settings.white_level`` white, never a minimum or
@@ -74,9 +78,10 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
 
     Raises:
         ImageReadError: the file is not a readable image, or outside the limits of ``settings``, or
-            the region of interest has other proportions.
+            it has other proportions than the region of interest, or than a model's photographs.
     """
-    smallest = None if settings.restricted else _SCALED_DECODING * settings.size
+    height, width = (_SCALED_DECODING * side for side in settings.shape)
+    smallest = None if settings.restricted else (width, height)
     with opened(path, settings, smallest) as photograph:
         return _prepared(photograph, settings)
 
@@ -97,21 +102,27 @@ def load_picture(picture: Image.Image, settings: ImageSettings) -> LoadedImage:
 
 
 def _prepared(photograph: Opened, settings: ImageSettings) -> LoadedImage:
-    """Bring a decoded photograph into the square."""
+    """Bring a decoded photograph into the frame."""
+    size = photograph.size
+    if reason := misshapen(settings, size):
+        raise ImageReadError(reason)
     with explained():
         image = to_8_bit(photograph.image, photograph.levels, settings)
-    size = photograph.size
     if settings.restricted:
         _paint_black(image, settings)
-    square, placement = _fit(image, size, settings)
-    pixels, kept = np.asarray(square), inspected_square(settings, size)
+    framed, placement = _fit(image, size, settings)
+    pixels = np.asarray(framed)
+    shown, kept = without_padding(pixels), inspected_frame(settings, size)
+    judged = kept
+    if settings.padded and settings.restricted:
+        judged = inspected(settings, shown.shape[1], shown.shape[0])
     return LoadedImage(
         pixels,
         *size,
         placement,
-        image_statistics(pixels, kept),
+        image_statistics(shown, judged),
         kept,
-        _is_narrow(pixels, kept, size, settings),
+        _is_narrow(shown, judged, size, settings),
     )
 
 
@@ -119,26 +130,34 @@ def _is_narrow(
     pixels: NDArray[np.uint8], kept: Mask | None, size: tuple[int, int], settings: ImageSettings
 ) -> bool:
     """Tell whether what is inspected of the photograph uses little of the range of 8 bits."""
-    if kept is None:
-        width, height, left, top = frame(size, settings)
-        pixels = pixels[top : top + height, left : left + width]
-    else:
+    if kept is not None:
         pixels = pixels[kept]
+    elif not settings.padded:
+        width, height, left, top = placed(size, settings)
+        pixels = pixels[top : top + height, left : left + width]
     return bool(pixels.size) and int(pixels.max()) - int(pixels.min()) < NARROW * 255
 
 
-def inspected_square(settings: ImageSettings, size: tuple[int, int] | None = None) -> Mask | None:
-    """Give the pixels of the square that are inspected, [S, S]; none where everything is.
+def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give what shows the photograph, [h, w, 3], of the pixels of a frame, [S, T, 3 or 4]."""
+    if pixels.shape[2] == 3:
+        return pixels
+    height, width = (pixels[:, 0, 3] > 0).sum(), (pixels[0, :, 3] > 0).sum()
+    return pixels[:height, :width, :3]
+
+
+def inspected_frame(settings: ImageSettings, size: tuple[int, int] | None = None) -> Mask | None:
+    """Give the pixels of the frame that are inspected, [S, T]; none where everything is.
 
     ``size`` is that of the photograph; without one, its proportions are taken from the mask.
     """
     if not settings.restricted:
         return None
-    side = settings.size
-    width, height, left, top = frame(size or mask_size(settings) or (side, side), settings)
-    square = np.zeros((side, side), dtype=bool)
-    square[top : top + height, left : left + width] = inspected(settings, width, height)
-    return square
+    usual = mask_size(settings) or settings.shape[::-1]
+    width, height, left, top = placed(size or usual, settings)
+    framed = np.zeros(settings.shape, dtype=bool)
+    framed[top : top + height, left : left + width] = inspected(settings, width, height)
+    return framed
 
 
 def decode_image(path: Path, settings: ImageSettings, smallest: int | None = None) -> Image.Image:
@@ -149,7 +168,8 @@ def decode_image(path: Path, settings: ImageSettings, smallest: int | None = Non
     Raises:
         ImageReadError: as ``load_image``.
     """
-    with opened(path, settings, smallest) as photograph, explained():
+    sides = (smallest, smallest) if smallest else None
+    with opened(path, settings, sides) as photograph, explained():
         return to_8_bit(photograph.image, photograph.levels, settings).convert("RGB")
 
 
@@ -165,16 +185,19 @@ def _paint_black(image: Image.Image, settings: ImageSettings) -> None:
 def _fit(
     image: Image.Image, size: tuple[int, int], settings: ImageSettings
 ) -> tuple[Image.Image, Placement]:
-    """Bring ``image`` into the square; the placement is that of a photograph of ``size``."""
-    side = settings.size
-    width, height, left, top = frame(size, settings)
+    """Bring ``image`` into the frame; the placement is that of a photograph of ``size``."""
+    width, height, left, top = placed(size, settings)
     placement = Placement(width / size[0], height / size[1], left, top)
+    if settings.padded:
+        framed = Image.new("RGBA", (width, height))
+        framed.paste(_resized(image, fitted(size, settings), settings).convert("RGBA"))
+        return framed, placement
     resized = _resized(image, (width, height), settings).convert("RGB")
-    if (width, height) == (side, side):
+    if (height, width) == settings.shape:
         return resized, placement
-    square = Image.new("RGB", (side, side))
-    square.paste(resized, (left, top))
-    return square, placement
+    framed = Image.new("RGB", settings.shape[::-1])
+    framed.paste(resized, (left, top))
+    return framed, placement
 
 
 def _resized(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:
@@ -184,11 +207,14 @@ def _resized(image: Image.Image, size: tuple[int, int], settings: ImageSettings)
     return image.resize(size, Image.Resampling[settings.filter.upper()], reducing_gap=averaged)
 
 
-def frame(size: tuple[int, int], settings: ImageSettings) -> tuple[int, int, int, int]:
-    """Give width, height, left and top, in the square, of a photograph of ``size``."""
-    side = settings.size
-    if settings.fit == "stretch":
-        return side, side, 0, 0
-    scale = side / max(size)
+def placed(size: tuple[int, int], settings: ImageSettings) -> tuple[int, int, int, int]:
+    """Give width, height, left and top of a photograph of ``size`` in the frame of maps and masks.
+
+    It fills it, unless it lies in a letterbox. The maps of padded photographs are stretched to it.
+    """
+    height, width = settings.shape
+    if settings.fit != "letterbox":
+        return width, height, 0, 0
+    scale = settings.size / max(size)
     width, height = (max(1, round(length * scale)) for length in size)
-    return width, height, (side - width) // 2, (side - height) // 2
+    return width, height, (settings.size - width) // 2, (settings.size - height) // 2

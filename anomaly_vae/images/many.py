@@ -1,6 +1,6 @@
 """More images than fit into memory: where their pixels lie, and how some of them are chosen.
 
-Letters: N images, S x S pixels of the square.
+Letters: N images, S x T pixels of the frame, C channels.
 """
 
 import math
@@ -60,7 +60,7 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 
 class Chosen:
-    """Some of many images, [N, S, S, 3], which are not copied before they are asked for."""
+    """Some of many images, [N, S, T, C], which are not copied before they are asked for."""
 
     def __init__(self, pixels: Pixels, chosen: NDArray[np.bool_]) -> None:
         self._pixels, self._indices = pixels, np.flatnonzero(chosen)

@@ -1,6 +1,6 @@
-"""Masks of defects, as a person has drawn them, in the square of their photograph.
+"""Masks of defects, as a person has drawn them, in the frame of their photograph.
 
-Letters: H x W pixels of the photograph, S x S those of the square that the model sees.
+Letters: H x W pixels of the photograph, S x T those of the frame that the model sees.
 """
 
 import math
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from anomaly_vae.errors import ConfigError, ImageReadError
-from anomaly_vae.images.decoding import frame
+from anomaly_vae.images.decoding import placed
 from anomaly_vae.images.memory import DECODING, needed
 from anomaly_vae.images.opening import check_size, explained, header, main_page, swaps_sides
 from anomaly_vae.images.roi import inspected
@@ -30,7 +30,7 @@ class Truth(NamedTuple):
     """What of a photograph is defective."""
 
     square: Mask
-    """Pixels of the square that any defective pixel touches, [S, S]."""
+    """Pixels of the frame that any defective pixel touches, [S, T]."""
     share: float
     """Of the photograph's pixels, how many are defective and inspected: exact, from 0 to 1."""
 
@@ -60,9 +60,8 @@ def load_truth(
     kept = joined
     if settings.restricted:
         kept = joined & inspected(settings, joined.shape[1], joined.shape[0])
-    side = settings.size
-    width, height, left, top = frame(size, settings)
-    square = np.zeros((side, side), dtype=bool)
+    width, height, left, top = placed(size, settings)
+    square = np.zeros(settings.shape, dtype=bool)
     square[top : top + height, left : left + width] = _touched(kept, width, height)
     return Truth(square, float(kept.mean()))
 
@@ -128,5 +127,5 @@ def _spans(of: int, cells: int) -> list[tuple[int, int]]:
 
 
 def no_truth(settings: ImageSettings) -> NDArray[np.bool_]:
-    """Give the square of a photograph without a defect, [S, S]."""
-    return np.zeros((settings.size, settings.size), dtype=bool)
+    """Give the frame of a photograph without a defect, [S, T]."""
+    return np.zeros(settings.shape, dtype=bool)

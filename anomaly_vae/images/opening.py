@@ -40,10 +40,12 @@ class Opened:
 
 
 @contextmanager
-def opened(path: Path, settings: ImageSettings, smallest: int | None = None) -> Iterator[Opened]:
+def opened(
+    path: Path, settings: ImageSettings, smallest: tuple[int, int] | None = None
+) -> Iterator[Opened]:
     """Decode a photograph; what it may take of memory is given back at the end of the block.
 
-    A JPEG may be decoded smaller, down to ``smallest`` pixels a side.
+    A JPEG may be decoded smaller, down to ``smallest``: width and height, upright, in pixels.
 
     Raises:
         ImageReadError: it is no readable photograph, or outside the limits of ``settings``.
@@ -52,8 +54,9 @@ def opened(path: Path, settings: ImageSettings, smallest: int | None = None) -> 
         with explained(path), header(path) as image:
             levels = check(image, settings)
             width, height = image.size
-            if smallest:
-                image.draft(None, (smallest, smallest))
+            if smallest and image.format in ("JPEG", "MPO"):
+                turned = swaps_sides(image.getexif().get(ExifTags.Base.Orientation, 1))
+                image.draft(None, smallest[::-1] if turned else smallest)
             lent.enter_context(DECODING.lent(needed(image.format, *image.size)))
             image.load()
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)

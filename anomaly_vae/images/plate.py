@@ -1,10 +1,11 @@
 """A machined cover plate: its shape, its surface, and how lamp and lens see it.
 
-Good parts differ as they do on a line: pose, light, exposure, finish, tolerances.
+Good parts differ as they do on a line: pose, light, exposure, finish, tolerances. A long part is a
+rail: its body goes on, and what is made in a plate is made in it again and again.
 
 H, W: height and width in pixels. A Field is float32 [H, W] unless another shape is given. Lengths
-are in half picture widths, x to the right, y down, from the part's centre. Light is linear, 1.0 is
-the sensor's white.
+are in halves of the shorter side, x to the right, y down, from the part's centre. Light is linear,
+1.0 is the sensor's white.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ class Scene:
 
     x: Field  # part coordinates: the pose is taken out
     y: Field
+    u: Field  # the same from the centre of the nearest plate of a rail
+    v: Field
     turn: tuple[float, float]  # cosine and sine of the part's rotation
     clocking: float  # radians, of the tapped holes against the body
     bore: np.float32  # radius
@@ -39,7 +42,12 @@ class Scene:
     @property
     def pixel(self) -> np.float32:
         """Width of a pixel."""
-        return np.float32(2 / len(self.x))
+        return np.float32(2 / min(self.x.shape))
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Half width and half height of the picture; 1 is the shorter one."""
+        return _reach(self.x.shape)
 
 
 @dataclass(frozen=True)
@@ -55,40 +63,63 @@ class Surface:
     beyond: Field  # light from where there is no metal: bench, shadow, inside of holes
 
 
-def draw_scene(rng: np.random.Generator, size: int) -> Scene:
-    """Draw a pose, a lamp, a finish and a camera for a picture of ``size`` x ``size`` pixels."""
-    axis = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
-    column, row = np.meshgrid(axis, axis)
-    angle, scale = np.radians(rng.uniform(-4, 4)), rng.uniform(0.98, 1.02)
+def draw_scene(rng: np.random.Generator, shape: tuple[int, int]) -> Scene:
+    """Draw a pose, a lamp, a finish and a camera for a picture of ``shape``, height and width."""
+    size, (wide, high) = min(shape), _reach(shape)
+    column, row = np.meshgrid(
+        *(
+            (np.arange(side, dtype=np.float32) + 0.5) * (2 / size) - as_field(far)
+            for side, far in ((shape[1], wide), (shape[0], high))
+        )
+    )
+    angle = np.radians(rng.uniform(-4, 4)) / max(wide, high)  # no end leaves the picture
+    scale = rng.uniform(0.98, 1.02)
     c, s = float(np.cos(angle)), float(np.sin(angle))
-    u, v = ((side - rng.uniform(-0.035, 0.035)) / scale for side in (column, row))
+    right, down = ((side - rng.uniform(-0.035, 0.035)) / scale for side in (column, row))
     azimuth, tilt = np.radians(rng.normal(-125, 28)) - angle, np.radians(rng.uniform(30, 44))
     falloff, downhill = rng.uniform(0.0, 0.25), rng.uniform(0, 2 * np.pi)
-    uneven = 1 + falloff * (column * np.cos(downhill) + row * np.sin(downhill))
+    uneven = 1 + falloff * (column / wide * np.cos(downhill) + row / high * np.sin(downhill))
     white = 2 ** rng.uniform(-0.35, 0.35) * (1 + rng.normal(0, 0.025) * np.array([1, 0, -1]))
-    clouds = ndimage.zoom(_normal(rng, 8, 8), size / 8, order=1, grid_mode=True, mode="nearest")
+    coarse = _normal(rng, -int(-8 * high // 1), -int(-8 * wide // 1))
+    clouds = ndimage.zoom(coarse, size / 8, order=1, grid_mode=True, mode="nearest")
+    x, y = as_field(c * right + s * down), as_field(c * down - s * right)
     return Scene(
-        x=as_field(c * u + s * v),
-        y=as_field(c * v - s * u),
+        x=x,
+        y=y,
+        u=_repeated(x, wide),
+        v=_repeated(y, high),
         turn=(c, s),
         clocking=rng.uniform(-0.05, 0.05),
         bore=np.float32(rng.uniform(0.205, 0.22)),
         chamfer=np.float32(max(rng.uniform(0.018, 0.026), 3 / size)),
         finish=rng.uniform(0.16, 0.24),
         marks=1 + as_field(0.04) * _normal(rng, 64),
-        grain=_unit(ndimage.gaussian_filter(_normal(rng, size, size), 0.8, truncate=3)),
-        clouds=_unit(ndimage.uniform_filter(clouds, size // 8)),
+        grain=_unit(ndimage.gaussian_filter(_normal(rng, *shape), 0.8, truncate=3)),
+        clouds=_unit(ndimage.uniform_filter(clouds[: shape[0], : shape[1]], size // 8)),
         lamp=(np.cos(azimuth) * np.sin(tilt), np.sin(azimuth) * np.sin(tilt), np.cos(tilt)),
         ambient=rng.uniform(0.3, 0.5),
         gain=as_field(uneven[..., None] * white),
         blur=rng.uniform(0.55, 0.85),
-        noise=_normal(rng, size, size, 3),
+        noise=_normal(rng, *shape, 3),
     )
 
 
 def as_field(values: ArrayLike) -> Field:
     """Return values as float32."""
     return np.asarray(values, dtype=np.float32)
+
+
+def _reach(shape: tuple[int, ...]) -> tuple[float, float]:
+    return shape[1] / min(shape), shape[0] / min(shape)
+
+
+def _repeated(x: Field, reach: float) -> Field:
+    """Return coordinates from the centre of the nearest of the plates that a rail consists of."""
+    plates = int(reach)
+    step = as_field(2 * reach / plates)
+    middle = (plates - 1) / 2
+    nearest = np.clip(np.rint(x / step + as_field(middle)), 0, plates - 1) - as_field(middle)
+    return as_field(x - step * nearest)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Field:
@@ -115,15 +146,21 @@ def _plateau(distance: Field, width: np.float32) -> Field:
     return as_field(width * t * t * (3 - 2 * t))
 
 
-def _box(x: Field, y: Field, half: float, radius: float) -> Field:
-    """Return the signed distance to a square with rounded corners, negative inside."""
-    across, along = np.abs(x) - as_field(half - radius), np.abs(y) - as_field(half - radius)
+def _box(
+    x: Field, y: Field, half: float, radius: float, reach: tuple[float, float] = (1, 1)
+) -> Field:
+    """Return the signed distance to a square with rounded corners, negative inside.
+
+    In a longer picture, of a larger ``reach``, it is longer by as much.
+    """
+    across = np.abs(x) - as_field(half - radius + reach[0] - 1)
+    along = np.abs(y) - as_field(half - radius + reach[1] - 1)
     outside = length(np.maximum(across, 0), np.maximum(along, 0))
     return outside + np.minimum(np.maximum(across, along), 0) - as_field(radius)
 
 
-def _body(x: Field, y: Field) -> Field:
-    return _box(x, y, half=0.76, radius=0.24)
+def _body(x: Field, y: Field, reach: tuple[float, float]) -> Field:
+    return _box(x, y, 0.76, 0.24, reach)
 
 
 def made_features(scene: Scene) -> list[Field]:
@@ -131,19 +168,19 @@ def made_features(scene: Scene) -> list[Field]:
     bearings = scene.clocking + np.pi / 6 + np.arange(6) * np.pi / 3
     centres = [(sx * 0.56, sy * 0.56, 0.094) for sx in (-1, 1) for sy in (-1, 1)]
     centres += [(0.39 * np.cos(b), 0.39 * np.sin(b), 0.042) for b in bearings]
-    keyway = _box(scene.x, scene.y + as_field(scene.bore), half=0.055, radius=0.012)
+    keyway = _box(scene.u, scene.v + as_field(scene.bore), half=0.055, radius=0.012)
     holes = [
-        length(scene.x - as_field(x), scene.y - as_field(y)) - as_field(r) for x, y, r in centres
+        length(scene.u - as_field(x), scene.v - as_field(y)) - as_field(r) for x, y, r in centres
     ]
     return [*holes, keyway]
 
 
 def make_surface(scene: Scene, missing: int | None = None) -> Surface:
     """Return the part as it was made; `missing` is the index of a feature left out."""
-    x, y, pixel, chamfer = scene.x, scene.y, scene.pixel, scene.chamfer
-    radius = length(x, y)
-    body, boss = _body(x, y), radius - as_field(0.53)
-    spot = length(np.abs(x) - as_field(0.56), np.abs(y) - as_field(0.56)) - as_field(0.148)
+    u, v, pixel, chamfer = scene.u, scene.v, scene.pixel, scene.chamfer
+    radius = length(u, v)
+    body, boss = _body(scene.x, scene.y, scene.reach), radius - as_field(0.53)
+    spot = length(np.abs(u) - as_field(0.56), np.abs(v) - as_field(0.56)) - as_field(0.148)
     made = [feature for index, feature in enumerate(made_features(scene)) if index != missing]
     hole = np.minimum.reduce([radius - scene.bore, *made])
     groove = np.exp(-(((radius - as_field(0.485)) / np.maximum(as_field(0.011), pixel)) ** 2))
@@ -158,7 +195,7 @@ def make_surface(scene: Scene, missing: int | None = None) -> Surface:
         turned=_inside(boss, pixel) * _inside(chamfer - hole, pixel),
         albedo=mix(cast, as_field(0.11) * marks, steel),
         gloss=mix(as_field(0.12), as_field(0.5) * marks, steel),
-        tint=np.ones((*x.shape, 3), np.float32),
+        tint=np.ones((*u.shape, 3), np.float32),
         beyond=np.where(body < -0.02, _inside_hole(scene, hole), _bench(scene)),
     )
 
@@ -175,7 +212,8 @@ def _inside_hole(scene: Scene, hole: Field) -> Field:
 def _bench(scene: Scene) -> Field:
     """Return the light from the bench, with the part's soft shadow on it."""
     sx, sy, _ = 0.1 * as_field(scene.lamp)
-    shadow = 1 / (1 + np.exp(np.clip(_body(scene.x + sx, scene.y + sy) / as_field(0.035), -9, 9)))
+    body = _body(scene.x + sx, scene.y + sy, scene.reach)
+    shadow = 1 / (1 + np.exp(np.clip(body / as_field(0.035), -9, 9)))
     stains = 1 + as_field(0.07) * scene.clouds + as_field(0.04) * scene.grain
     return as_field(0.05 * stains * (1 - as_field(0.75) * shadow))
 
@@ -187,13 +225,15 @@ def photograph(scene: Scene, surface: Surface) -> Field:
     slope_x, slope_y = c * right + s * down, c * down - s * right
     steep = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)
     diffuse = np.maximum((lz - lx * slope_x - ly * slope_y) * steep, 0)
-    # half-way vector between the lamp and a camera four half widths above the part
-    hx, hy, hz = lx - as_field(0.25) * x, ly - as_field(0.25) * y, 1 + lz
+    # half-way vector between the lamp and a camera four half lengths above the part
+    far = as_field(0.25 / max(scene.reach))
+    hx, hy, hz = lx - far * x, ly - far * y, 1 + lz
     norm = 1 / np.sqrt(hx**2 + hy**2 + hz**2)
     dull = np.exp(as_field(16) * ((hz - hx * slope_x - hy * slope_y) * steep * norm - 1))
-    outwards = norm / (length(x, y) + as_field(1e-3))  # Ward's gloss of a surface with ring marks
-    along = (hy * x - hx * y + hz * (slope_y * x - slope_x * y)) * outwards
-    across = (hx * x + hy * y + hz * (slope_x * x + slope_y * y)) * outwards
+    u, v = scene.u, scene.v
+    outwards = norm / (length(u, v) + as_field(1e-3))  # Ward's gloss of a surface with ring marks
+    along = (hy * u - hx * v + hz * (slope_y * u - slope_x * v)) * outwards
+    across = (hx * u + hy * v + hz * (slope_x * u + slope_y * v)) * outwards
     silk = np.exp(-((along / as_field(scene.finish)) ** 2) - (across / as_field(0.55)) ** 2)
     shine = surface.gloss * mix(dull, silk + as_field(0.05), surface.turned)
     lit = surface.albedo * (as_field(scene.ambient) + diffuse) + as_field(1.2) * shine

@@ -13,7 +13,7 @@ def centre(pixels: NDArray[np.uint8]) -> tuple[float, float]:
     moves with the part by the share of the edges that are the part's. An image without edges has
     its centre in the middle.
     """
-    light = pixels @ (np.array(LUMINANCE, dtype=np.float32) / 255)
+    light = pixels[..., :3] @ (np.array(LUMINANCE, dtype=np.float32) / 255)
     edges = np.hypot(light[1:, 1:] - light[:-1, 1:], light[1:, 1:] - light[1:, :-1])
     total = float(edges.sum())
     if total <= 0:

@@ -26,7 +26,7 @@ class ImageStatistics:
 def image_statistics(
     pixels: NDArray[np.uint8], inspected: NDArray[np.bool_] | None = None
 ) -> ImageStatistics:
-    """Measure an image, uint8 RGB [S, S, 3], or those pixels of it that are inspected, [S, S]."""
+    """Measure an image, uint8 RGB [S, T, 3], or those pixels of it that are inspected, [S, T]."""
     light = pixels @ (np.array(LUMINANCE, dtype=np.float32) / 255)
     inner = light[1:-1, 1:-1]
     laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
@@ -46,8 +46,8 @@ def image_statistics(
 
 
 def _surrounded(inspected: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which inner pixels, [S - 2, S - 2], are inspected with all their eight neighbours."""
-    side = len(inspected) - 2
-    shifted = [inspected[row : row + side, column : column + side]
+    """Tell which inner pixels, [S - 2, T - 2], are inspected with all their eight neighbours."""
+    height, width = (side - 2 for side in inspected.shape)
+    shifted = [inspected[row : row + height, column : column + width]
                for row in range(3) for column in range(3)]  # fmt: skip
     return np.asarray(np.logical_and.reduce(shifted))

@@ -1,6 +1,6 @@
 """From an anomaly map to defect regions, in pixels of the original photograph.
 
-Letters: h x w map, S x S pixels of the square, H x W pixels of the photograph.
+Letters: h x w map, S x T pixels of the frame, H x W pixels of the photograph.
 """
 
 import math
@@ -47,13 +47,13 @@ def find_regions(
 ) -> list[Region]:
     """Find the connected regions of the map above ``threshold``, the highest peak first.
 
-    The map [h, w] is enlarged to the square [S, S] first, so that boxes are not bound to the grid
+    The map [h, w] is enlarged to the frame [S, T] first, so that boxes are not bound to the grid
     of the map. Regions below ``min_area``, in square pixels of the photograph, are left out. There
     is always at least one region: where nothing exceeds the threshold, the surroundings of the
     peak; where all regions are too small, the one with the highest peak.
     """
-    square = enlarged(anomaly_map, image.pixels.shape[0])
-    inside = _inside(image, square.shape[0])
+    square = enlarged(anomaly_map, image.pixels.shape[:2])
+    inside = _inside(image, square.shape)
     above = (square > threshold) & inside
     if not above.any():
         peak = square[inside].max()
@@ -71,13 +71,14 @@ def find_regions(
     return [region for region in regions if region.area >= min_area] or regions[:1]
 
 
-def enlarged(anomaly_map: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Interpolate a map [h, w] bilinearly to [size, size], cell centres aligned."""
-    height, width = anomaly_map.shape
-    if (height, width) == (size, size):
+def enlarged(anomaly_map: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate a map [h, w] bilinearly to ``shape``, height and width, cell centres aligned."""
+    if anomaly_map.shape == shape:
         return anomaly_map
-    rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
-    columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
+    rows, columns = (
+        np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+        for small, large in zip(anomaly_map.shape, shape, strict=True)
+    )
     square: NDArray[np.float32] = _interpolated(_interpolated(anomaly_map, rows).T, columns).T
     return square
 
@@ -93,13 +94,13 @@ def _interpolated(
     return mixed
 
 
-def _inside(image: LoadedImage, size: int) -> NDArray[np.bool_]:
-    """Tell which pixels of the square show what is inspected, not the border of a letterbox."""
+def _inside(image: LoadedImage, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell which pixels of the frame show what is inspected, not the border of a letterbox."""
     place = image.placement
     left, top = int(place.offset_x), int(place.offset_y)
     right = left + max(1, round(image.width * place.scale_x))
     bottom = top + max(1, round(image.height * place.scale_y))
-    inside = np.zeros((size, size), dtype=bool)
+    inside = np.zeros(shape, dtype=bool)
     inside[top:bottom, left:right] = True
     return inside if image.inspected is None else inside & image.inspected
 
@@ -135,7 +136,7 @@ def _measure(
 
 
 def _elongation(xs: NDArray[np.intp], ys: NDArray[np.intp], place: Placement) -> float:
-    """Divide the axes of the ellipse that has the second moments of these pixels of the square.
+    """Divide the axes of the ellipse that has the second moments of these pixels of the frame.
 
     A pixel is no point: its own second moment, 1/12, keeps the minor axis of a line above zero.
     """

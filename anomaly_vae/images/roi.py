@@ -16,7 +16,7 @@ from anomaly_vae.settings.schema import ImageSettings
 _PROPORTIONS = 0.01
 
 
-@lru_cache(maxsize=8)  # a camera has one size; the square and pictures for reports have others
+@lru_cache(maxsize=8)  # a camera has one size; the frame and pictures for reports have others
 def inspected(settings: ImageSettings, width: int, height: int) -> Mask:
     """Give the pixels that are inspected of a photograph at this size, read-only [height, width].
 

@@ -4,6 +4,7 @@ They are the data of the `demo` command and of the tests. Outside its mask, a de
 equals the good one drawn from the same generator state.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from anomaly_vae.images.plate import (
 SMALLEST_SIZE = 32  # pixels; in smaller pictures the tapped holes vanish
 VISIBLE = 6.0  # grey levels before noise; a pixel that changed by more belongs to the mask
 STRIKING = 24.0  # grey levels; each defect changes some pixel by more, and 3/4 on average
-SMALLEST_DEFECT = 0.0005  # share of the picture
+SMALLEST_DEFECT = 0.0005  # share of the picture, or of a square of its shorter side
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,25 @@ class Sample:
     kind: str  # "good" or one of DEFECTS
 
 
-def draw_sample(rng: np.random.Generator, kind: str = "good", *, size: int = 256) -> Sample:
-    """Draw a square photograph, `size` pixels a side, of a good part or of one with a defect."""
+def draw_sample(
+    rng: np.random.Generator,
+    kind: str = "good",
+    *,
+    size: int = 256,
+    proportions: tuple[float, float] = (1, 1),
+) -> Sample:
+    """Draw a photograph, `size` pixels on its shorter side, of a good part or one with a defect.
+
+    Its width by its height is drawn between the two `proportions`.
+    """
     if kind != "good" and kind not in DEFECTS:
         raise ValueError(f"unknown kind {kind!r}: expected good, {', '.join(DEFECTS)}")
     if size < SMALLEST_SIZE:
         raise ValueError(f"size is {size} pixels: expected at least {SMALLEST_SIZE}")
-    scene = draw_scene(rng, size)
+    scene = draw_scene(rng, _shape(rng, size, proportions))
     surface = make_surface(scene)
     picture = photograph(scene, surface)
-    mask = np.zeros((size, size), dtype=np.bool_)
+    mask = np.zeros(picture.shape[:2], dtype=np.bool_)
     if kind != "good":
         defective, mask = _deface(rng, scene, surface, picture, kind)
         picture = np.where(mask[..., None], defective, picture)
@@ -67,7 +77,7 @@ def _deface(
         change = np.abs(picture - good).max(axis=-1)
         changed = change > VISIBLE
         if (
-            changed.mean() > SMALLEST_DEFECT
+            changed.sum() > SMALLEST_DEFECT * min(changed.shape) ** 2
             and change.max() > STRIKING
             and change[changed].mean() > STRIKING * 0.75
         ):
@@ -82,6 +92,7 @@ def write_samples(
     test_good: int = 40,
     test_defective: int = 60,
     size: int = 256,
+    proportions: tuple[float, float] = (1, 1),
     seed: int = 0,
     progress: Callable[[], None] | None = None,
 ) -> None:
@@ -92,12 +103,40 @@ def write_samples(
     """
     for image, mask, kind, stream in _plan(folder, train, test_good, test_defective):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
-        sample = draw_sample(rng, kind, size=size)
+        sample = draw_sample(rng, kind, size=size, proportions=proportions)
         _save(image, sample.image)
         if mask is not None:
             _save(mask, sample.mask.astype(np.uint8) * 255)
         if progress is not None:
             progress()
+
+
+def parse_proportions(text: str) -> tuple[float, float]:
+    """Read `1:4`, or `1:3-3:1`: height and width of photographs, or of the two that bound them.
+
+    Gives width by height of both.
+
+    Raises:
+        ValueError: it is something else, or beyond 1:16 and 16:1.
+    """
+    ratios = []
+    for each in text.split("-"):
+        height, _, width = each.partition(":")
+        if not (height.strip().isdecimal() and width.strip().isdecimal() and int(height)):
+            raise ValueError(f"{text!r}: expected height:width, as in 1:4, or two as in 1:3-3:1")
+        ratios.append(int(width) / int(height))
+    if len(ratios) > 2 or not 1 / 16 <= min(ratios) <= max(ratios) <= 16:
+        raise ValueError(f"{text!r}: expected one or two of 1:16 to 16:1")
+    return min(ratios), max(ratios)
+
+
+def _shape(
+    rng: np.random.Generator, size: int, proportions: tuple[float, float]
+) -> tuple[int, int]:
+    """Return height and width of a photograph; where there is a choice, it is drawn first."""
+    low, high = proportions
+    ratio = low if low == high else math.exp(rng.uniform(math.log(low), math.log(high)))
+    return max(size, round(size / ratio)), max(size, round(size * ratio))
 
 
 def _plan(

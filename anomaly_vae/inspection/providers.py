@@ -62,10 +62,10 @@ def engine_folder(name: str, batch_size: int) -> Path:
 
 
 def tensorrt_options(
-    folder: Path, precision: Precision, batch_size: int, side: int
+    folder: Path, precision: Precision, batch_size: int, image: tuple[int, ...]
 ) -> dict[str, str]:
     """Give the options of the TensorRT provider, as its documentation names them."""
-    smallest, largest = (f"images:{n}x{side}x{side}x3" for n in (1, batch_size))
+    smallest, largest = ("images:" + "x".join(map(str, (n, *image))) for n in (1, batch_size))
     return {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),

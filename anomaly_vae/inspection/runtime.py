@@ -148,7 +148,7 @@ class LoadedModel:
             size = batch_size or _BATCH_SIZE_GPU
             folder = engine_folder(self.model_id, size)
             prepare_engines(folder, told)
-            options = tensorrt_options(folder, card.precision, size, card.images.size)
+            options = tensorrt_options(folder, card.precision, size, card.images.input_shape)
             providers[0] = TENSORRT, options
         self._session = _start(data, path, providers)
         self.provider: str = self._session.get_providers()[0]

@@ -5,7 +5,7 @@ upper bound on the information that z has about the image. The **distortion** is
 expected over the posterior. Models of the same evidence bound, rate + distortion, may lie far
 apart: one says everything, the other nothing (Alemi et al., Fixing a Broken ELBO, ICML 2018).
 
-Letters: N images, S x S pixels; B items (locations for ``PatchVAE``, images for the others), D
+Letters: N images, S x T pixels; B items (locations for ``PatchVAE``, images for the others), D
 latent dimensions.
 """
 
@@ -47,7 +47,7 @@ class Information(NamedTuple):
 
 
 def measure(detector: Detector, images: NDArray[np.uint8]) -> Information:
-    """Measure a model on images, uint8 [N, S, S, 3], that it was not trained on."""
+    """Measure a model on images, uint8 [N, S, T, 3], that it was not trained on."""
     model, features = detector.model, detector.features
     noise = torch.Generator(detector.center.device).manual_seed(0)
     unit = features.std if isinstance(features, PixelFeatures) else torch.tensor(math.nan)

@@ -6,7 +6,7 @@ al., Iterative energy-based projection on a normal data manifold, ICLR 2020, do 
 under a likelihood that lets each pixel be an outlier: where the part cannot be what is seen, it is
 not asked to.
 
-Letters: N images, S x S pixels, C channels, D latent dimensions.
+Letters: N images, S x T pixels, C channels, D latent dimensions.
 """
 
 from typing import NamedTuple
@@ -35,9 +35,9 @@ class Restoration(NamedTuple):
     """Images, and the nearest good ones."""
 
     seen: Pictures
-    """[N, S, S, 3], the images as the model sees them."""
+    """[N, S, T, 3], the images as the model sees them."""
     restored: Pictures
-    """[N, S, S, 3], what they should look like."""
+    """[N, S, T, 3], what they should look like."""
     score: NDArray[np.float64]
     """[N], of the images."""
     restored_score: NDArray[np.float64]
@@ -45,13 +45,13 @@ class Restoration(NamedTuple):
 
     @property
     def difference(self) -> Pictures:
-        """Absolute difference of the two, [N, S, S, 3], black where there is none."""
+        """Absolute difference of the two, [N, S, T, 3], black where there is none."""
         difference: Pictures = np.abs(self.seen.astype(np.int16) - self.restored).astype(np.uint8)
         return difference
 
 
 def restore(detector: Detector, images: Pictures) -> Restoration:
-    """Restore images, uint8 [N, S, S, 3].
+    """Restore images, uint8 [N, S, T, 3].
 
     Raises:
         ModelFileError: it is a model of trunk features.
@@ -76,7 +76,7 @@ def restore(detector: Detector, images: Pictures) -> Restoration:
 
 
 def nearest_good(model: VAE, items: Tensor) -> Tensor:
-    """Give the latents, [N, D], of the highest robust evidence bound of items, [N, C, S, S].
+    """Give the latents, [N, D], of the highest robust evidence bound of items, [N, C, S, T].
 
     It starts at the posterior mean. The bound is taken at the mean, its variance is kept.
     """
@@ -104,7 +104,7 @@ def robust(error: Tensor, limit: Tensor) -> Tensor:
 
 
 def _outlier_level(error: Tensor) -> Tensor:
-    """Give the error, [N, 1, 1], above which pixels of images, [N, S, S], are outliers."""
+    """Give the error, [N, 1, 1], above which pixels of images, [N, S, T], are outliers."""
     pixels = error.flatten(1)
     median = pixels.median(1, keepdim=True).values
     spread = _MAD_TO_STD * (pixels - median).abs().median(1, keepdim=True).values

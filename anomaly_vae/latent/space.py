@@ -1,10 +1,10 @@
 """The latent space in pictures: what lies at a point of it, and what its dimensions mean.
 
-Pictures are uint8 [N, S, S, 3], as the model sees parts: turned onto the mean good one, and with
+Pictures are uint8 [N, S, T, 3], as the model sees parts: turned onto the mean good one, and with
 three equal channels where it sees luminance only. They are not turned back, so that a pixel means
 the same place of the part in all of them.
 
-Letters: N images, S x S pixels, h x w places of a trunk's map and b of its border on each side, D
+Letters: N images, S x T pixels, h x w places of a trunk's map and b of its border on each side, D
 latent dimensions, T values of a dimension or frames of a path.
 """
 
@@ -50,7 +50,7 @@ class Traversal(NamedTuple):
     values: list[float]
     """What each dimension is set to."""
     frames: NDArray[Any]
-    """Pictures, uint8 [rows, T, S, S, 3]; of a model of trunk features, which cannot draw, the
+    """Pictures, uint8 [rows, T, S, T, 3]; of a model of trunk features, which cannot draw, the
     ``difference`` to the image itself, float32 [rows, T, h + 2 b, w + 2 b]."""
 
 
@@ -69,7 +69,7 @@ def pixel_features(detector: Detector) -> PixelFeatures:
 
 
 def encode(detector: Detector, images: Pictures) -> Posterior:
-    """Give mean and log-variance, both [N, D], of images, uint8 [N, S, S, 3].
+    """Give mean and log-variance, both [N, D], of images, uint8 [N, S, T, 3].
 
     A model of trunk features has a posterior at each location: both are averaged over the map.
     """
@@ -84,7 +84,7 @@ def encode(detector: Detector, images: Pictures) -> Posterior:
 
 
 def _posterior(detector: Detector, images: Tensor) -> Posterior:
-    """Encode a batch of images, uint8 [N, S, S, 3]; at each location if the model does so."""
+    """Encode a batch of images, uint8 [N, S, T, 3]; at each location if the model does so."""
     return detector.model.encode(detector.features(detector.aligned(images)[0]))
 
 
@@ -105,7 +105,7 @@ def decode(detector: Detector, z: Tensor) -> Pictures:
 
 @torch.no_grad()
 def redrawn(detector: Detector, items: Tensor) -> tuple[Pictures, Pictures]:
-    """Give items that a model of pixels learns from, [N, C, S, S], and their reconstructions."""
+    """Give items that a model of pixels learns from, [N, C, S, T], and their reconstructions."""
     seen = to_pictures(pixel_features(detector).restored(items))
     detector.eval()
     return seen, decode(detector, detector.model.encode(items).mean)
@@ -113,7 +113,7 @@ def redrawn(detector: Detector, items: Tensor) -> tuple[Pictures, Pictures]:
 
 @torch.no_grad()
 def as_seen(detector: Detector, images: Pictures) -> Pictures:
-    """Give images, uint8 [N, S, S, 3], as the model sees them."""
+    """Give images, uint8 [N, S, T, 3], as the model sees them."""
     aligned, _ = detector.aligned(torch.from_numpy(images).to(detector.center.device))
     features = detector.features
     return to_pictures(features.raw(aligned) if isinstance(features, PixelFeatures) else aligned)
@@ -123,7 +123,7 @@ def as_seen(detector: Detector, images: Pictures) -> Pictures:
 def difference(detector: Detector, one: Tensor, other: Tensor) -> Tensor:
     """Give how far apart what two sets of latents, [N, D] or [N, h, w, D], stand for is.
 
-    For each pixel, [N, S, S], the mean over channels, as a share of white. With trunk features, for
+    For each pixel, [N, S, T], the mean over channels, as a share of white. With trunk features, for
     each place, [N, h, w], the root mean square over channels, in standard deviations of good parts.
     """
     detector.eval()
@@ -136,14 +136,14 @@ def difference(detector: Detector, one: Tensor, other: Tensor) -> Tensor:
 
 
 def to_pictures(pixels: Tensor) -> Pictures:
-    """Make pictures of pixels in [0, 1], [N, 1 or 3, S, S]; what lies outside is clipped."""
+    """Make pictures of pixels in [0, 1], [N, 1 or 3, S, T]; what lies outside is clipped."""
     shown = (pixels.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1)
     pictures: Pictures = shown.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return pictures
 
 
 def unevenness(frames: Pictures) -> float:
-    """Give the largest step between neighbouring frames, [T, S, S, 3], over the mean step.
+    """Give the largest step between neighbouring frames, [T, S, T, 3], over the mean step.
 
     A step is a root mean square difference of pixels; 1 is perfectly even.
     """
@@ -181,7 +181,7 @@ def _at(mean: Tensor, dimension: Tensor, values: Tensor) -> Tensor:
 def traverse(
     detector: Detector, image: Pictures, *, steps: int, most: int, by_effect: bool = False
 ) -> Traversal:
-    """Set each active dimension of one image, uint8 [S, S, 3], to values from -3 to 3.
+    """Set each active dimension of one image, uint8 [S, T, 3], to values from -3 to 3.
 
     They are standard deviations of the prior; all other dimensions stay as they are. A model of
     places has its dimension set at all of them. At most ``most`` dimensions are shown, those with

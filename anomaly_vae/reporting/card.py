@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import TemplateError
-from PIL import Image
+from PIL import Image, ImageOps
 
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import ModelFileError
+from anomaly_vae.images.decoding import without_padding
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
@@ -71,14 +72,15 @@ def write_card(run: Path, card: ModelCard, model_id: str, files: Transaction | N
 
 
 def contact_sheet(pixels: Sequence[Any] | Chosen) -> Image.Image:
-    """Put images, uint8 [S, S, 3] each, side by side: evenly chosen ones, if there are many."""
+    """Put images, uint8 [S, T, C] each, side by side: evenly chosen ones, if there are many."""
     most = _COLUMNS * _ROWS
     count = min(len(pixels), most)
     chosen = [pixels[i * len(pixels) // count] for i in range(count)]
     rows = -(-len(chosen) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _THUMBNAIL, rows * _THUMBNAIL), (255, 255, 255))
     for i, each in enumerate(chosen):
-        small = Image.fromarray(each).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
+        shown, side = Image.fromarray(without_padding(each)), (_THUMBNAIL, _THUMBNAIL)
+        small = ImageOps.contain(shown, side, Image.Resampling.BILINEAR)
         sheet.paste(small, (i % _COLUMNS * _THUMBNAIL, i // _COLUMNS * _THUMBNAIL))
     return sheet
 

@@ -84,7 +84,7 @@ class Gallery:
 
 def seen(image: LoadedImage) -> Image.Image:
     """Give the photograph as the model sees it, in its own proportions, small."""
-    size = _within((image.width, image.height), min(_SMALL, len(image.pixels)))
+    size = _within((image.width, image.height), min(_SMALL, max(image.pixels.shape[:2])))
     return on_photo(image.pixels, image, size)
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images.ahead import patiently
-from anomaly_vae.images.decoding import LoadedImage, decode_image
+from anomaly_vae.images.decoding import LoadedImage, decode_image, without_padding
 from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import replacing
@@ -62,9 +62,10 @@ def shown_photo(path: Path, settings: ImageSettings) -> Image.Image:
 
 
 def on_photo(square: NDArray[np.uint8], image: LoadedImage, size: tuple[int, int]) -> Image.Image:
-    """Cut the photograph out of its square, [S, S, 3], at ``size`` (width, height)."""
-    box = photo_box(image)
-    return Image.fromarray(square).resize(size, Image.Resampling.BILINEAR, box=box)
+    """Cut the photograph out of its frame, [S, T, 3 or 4], at ``size`` (width, height)."""
+    shown = without_padding(square)
+    box = photo_box(image) if shown.shape[:2] == square.shape[:2] else None
+    return Image.fromarray(shown).resize(size, Image.Resampling.BILINEAR, box=box)
 
 
 def draw_heatmap(
@@ -142,13 +143,15 @@ def relative_map(finding: Finding, size: tuple[int, int], threshold: float) -> N
     image, anomaly_map = finding.image, finding.anomaly_map
     if image is None or anomaly_map is None:
         raise ValueError(f"{finding.path} was not inspected")
-    # A map lies on the square as its cells do, whatever their number.
-    cells = anomaly_map.shape[1] / image.pixels.shape[1]
-    left, top, right, bottom = (cells * edge for edge in photo_box(image))
+    # A map lies on the frame as its cells do, whatever their number.
+    down, across = (anomaly_map.shape[axis] / image.pixels.shape[axis] for axis in (0, 1))
+    left, top, right, bottom = photo_box(image)
     # Enlarged in one step where it is shown large, so that cell centres keep their places.
     values: NDArray[np.float32] = np.asarray(
         Image.fromarray(anomaly_map).resize(
-            size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+            size,
+            Image.Resampling.BILINEAR,
+            box=(across * left, down * top, across * right, down * bottom),
         )
     )
     if threshold <= 0:
@@ -157,7 +160,7 @@ def relative_map(finding: Finding, size: tuple[int, int], threshold: float) -> N
 
 
 def photo_box(image: LoadedImage) -> tuple[float, float, float, float]:
-    """Give left, upper, right and lower edge of the photograph in its square."""
+    """Give left, upper, right and lower edge of the photograph in the frame of maps."""
     place = image.placement
     return (
         place.offset_x,

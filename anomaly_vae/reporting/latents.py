@@ -1,6 +1,6 @@
 """Pictures of what a VAE has learned: generated parts, paths, latent dimensions, the latent plane.
 
-Letters: N pictures, S x S pixels of a picture, T steps of a path.
+Letters: N pictures, S x T pixels of a picture, T steps of a path.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from anomaly_vae.outputs import replacing, write_bytes, write_text
 from anomaly_vae.reporting.rows import spelled
@@ -31,7 +31,7 @@ _THUMBNAIL_ROOM = (0.13, 0.145)  # shares of the width and height of the plane
 
 
 def save_strip(paths: Mapping[str, Pictures], ends: Pictures, path: Path) -> None:
-    """Draw each path between two parts, [T, S, S, 3], as a row, the photographs at its ends."""
+    """Draw each path between two parts, [T, S, T, 3], as a row, the photographs at its ends."""
     steps = len(next(iter(paths.values())))
     columns = steps + 2
     figure = Figure(figsize=(1.25 * columns, 1.42 * len(paths)), layout="constrained")
@@ -49,7 +49,7 @@ def save_strip(paths: Mapping[str, Pictures], ends: Pictures, path: Path) -> Non
 def save_traversal(
     values: Sequence[float], pictures: NDArray[np.uint8], names: Sequence[str], path: Path
 ) -> None:
-    """Draw what each latent dimension changes, a row of [rows, T, S, S, 3] for each.
+    """Draw what each latent dimension changes, a row of [rows, T, S, T, 3] for each.
 
     The last column shows where: the range of each pixel over the row, on one scale for all.
     """
@@ -72,17 +72,17 @@ def save_traversed_maps(
 ) -> None:
     """Draw what each dimension says of the places of a part, and how far it moves them.
 
-    The first column has where the places of the photograph, [S, S, 3], lie themselves, [rows, h,
+    The first column has where the places of the photograph, [S, T, 3], lie themselves, [rows, h,
     w]; the others how far what is expected there moves, [rows, T, h, w], on one scale for all.
     """
     figure, grid = _table(("this part", *(f"{value:+.3g}" for value in values)), names, foot=0.7)
     # Lightened, so that colours can be told apart on dark parts.
-    grey, side = 0.5 + photograph.mean(-1) / 510, len(photograph)
+    grey, (height, width) = 0.5 + photograph.mean(-1) / 510, photograph.shape[:2]
     far, farthest = max(3, np.quantile(np.abs(own), 0.98)), max(float(moved.max()), 1e-6)
     for row, frames, lies in zip(grid, moved, own, strict=True):
         _show(row[0], np.repeat(grey[..., None], 3, -1))
         over = row[0].imshow(
-            lies, cmap="RdBu_r", vmin=-far, vmax=far, alpha=0.6, extent=(0, side, side, 0)
+            lies, cmap="RdBu_r", vmin=-far, vmax=far, alpha=0.6, extent=(0, width, height, 0)
         )
         for axes, frame in zip(row[1:], frames, strict=True):
             drawn = _show(axes, frame, highest=farthest)
@@ -162,7 +162,8 @@ def save_plane(
     dots, thumbnails = figure.subplots(1, 2, sharex=True, sharey=True)
     colors = _by_class(dots, points, classes, good) or _by_score(figure, dots, points, scores)
     for number in _with_room(points):
-        small = Image.fromarray(photographs[number]).resize((_THUMBNAIL_PIXELS,) * 2)
+        side = (_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS)
+        small = ImageOps.contain(Image.fromarray(photographs[number]), side)
         thumbnail = OffsetImage(np.asarray(small))
         frame = {"edgecolor": colors[number], "linewidth": 1.5}
         thumbnails.add_artist(
@@ -179,7 +180,7 @@ def save_plane(
 def save_restoration(
     seen: Pictures, restored: Pictures, scores: tuple[float, float], path: Path
 ) -> None:
-    """Draw a part as it is and as it should be, [S, S, 3], and where and how they differ.
+    """Draw a part as it is and as it should be, [S, T, 3], and where and how they differ.
 
     Raises:
         OutputError: it cannot be written.
@@ -201,7 +202,7 @@ def save_restoration(
 def _show(
     axes: Axes, picture: NDArray[np.generic], *, title: str = "", highest: float | None = None
 ) -> AxesImage:
-    """Show a picture, [S, S, 3], or values from 0 to ``highest``, [S, S]."""
+    """Show a picture, [S, T, 3], or values from 0 to ``highest``, [S, T]."""
     axes.set(xticks=[], yticks=[])
     if title:
         axes.set_title(title)

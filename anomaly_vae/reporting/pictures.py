@@ -1,13 +1,13 @@
 """Plain pictures of parts: single files, a sheet of many, an animation.
 
-Letters: N pictures, S x S pixels of a picture, T frames.
+Letters: N pictures, S x T pixels of a picture, T frames.
 """
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from anomaly_vae.errors import OutputError
 
@@ -20,7 +20,7 @@ _FRAME_MILLISECONDS, _PAUSE_MILLISECONDS = 60, 600
 
 
 def save_picture(picture: Pictures, path: Path, *, compression: int = 6) -> None:
-    """Write one picture, [S, S, 3]; ``compression`` is that of zlib, from 0 to 9.
+    """Write one picture, [S, T, 3]; ``compression`` is that of zlib, from 0 to 9.
 
     Raises:
         OutputError: it cannot be written.
@@ -33,26 +33,26 @@ def save_picture(picture: Pictures, path: Path, *, compression: int = 6) -> None
 
 
 def save_pictures(pictures: Pictures, folder: Path) -> None:
-    """Write pictures, [N, S, S, 3], as ``000.png`` and so on; raises as ``save_picture``."""
+    """Write pictures, [N, S, T, 3], as ``000.png`` and so on; raises as ``save_picture``."""
     digits = max(3, len(str(len(pictures) - 1)))
     for number, picture in enumerate(pictures):
         save_picture(picture, folder / f"{number:0{digits}d}.png")
 
 
 def save_grid(pictures: Pictures, path: Path) -> None:
-    """Draw pictures, [N, S, S, 3], side by side in about as many rows as columns."""
+    """Draw pictures, [N, S, T, 3], side by side in about as many rows as columns."""
     tiles = [_enlarged(picture) for picture in pictures]
     columns = int(np.ceil(np.sqrt(len(tiles))))
     rows = int(np.ceil(len(tiles) / columns))
-    step = tiles[0].width + _GAP
-    sheet = Image.new("RGB", (columns * step - _GAP, rows * step - _GAP), "white")
+    across, down = tiles[0].width + _GAP, tiles[0].height + _GAP
+    sheet = Image.new("RGB", (columns * across - _GAP, rows * down - _GAP), "white")
     for number, tile in enumerate(tiles):
-        sheet.paste(tile, (number % columns * step, number // columns * step))
+        sheet.paste(tile, (number % columns * across, number // columns * down))
     sheet.save(path)
 
 
 def save_epoch(seen: Pictures, reconstructed: Pictures, drawn: Pictures, path: Path) -> None:
-    """Draw parts beside their reconstructions, [N, S, S, 3], and right of them drawn ones.
+    """Draw parts beside their reconstructions, [N, S, T, 3], and right of them drawn ones.
 
     Four rows, and small: there is one such sheet for every epoch.
 
@@ -65,14 +65,15 @@ def save_epoch(seen: Pictures, reconstructed: Pictures, drawn: Pictures, path: P
     pairs = [picture for pair in zip(seen, reconstructed, strict=True) for picture in pair]
     for pictures, width, left in ((pairs, 2, 0), (drawn, columns, 2 * step + 2 * _GAP)):
         for number, picture in enumerate(pictures):
-            tile = Image.fromarray(picture).resize((_EPOCH_SIDE,) * 2, Image.Resampling.BILINEAR)
+            side = (_EPOCH_SIDE, _EPOCH_SIDE)
+            tile = ImageOps.contain(Image.fromarray(picture), side, Image.Resampling.BILINEAR)
             sheet.paste(tile, (left + number % width * step, number // width * step))
     # A training should not wait for it: a file 6 % smaller would take four times as long.
     save_picture(np.asarray(sheet), path, compression=1)
 
 
 def save_animation(frames: Pictures, path: Path) -> None:
-    """Write an endless film of frames, [T, S, S, 3], to the last and back, with a pause at ends.
+    """Write an endless film of frames, [T, S, T, 3], to the last and back, with a pause at ends.
 
     GIF or WebP, as ``path`` ends.
     """
@@ -95,5 +96,6 @@ def _with_one_palette(tiles: list[Image.Image]) -> list[Image.Image]:
 
 def _enlarged(picture: Pictures) -> Image.Image:
     image = Image.fromarray(picture)
-    side = max(_SHOWN_SIDE, image.width)
-    return image.resize((side, side), Image.Resampling.BICUBIC)
+    larger = max(1, _SHOWN_SIDE / max(image.size))
+    size = round(image.width * larger), round(image.height * larger)
+    return image.resize(size, Image.Resampling.BICUBIC)

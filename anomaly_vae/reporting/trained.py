@@ -52,7 +52,7 @@ def save_held_out(
 ) -> None:
     """Draw the scores of the images set aside for calibration, and the first of them.
 
-    ``pixels`` are these first ones, uint8 [N, S, S, 3]; ``reconstructions`` [N, S, S, C], or None
+    ``pixels`` are these first ones, uint8 [N, S, T, 3]; ``reconstructions`` [N, S, T, C], or None
     for a model of features.
     """
     scores = np.array([finding.score for finding in calibration])

@@ -1,6 +1,6 @@
 """A detector run on any number of images, on its own device; results are on the CPU.
 
-Letters: N images, S x S pixels of the square.
+Letters: N images, S x T pixels of the square.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,12 +17,12 @@ _BATCH = 16
 
 
 def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:
-    """Score any number of images, uint8 [N, S, S, 3]; the results are on the CPU."""
+    """Score any number of images, uint8 [N, S, T, 3]; the results are on the CPU."""
     return Scores(*in_batches(detector, detector, images))
 
 
 def parts_of_images(detector: Detector, images: NDArray[np.uint8] | Chosen) -> list[Tensor]:
-    """Give ``Detector.parts`` of any number of images, uint8 [N, S, S, 3], on the CPU."""
+    """Give ``Detector.parts`` of any number of images, uint8 [N, S, T, 3], on the CPU."""
     return in_batches(detector, detector.parts, images)
 
 
@@ -31,7 +31,7 @@ def in_batches(
     compute: Callable[[Tensor], Iterable[Tensor]],
     images: NDArray[np.uint8] | Chosen,
 ) -> list[Tensor]:
-    """Run ``compute`` on batches of images, uint8 [N, S, S, 3]; gives its results on the CPU."""
+    """Run ``compute`` on batches of images, uint8 [N, S, T, 3]; gives its results on the CPU."""
     detector.eval()
     with torch.no_grad():
         batches = [

@@ -31,7 +31,9 @@ With a region of interest, only the places that it touches count, in all of this
 is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
 of a trunk's map count, in which the map has the values of the nearest places.
 
-Letters: N images, S x S pixels, h x w places, b locations of border on each side.
+Photographs that need not fill the frame count as if they did: see ``within_photographs``.
+
+Letters: N images, S x T pixels, h x w places, b locations of border on each side.
 """
 
 from typing import NamedTuple
@@ -43,7 +45,7 @@ from anomaly_vae.errors import TrainingError
 from anomaly_vae.settings.schema import ScoringSettings
 from anomaly_vae.vae.alignment import Alignment, inverse, warp
 from anomaly_vae.vae.features import FeatureExtractor
-from anomaly_vae.vae.maps import local_mean, luminance, unit_range, with_border, without_border
+from anomaly_vae.vae.maps import local_mean, luminance, with_border, without_border
 from anomaly_vae.vae.model import VAE
 
 SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale")
@@ -117,7 +119,7 @@ class Detector(nn.Module):
         self.register_buffer("inside", inside, persistent=False)
 
     def forward(self, images: Tensor) -> Scores:
-        """Score images, uint8 [N, S, S, 3] RGB."""
+        """Score images, uint8 [N, S, T, 3] RGB, or [N, S, T, 4] where padded."""
         return self.join(*self.parts(images))
 
     def join(self, error: Tensor, kl: Tensor) -> Scores:
@@ -137,23 +139,25 @@ class Detector(nn.Module):
         Both are averaged over ``settings.window`` and lie where they are in the photograph.
         """
         aligned, pose = self.aligned(images)
-        error, kl = self.model(self.features(aligned))
+        items = self.features.of_photographs(self.features(aligned), images, self.features.border)
+        error, kl = self.model(items)
         return self._placed(error, pose), kl if kl.dim() == 1 else self._placed(kl, pose)
 
     def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give images in [0, 1], [N, 3, S, S], turned onto the mean good one, and their poses."""
-        pixels = unit_range(images)
+        """Give images in [0, 1], [N, 3, S, T], turned onto the mean good one, and their poses."""
+        pixels = self.features.pixels(images)
         if self.alignment is None:
             return pixels, None
         pose = self.alignment(luminance(pixels))
         return self.alignment.laid_over(warp(pixels, pose), pose), pose
 
     def raw_items(self, images: Tensor) -> Tensor:
-        """Give what a VAE learns from, raw items [B, ...], of images, uint8 [N, S, S, 3].
+        """Give what a VAE learns from, raw items [B, ...], of images, uint8 [N, S, T, C].
 
         Items that are single places are those that are inspected, and their border.
         """
         raw = self.features.raw(self.aligned(images)[0])
+        raw = self.features.of_photographs(raw, images, 0)
         if self.learned is not None and self.model.kl_per_location:
             raw = raw.flatten(1, 2).index_select(1, self.learned)
         return raw.reshape(-1, *self.features.raw_shape)
@@ -267,7 +271,7 @@ class Detector(nn.Module):
         return local_mean(maps[:, None], self.settings.window)[:, 0]
 
     def _mapped(self, joined: Tensor) -> Tensor:
-        """Give the map of the whole square, [N, h + 2 b, w + 2 b], from that of the places.
+        """Give the map of the whole frame, [N, h + 2 b, w + 2 b], from that of the places.
 
         Places that are not inspected have the lowest value of their map. So its highest value is
         that of an inspected place, no limit is exceeded outside alone, and maps can be enlarged

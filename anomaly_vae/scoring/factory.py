@@ -1,6 +1,6 @@
 """The untrained detector that settings describe.
 
-Letters: S x S pixels of the square, h x w places, b locations of border on each side.
+Letters: S x T pixels of the frame, h x w places, b locations of border on each side.
 """
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.images.decoding import inspected_square
+from anomaly_vae.images.decoding import inspected_frame
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.vae.alignment import Alignment
@@ -29,24 +29,25 @@ def build_detector(config: Config) -> Detector:
             inspected.
     """
     torch.manual_seed(config.training.seed)
-    features = build_features(config.features, config.images.size)
+    images = config.images
+    features = build_features(config.features, images.shape, padded=images.padded)
     model = build_model(config.model, features.item_shape)
-    kept = inspected_square(config.images)
-    square = None if kept is None else torch.from_numpy(kept)
-    alignment = Alignment(config.images.size, square) if config.features.align else None
-    touched = None if square is None else inspected_places(square, features)
+    kept = inspected_frame(images)
+    framed = None if kept is None else torch.from_numpy(kept)
+    alignment = Alignment(images.shape, framed) if config.features.align else None
+    touched = None if framed is None else inspected_places(framed, features)
     return Detector(features, model, config.scoring, alignment, touched)
 
 
-def inspected_places(square: Tensor, features: FeatureExtractor) -> Tensor | None:
-    """Give the places of which any pixel of the square, bool [S, S], is inspected.
+def inspected_places(framed: Tensor, features: FeatureExtractor) -> Tensor | None:
+    """Give the places of which any pixel of the frame, bool [S, T], is inspected.
 
     [h + 2 b, w + 2 b], or None if all are.
 
     Raises:
         ConfigError: they are too few to learn from.
     """
-    touched = adaptive_max_pool2d(square.float()[None], features.grid)[0] > 0
+    touched = adaptive_max_pool2d(framed.float()[None], features.grid)[0] > 0
     judged = without_border(touched, features.border)
     count = int(judged.sum())
     if count < _FEWEST_PLACES:

@@ -1,5 +1,5 @@
 """What a person can set: frozen dataclasses, and how files, names and ``KEY=VALUE`` become them.
 
 ``schema`` the settings, with meaning, unit and range; ``files`` YAML, presets and assignments;
-``masks`` a region of interest as text.
+``values`` the kinds of values that are no plain numbers; ``masks`` a region of interest as text.
 """

@@ -6,79 +6,50 @@ hand needs. It does so when the first settings are made: inspection starts soone
 that a model holds.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import field
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from anomaly_vae.settings.masks import mask_from_text
+from anomaly_vae.settings.values import (
+    FULL_RANGE,
+    Frame,
+    MaskText,
+    OddNumber,
+    Pattern,
+    Polygon,
+    WhiteLevel,
+)
 
 _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
-Fit = Literal["stretch", "letterbox"]
+Fit = Literal["keep", "stretch", "letterbox"]
 Filter = Literal["bilinear", "box", "bicubic", "lanczos"]
 ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
-FULL_RANGE = 65535
-"""Highest number of 16 bits."""
 OLDER = {"images": {"filter": "bilinear"}}
 """What settings of earlier versions meant that do not say it: there was no choice."""
 # Kinds whose convolutions halve the image, so that its side must be a multiple.
 _CONVOLUTIONAL = ("image", "ladder", "vq")
 
 
-def _odd(number: int) -> int:
-    if number % 2 == 0:
-        raise ValueError("input should be an odd number")
-    return number
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    return text
-
-
-def _mask(text: str) -> str:
-    if text:
-        mask_from_text(text)
-    return text
-
-
-def _polygon(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    if len(corners) < 3:
-        raise ValueError("a polygon needs 3 corners or more, each [x, y]")
-    return corners
-
-
-def _white(level: object) -> object:
-    whole = isinstance(level, int) and not isinstance(level, bool)
-    if level != "auto" and not (whole and 255 <= int(str(level)) <= FULL_RANGE):
-        raise ValueError(f"input should be auto, or a whole number from 255 to {FULL_RANGE}")
-    return level
-
-
-OddNumber = Annotated[int, AfterValidator(_odd)]
-Pattern = Annotated[str, AfterValidator(_pattern)]
-MaskText = Annotated[str, AfterValidator(_mask)]
-WhiteLevel = Annotated[int | Literal["auto"], PlainValidator(_white)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Polygon = Annotated[tuple[tuple[Share, Share], ...], AfterValidator(_polygon)]
-
-
 @dataclass(frozen=True, config=_STRICT)
 class ImageSettings:
-    """How a photograph becomes the square that the model sees."""
+    """How a photograph becomes the frame of pixels that the model sees."""
 
     size: int = Field(default=320, ge=16, le=2048)
-    """Side of the square, in pixels."""
-    fit: Fit = "stretch"
-    """`stretch` fills the square; `letterbox` keeps the proportions and pads with black."""
+    """The frame has as many pixels as a square of this side; about, where it is none."""
+    fit: Fit = "keep"
+    """`keep`: the photographs' proportions; `stretch`: a square that they fill; `letterbox`: one
+    in which they lie on black, which is judged, too."""
+    frame: Frame = ()
+    """Height and width of the frame in pixels, for `keep`; none: those of the training images are
+    found, and stored instead."""
+    padded: bool = False
+    """Whether photographs are fitted into the frame, and what is beside them counts for nothing;
+    found with the frame, where training images have different proportions."""
     filter: Filter = "lanczos"
     """How a photograph is made smaller, each with antialiasing; `lanczos` keeps most detail."""
     min_size: int = Field(default=16, ge=1)
@@ -98,9 +69,23 @@ class ImageSettings:
     """Polygons of what is ignored, wherever it would be inspected otherwise; corners as above."""
 
     def __post_init__(self) -> None:
-        """Check what concerns both levels."""
+        """Check what concerns more than one field."""
         if self.white_level != "auto" and self.black_level >= self.white_level:
             raise ValueError("images.black_level must be below images.white_level")
+        if self.fit != "keep" and (self.frame or self.padded):
+            raise ValueError("images.frame and images.padded need images.fit 'keep'")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the frame; as long as they are to be found, those of a square."""
+        if self.fit == "keep" and self.frame:
+            return self.frame[0], self.frame[1]
+        return self.size, self.size
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the model takes; RGB, and alpha where padded."""
+        return *self.shape, 4 if self.padded else 3
 
     @property
     def white(self) -> int:
@@ -244,7 +229,7 @@ class Config:
     """All settings of one model."""
 
     images: ImageSettings = field(default_factory=ImageSettings)
-    """From a file to a square of pixels."""
+    """From a file to a frame of pixels."""
     features: FeatureSettings = field(default_factory=FeatureSettings)
     """From pixels to what the model sees."""
     split: SplitSettings = field(default_factory=SplitSettings)
@@ -271,16 +256,21 @@ class Config:
             not patch and not pixels,
             f"model.kind {self.model.kind!r} needs features.source 'pixels'",
         )
+        name, sides = ("images.frame" if self.images.frame else "images.size"), self.images.shape
         step = 2**self.model.halvings
         yield (
             self.model.kind in _CONVOLUTIONAL
-            and (self.images.size < 2 * step or self.images.size % step > 0),
-            f"images.size must be a multiple of {step}, {2 * step} or more, for kind "
+            and any(side < 2 * step or side % step > 0 for side in sides),
+            f"{name} must be a multiple of {step}, {2 * step} or more, for kind "
             f"{self.model.kind!r} with model.halvings {self.model.halvings}",
         )
         yield (
-            self.features.align and self.images.size % 4 > 0,
-            "images.size must be a multiple of 4 for features.align",
+            self.features.align and any(side % 4 > 0 for side in sides),
+            f"{name} must be a multiple of 4 for features.align",
+        )
+        yield (
+            self.images.padded and (pixels or self.features.align),
+            "images.padded needs the features of a trunk, without features.align",
         )
         # Where they lie in the square depends on the proportions, which a mask has.
         yield (

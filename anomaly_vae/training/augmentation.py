@@ -3,7 +3,7 @@
 They come from the training images alone: those set aside for calibration have no part in it, and
 those for stopping only say when the first VAE stops, as they do of the second.
 
-Letters: C channels, S x S pixels.
+Letters: C channels, S x T pixels.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _BATCH = 64
 def draw_parts(
     training: Items, stopping: Items, config: Config, checkpoint: Path, track: Track
 ) -> NDArray[np.float32]:
-    """Train a first VAE, and draw as many raw items, [N, C, S, S], as ``training.samples`` says.
+    """Train a first VAE, and draw as many raw items, [N, C, S, T], as ``training.samples`` says.
 
     Raises:
         TrainingError: there are too few training images, or see ``Trainer.epochs``.

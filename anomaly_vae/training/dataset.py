@@ -1,6 +1,6 @@
 """The good images: read once, and known by their digests.
 
-Letters: N images, S x S pixels of the square that the model sees.
+Letters: N images, S x T pixels of the frame that the model sees, C channels.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
-from anomaly_vae.images.decoding import LoadedImage, load_image
+from anomaly_vae.images.decoding import LoadedImage, load_image, without_padding
 from anomaly_vae.images.files import digest, list_images
 from anomaly_vae.images.levels import said_narrow, sensor_white
 from anomaly_vae.images.many import Chosen, room_for
@@ -33,7 +33,7 @@ class ImageSet:
     paths: tuple[str, ...]
     """Relative to ``folder``, with ``/``, sorted; one for each image."""
     pixels: NDArray[np.uint8]
-    """RGB, shape [N, S, S, 3]."""
+    """Shape [N, S, T, C]: RGB, and alpha where padded."""
     digests: tuple[str, ...]
     """SHA-256 of each file, in hexadecimal."""
     unreadable: tuple[tuple[str, str], ...]
@@ -83,8 +83,8 @@ def read_images(
     settings = with_white(folder, found, settings, workers)
     kept: list[tuple[str, str, LoadedImage]] = []
     narrow: list[str] = []
-    side = settings.size
-    pixels = room_for((len(found), side, side, 3), np.dtype(np.uint8), scratch)
+    shape = (len(found), *settings.input_shape)
+    pixels = room_for(shape, np.dtype(np.uint8), scratch)
     unreadable: list[tuple[str, str]] = []
 
     def load(path: str) -> tuple[LoadedImage, str]:
@@ -142,8 +142,9 @@ def refuse_unusable(images: ImageSet) -> None:
     Raises:
         TrainingError: some show nothing, or all show the same.
     """
-    flat = images.pixels.min(axis=(1, 2)) == images.pixels.max(axis=(1, 2))
-    blank = [path for path, each in zip(images.paths, flat.all(axis=1), strict=True) if each]
+    shown = (without_padding(each) for each in images.pixels)
+    flat = [(each.min(axis=(0, 1)) == each.max(axis=(0, 1))).all() for each in shown]
+    blank = [path for path, each in zip(images.paths, flat, strict=True) if each]
     if blank:
         more = f" and {len(blank) - 1} more" if len(blank) > 1 else ""
         raise TrainingError(

@@ -36,7 +36,7 @@ class Store:
     def extract(
         self, groups: Sequence[NDArray[np.uint8] | Chosen], device: torch.device, track: Track
     ) -> tuple[NDArray[np.floating], list[NDArray[np.floating]]]:
-        """Extract the raw items of groups of images, each uint8 [N, S, S, 3], N at least 1.
+        """Extract the raw items of groups of images, each uint8 [N, S, T, C], N at least 1.
 
         Gives those of all groups, [B, *raw_shape], and views of those of each.
         """

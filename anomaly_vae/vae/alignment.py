@@ -7,16 +7,20 @@ where it is when the part moves, only pixels well inside of it are registered: i
 what is painted black beyond it, would say that nothing ever moves. After the turn, that edge lies
 elsewhere in each image; so what is seen is laid over the mean good image, the backdrop.
 
-Letters: N images, s side of a square in pixels; (u, v) coordinates from -1 to 1 over the square.
+Letters: N images, S x T pixels of the frame, s x t the same at a level; (u, v) coordinates, from -1
+to 1 over a square, and in the same unit of length along both sides of other frames.
 A pose, [N, 3, 3], is a similarity in homogeneous coordinates, (1 + a, -b, tx; b, 1 + a, ty;
 0, 0, 1); ``pose @ other`` applies ``other`` first.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample, max_pool2d
 
-_LEVELS = (4, 2, 1)  # the image at a quarter, half and its full side,
+_LEVELS = (4, 2, 1)  # the image at a quarter, half and its full size,
 _STEPS = (6, 4, 3)  # and the number of steps at each
 # Standard deviations of a and b (about: scale and radians) and of the shift, in half widths.
 _PRIOR = (0.03, 0.06, 0.05, 0.05)
@@ -34,20 +38,22 @@ _GENERATORS = (
 _WORTHWHILE = 0.9
 _BATCH, _MOST_IMAGES = 32, 512
 # Width of the seam along the edge of a region of interest that is not registered, as a share of
-# the side: most parts move by less (the prior's shift is half of it).
+# the shorter side: most parts move by less (the prior's shift is half of it).
 _SEAM = 0.05
 # A place of the part is known if this share of the training images shows it inside the region.
 _KNOWN = 0.5
 
 
 def warp(maps: Tensor, pose: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Resample maps, [N, C, s, s], so that (u, v) shows what was at pose(u, v).
+    """Resample maps, [N, C, s, t], so that (u, v) shows what was at pose(u, v).
 
-    ``positions``, [1, s * s, 3], can be given to save their computation.
+    ``positions``, [1, s * t, 3], can be given to save their computation.
     """
-    side = maps.shape[-1]
-    where = _positions(side).to(maps) if positions is None else positions
-    grid = (where @ pose[:, :2].transpose(1, 2)).reshape(-1, side, side, 2)
+    shape = maps.shape[-2:]
+    where = _positions(shape).to(maps) if positions is None else positions
+    grid = (where @ pose[:, :2].transpose(1, 2)).reshape(-1, *shape, 2)
+    if shape[0] != shape[1]:
+        grid = grid / grid.new_tensor(_reach(shape))
     return grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -71,34 +77,36 @@ class Alignment(nn.Module):
     identity: Tensor
     limit: Tensor
     weight: Tensor
-    """[1, 1, S, S], 1 where the template is compared, 0 elsewhere."""
+    """[1, 1, S, T], 1 where the template is compared, 0 elsewhere."""
     inspected: Tensor | None
-    """[1, 1, S, S], 1 where a photograph is inspected, 0 elsewhere; none if it is everywhere."""
+    """[1, 1, S, T], 1 where a photograph is inspected, 0 elsewhere; none if it is everywhere."""
     backdrop: Tensor | None
-    """[3, S, S], the mean good image where it is known, black elsewhere."""
+    """[3, S, T], the mean good image where it is known, black elsewhere."""
     known: Tensor | None
-    """[1, S, S], 1 where the part is known, 0 elsewhere."""
+    """[1, S, T], 1 where the part is known, 0 elsewhere."""
 
-    def __init__(self, size: int, inspected: Tensor | None = None) -> None:
+    def __init__(self, shape: tuple[int, int], inspected: Tensor | None = None) -> None:
         super().__init__()
-        weight = torch.ones(1, 1, size, size) if inspected is None else _well_inside(inspected)
+        weight = torch.ones(1, 1, *shape) if inspected is None else _well_inside(inspected)
         self.register_buffer("weight", weight, persistent=False)
         kept = None if inspected is None else inspected.float()[None, None]
         self.register_buffer("inspected", kept, persistent=False)
-        self.register_buffer("backdrop", None if kept is None else torch.zeros(3, size, size))
-        self.register_buffer("known", None if kept is None else torch.zeros(1, size, size))
-        self.sides = tuple(size // level for level in _LEVELS)
+        self.register_buffer("backdrop", None if kept is None else torch.zeros(3, *shape))
+        self.register_buffer("known", None if kept is None else torch.zeros(1, *shape))
+        height, width = shape
+        self.shapes = tuple((height // level, width // level) for level in _LEVELS)
         self.register_buffer("identity", torch.eye(3), persistent=False)
         self.register_buffer("limit", _limit(), persistent=False)
-        for level, side in enumerate(self.sides):
-            self.register_buffer(f"positions{level}", _positions(side), persistent=False)
-            self.register_buffer(f"template{level}", torch.zeros(side * side))
-            self.register_buffer(f"unit{level}", torch.zeros(side * side, 1))  # seen to exposure
-            self.register_buffer(f"gain{level}", torch.zeros(side * side, 9))  # residual to step
+        for level, small in enumerate(self.shapes):
+            count = math.prod(small)
+            self.register_buffer(f"positions{level}", _positions(small), persistent=False)
+            self.register_buffer(f"template{level}", torch.zeros(count))
+            self.register_buffer(f"unit{level}", torch.zeros(count, 1))  # seen to exposure
+            self.register_buffer(f"gain{level}", torch.zeros(count, 9))  # residual to step
             self.register_buffer(f"pull{level}", torch.zeros(9, 9))  # pose to step, by the prior
 
     def forward(self, luminance: Tensor, levels: int = len(_LEVELS)) -> Tensor:
-        """Give the poses, [N, 3, 3], of images, [N, 1, S, S]; ``warp(image, pose)`` is aligned."""
+        """Give the poses, [N, 3, 3], of images, [N, 1, S, T]; ``warp(image, pose)`` is aligned."""
         pose = self.identity.expand(luminance.shape[0], 3, 3)
         for level in range(levels):
             small = avg_pool2d(luminance, _LEVELS[level])
@@ -109,7 +117,7 @@ class Alignment(nn.Module):
         return pose
 
     def laid_over(self, aligned: Tensor, pose: Tensor) -> Tensor:
-        """Lay what is inspected of aligned images, [N, 3, S, S], over the backdrop.
+        """Lay what is inspected of aligned images, [N, 3, S, T], over the backdrop.
 
         Black outside, they are already multiplied by how much of each pixel is inspected.
         """
@@ -119,7 +127,7 @@ class Alignment(nn.Module):
 
     @torch.no_grad()
     def set_backdrop(self, pixels: Tensor, luminance: Tensor) -> None:
-        """Set the mean good image from training images, [N, 3, S, S], and [N, 1, S, S] of them.
+        """Set the mean good image from training images, [N, 3, S, T], and [N, 1, S, T] of them.
 
         Comes after ``fit``.
         """
@@ -135,12 +143,12 @@ class Alignment(nn.Module):
         self.backdrop.copy_(self.known * total / shown.clamp_min(1e-3))
 
     def _shown(self, pose: Tensor) -> Tensor:
-        """Give how much of each pixel of the aligned image is inspected, [N, 1, S, S]."""
+        """Give how much of each pixel of the aligned image is inspected, [N, 1, S, T]."""
         assert self.inspected is not None  # noqa: S101 - checked by the callers
         return warp(self.inspected.expand(pose.shape[0], -1, -1, -1), pose)
 
     def _improved(self, pose: Tensor, luminance: Tensor, level: int) -> Tensor:
-        """One step of Gauss-Newton for images, [N, 1, s, s], at the side of ``level``."""
+        """One step of Gauss-Newton for images, [N, 1, s, t], at the shape of ``level``."""
         seen = warp(luminance, pose, self._table("positions", level)).flatten(1)
         exposure = (seen @ self._table("unit", level)).clamp_min(1e-3)
         residual = seen / exposure - self._table("template", level)
@@ -150,7 +158,7 @@ class Alignment(nn.Module):
 
     @torch.no_grad()
     def fit(self, luminance: Tensor, held_out: Tensor) -> None:
-        """Set the template from good images, both [N, 1, S, S]: coarse first, then finer.
+        """Set the template from good images, both [N, 1, S, T]: coarse first, then finer.
 
         Where this brings ``held_out`` good images hardly nearer to the template (textures, parts
         at any angle), the alignment is switched off: all poses are the identity.
@@ -178,14 +186,14 @@ class Alignment(nn.Module):
         return own < _WORTHWHILE * others
 
     def _set_template(self, template: Tensor) -> None:
-        """Precompute the steps towards ``template``, [1, 1, S, S], at all levels."""
+        """Precompute the steps towards ``template``, [1, 1, S, T], at all levels."""
         generators = torch.tensor(_GENERATORS).to(template)
         precision = torch.tensor(_PRIOR).to(template) ** -2
-        for level, side in enumerate(self.sides):
-            small = adaptive_avg_pool2d(template, side)[0, 0]
-            weight = adaptive_avg_pool2d(self.weight, side)[0, 0].floor()
+        for level, shape in enumerate(self.shapes):
+            small = adaptive_avg_pool2d(template, shape)[0, 0]
+            weight = adaptive_avg_pool2d(self.weight, shape)[0, 0].floor()
             jacobian = _jacobian(small, weight)
-            prior = torch.diag(_NOISE**2 * side**2 / _INDEPENDENT * precision)
+            prior = torch.diag(_NOISE**2 * math.prod(shape) / _INDEPENDENT * precision)
             hessian = jacobian.T @ jacobian + prior
             flat = (small * weight).reshape(-1, 1)
             self._table("template", level).copy_(flat[:, 0])
@@ -199,16 +207,26 @@ class Alignment(nn.Module):
         return self.get_buffer(f"{name}{level}")
 
 
-def _positions(side: int) -> Tensor:
-    """Homogeneous coordinates, [1, s * s, 3], of the centres of the pixels."""
-    u, v = _axes(side)
-    return torch.stack([u, v, torch.ones_like(u)], -1).reshape(1, side * side, 3)
+def _positions(shape: Sequence[int]) -> Tensor:
+    """Homogeneous coordinates, [1, s * t, 3], of the centres of the pixels."""
+    u, v = _axes(shape)
+    return torch.stack([u, v, torch.ones_like(u)], -1).reshape(1, math.prod(shape), 3)
 
 
-def _axes(side: int) -> tuple[Tensor, Tensor]:
-    axis = (torch.arange(side) + 0.5) * (2 / side) - 1
-    v, u = torch.meshgrid(axis, axis, indexing="ij")
+def _axes(shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Give u and v of the centres of the pixels, [s, t] each, both in the same unit of length."""
+    across, down = _reach(shape)
+    v, u = (
+        ((torch.arange(side) + 0.5) * (2 / side) - 1) * far
+        for side, far in zip(shape, (down, across), strict=True)
+    )
+    v, u = torch.meshgrid(v, u, indexing="ij")
     return u, v
+
+
+def _reach(shape: Sequence[int]) -> tuple[float, float]:
+    """Give the largest u and v of a shape, [s, t]: 1 each of a square, of as many pixels others."""
+    return math.sqrt(shape[1] / shape[0]), math.sqrt(shape[0] / shape[1])
 
 
 def _limit() -> Tensor:
@@ -218,8 +236,8 @@ def _limit() -> Tensor:
 
 
 def _well_inside(inspected: Tensor) -> Tensor:
-    """Give a weight, [1, 1, S, S], of 1 where all pixels around are inspected, and 0 elsewhere."""
-    seam = max(1, round(_SEAM * len(inspected)))
+    """Give a weight, [1, 1, S, T], of 1 where all pixels around are inspected, and 0 elsewhere."""
+    seam = max(1, round(_SEAM * min(inspected.shape)))
     outside = (~inspected).float()[None, None]
     return 1 - max_pool2d(outside, 2 * seam + 1, 1, seam)
 
@@ -238,13 +256,13 @@ def _mean(luminance: Tensor, pose: Tensor) -> Tensor:
 
 
 def _jacobian(template: Tensor, weight: Tensor) -> Tensor:
-    """How the template, [s, s], changes with (a, b, tx, ty), [s * s, 4], smooth light left out.
+    """How the template, [s, t], changes with (a, b, tx, ty), [s * t, 4], smooth light left out.
 
-    Only where ``weight``, [s, s], is 1.
+    Only where ``weight``, [s, t], is 1.
     """
-    side = template.shape[0]
-    u, v = (axis.to(template) for axis in _axes(side))
-    along_v, along_u = torch.gradient(template, spacing=2 / side)
+    u, v = (axis.to(template) for axis in _axes(template.shape))
+    # Pixels are as far apart along both.
+    along_v, along_u = torch.gradient(template, spacing=2 / math.sqrt(template.numel()))
     columns = [along_u * u + along_v * v, along_v * u - along_u * v, along_u, along_v]
     jacobian = (torch.stack(columns, -1) * weight[..., None]).reshape(-1, 4)
     smooth = [torch.ones_like(u), u, v, template, template * u, template * v]

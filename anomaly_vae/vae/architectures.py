@@ -1,6 +1,6 @@
 """The other VAEs for pixels: convolutional, fully connected, with two levels, with a codebook.
 
-Letters: N images, C channels, S x S pixels, h x w places of the deepest map, D latent dimensions;
+Letters: N images, C channels, S x T pixels, h x w places of the deepest map, D latent dimensions;
 K vectors of a codebook, d dimensions of one.
 """
 
@@ -25,7 +25,7 @@ from anomaly_vae.vae.model import (
 
 
 class DenseVAE(VAE):
-    """The fully connected form, 784-400-20 on 28 x 28 in the original paper, [N, C, S, S]."""
+    """The fully connected form, 784-400-20 on 28 x 28 in the original paper, [N, C, S, T]."""
 
     channel_dim = 1
 
@@ -47,15 +47,15 @@ class DenseVAE(VAE):
 
 
 class ConvolutionalVAE(VAE):
-    """What convolutions share that halve the side of images, [N, C, S, S], several times."""
+    """What convolutions share that halve the side of images, [N, C, S, T], several times."""
 
     channel_dim = 1
 
     def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__(settings, item_shape)
         self.widths = [settings.base_channels * 2**level for level in range(settings.halvings)]
-        side = item_shape[1] // 2**settings.halvings
-        self.deepest = (self.widths[-1], side, side)
+        height, width = (side // 2**settings.halvings for side in item_shape[1:])
+        self.deepest = (self.widths[-1], height, width)
         self.batch_norm = settings.batch_norm
 
     def down(self) -> Iterator[nn.Module]:
@@ -195,7 +195,7 @@ class QuantisedVAE(ConvolutionalVAE):
 
     @torch.no_grad()
     def start_from(self, items: Tensor) -> None:
-        """Start with codes that training images have, [N, C, S, S]."""
+        """Start with codes that training images have, [N, C, S, T]."""
         was_training = self.training
         self.train()  # as in the first step, where the batch itself normalises
         seen = self._vectors(self.encoder(items)).flatten(0, 1)
@@ -273,5 +273,5 @@ _KINDS: dict[str, type[VAE]] = {
 
 
 def build_model(settings: ModelSettings, item_shape: tuple[int, ...]) -> VAE:
-    """Make the VAE that ``settings`` describe, for items of a shape: [C] or [C, S, S]."""
+    """Make the VAE that ``settings`` describe, for items of a shape: [C] or [C, S, T]."""
     return _KINDS[settings.kind](settings, item_shape)

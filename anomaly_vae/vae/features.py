@@ -1,6 +1,6 @@
 """What the VAE sees of an image: the contract, and its pixels; ``trunk`` has the other.
 
-Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map, b
+Letters: N images, S x T pixels of the frame, C channels, h x w locations of the feature map, b
 of its border on each side.
 All extractors take RGB images in [0, 1] and contain all further normalisation.
 """
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomaly_vae.settings.schema import FeatureSettings
-from anomaly_vae.vae.maps import local_mean, luminance, mean_and_std
+from anomaly_vae.vae.maps import local_mean, luminance, mean_and_std, unit_range, within_photographs
 
 
 class FeatureExtractor(nn.Module, ABC):
     """Images in, items for the VAE out, standardised by what ``fit`` has learned.
 
     An item is what one latent vector describes: the principal components [C] at one location of
-    a trunk, or all pixels [C, S, S]. It is made of a raw item, of which ``mean`` and ``std`` have
+    a trunk, or all pixels [C, S, T]. It is made of a raw item, of which ``mean`` and ``std`` have
     the shape; 0 and 1 until ``fit``.
     """
 
@@ -28,6 +28,8 @@ class FeatureExtractor(nn.Module, ABC):
     std: Tensor
     border = 0
     """How many locations around those that are judged have raw items, too."""
+    padded = False
+    """Whether photographs need not fill the frame; then items have that border, too."""
 
     def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()
@@ -36,13 +38,31 @@ class FeatureExtractor(nn.Module, ABC):
         self.register_buffer("std", torch.ones(raw_shape))
 
     @property
+    def neutral(self) -> Tensor | float:
+        """What is least seen, beside a photograph that does not fill the frame; in [0, 1]."""
+        return 0.0
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the map with its border."""
         height, width = self.map_shape
         return height + 2 * self.border, width + 2 * self.border
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """Turn stored images, uint8 [N, S, T, 3 or 4], into [0, 1], [N, 3, S, T].
+
+        Where padded, whatever is stored beside a photograph changes nothing.
+        """
+        if not self.padded:
+            return unit_range(images)
+        return torch.where(images[..., 3][:, None] > 0, unit_range(images[..., :3]), self.neutral)
+
+    def of_photographs(self, items: Tensor, images: Tensor, border: int) -> Tensor:
+        """Give the items of photographs, where padded those alone; see ``within_photographs``."""
+        return within_photographs(items, images, border) if self.padded else items
+
     def forward(self, images: Tensor) -> Tensor:
-        """Give items to be judged, [N, …, *item_shape], of images in [0, 1], [N, 3, S, S]."""
+        """Give items to be judged, [N, …, *item_shape], of images in [0, 1], [N, 3, S, T]."""
         return self.standardised(self.raw(images))
 
     @abstractmethod
@@ -84,17 +104,17 @@ class PixelFeatures(FeatureExtractor):
     # an unlimited weight.
     _SMALLEST_STD = 0.01
 
-    def __init__(self, settings: FeatureSettings, size: int) -> None:
-        super().__init__((3 if settings.color else 1, size, size), (size, size))
+    def __init__(self, settings: FeatureSettings, shape: tuple[int, int]) -> None:
+        super().__init__((3 if settings.color else 1, *shape), shape)
         self.color = settings.color
 
     def raw(self, images: Tensor) -> Tensor:
-        """Give the pixels, [N, 3 or 1, S, S]."""
+        """Give the pixels, [N, 3 or 1, S, T]."""
         return images if self.color else luminance(images)
 
     @property
     def noise(self) -> Tensor:
-        """See ``FeatureExtractor``; [3 or 1, S, S]."""
+        """See ``FeatureExtractor``; [3 or 1, S, T]."""
         return (self._NOISE / self.std).square()
 
     def restored(self, items: Tensor) -> Tensor:

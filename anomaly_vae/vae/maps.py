@@ -1,6 +1,6 @@
 """Arithmetic on maps and images that feature extractors, scoring and drawing share.
 
-Letters: N images, S x S pixels of the square, C channels, h x w locations of a map.
+Letters: N images, S x T pixels of the frame, C channels, h x w locations of a map.
 """
 
 import math
@@ -48,11 +48,31 @@ def mean_and_std(*items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
 
 
 def unit_range(images: Tensor) -> Tensor:
-    """Turn stored images, uint8 [N, S, S, 3], into what extractors take: [0, 1], [N, 3, S, S]."""
+    """Turn stored images, uint8 [N, S, T, 3], into what extractors take: [0, 1], [N, 3, S, T]."""
     return images.permute(0, 3, 1, 2).float() / 255
 
 
 def luminance(images: Tensor) -> Tensor:
-    """Give the luminance (ITU-R BT.601), [N, 1, S, S], of RGB images, [N, 3, S, S]."""
+    """Give the luminance (ITU-R BT.601), [N, 1, S, T], of RGB images, [N, 3, S, T]."""
     red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
     return LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
+
+
+def within_photographs(items: Tensor, images: Tensor, border: int) -> Tensor:
+    """Give the items, [N, g, t, ...], of padded images, [N, S, T, 4], as if they filled the frame.
+
+    The place of each, without ``border`` on each side, is at the same share of the sides of the
+    photograph. Taken is the item there, or the nearest one that lies neither in the border of the
+    photograph nor, in part, beside it. So what is beside a photograph takes part in nothing, and
+    all photographs have as many items.
+    """
+    places = []
+    for axis, seen in ((1, images[:, :, 0, 3]), (2, images[:, 0, :, 3])):
+        count, pixels = items.shape[axis], images.shape[axis]
+        extent = (seen > 0).sum(1, keepdim=True)
+        middles = 2 * torch.arange(border, count - border, device=items.device) + 1
+        last = extent * count // pixels - 1 - border
+        places.append((middles * extent // (2 * pixels)).minimum(last).clamp_min(border))
+    rows, columns = places
+    image = torch.arange(items.shape[0], device=items.device)[:, None, None]
+    return items[image, rows[:, :, None], columns[:, None, :]]

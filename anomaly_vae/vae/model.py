@@ -212,7 +212,7 @@ class PatchVAE(VAE):
 
 
 class LinearVAE(VAE):
-    """One latent vector per image, linear encoder and decoder, [N, C, S, S].
+    """One latent vector per image, linear encoder and decoder, [N, C, S, T].
 
     With one variance for all elements this is probabilistic PCA (Tipping and Bishop, 1999), with
     one per element factor analysis; its evidence bound has no bad local maxima (Lucas et al.,
@@ -238,7 +238,7 @@ class LinearVAE(VAE):
 
     @torch.no_grad()
     def start_from(self, items: Tensor) -> None:
-        """Start at the principal components of standardised training images, [N, C, S, S]."""
+        """Start at the principal components of standardised training images, [N, C, S, T]."""
         rows = items.flatten(1)
         # Eigenvectors of the small [N, N] matrix give those of the huge covariance.
         values, vectors = torch.linalg.eigh(rows @ rows.T)

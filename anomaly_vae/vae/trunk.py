@@ -1,6 +1,6 @@
 """Feature maps of a frozen trunk: layers of a torchvision network, joined and whitened.
 
-Letters: N images, S x S pixels of the square, C channels, h x w locations of the feature map, b
+Letters: N images, S x T pixels of the frame, C channels, h x w locations of the feature map, b
 of its border on each side.
 """
 
@@ -51,12 +51,14 @@ class TrunkFeatures(FeatureExtractor):
     # of a ResNet-18 by more than 0.013 of it (bottles) and 0.024 (solar cells).
     _NOISE = 0.01
 
-    def __init__(self, settings: FeatureSettings, size: int) -> None:
+    def __init__(
+        self, settings: FeatureSettings, shape: tuple[int, int], *, padded: bool = False
+    ) -> None:
         trunk = build_network(settings.source)
         layers = settings.layers or default_layers(settings.source, trunk)
         extractor = cut_network(trunk, settings.source, layers)
         with torch.no_grad():
-            maps = extractor(torch.zeros(1, 3, size, size))
+            maps = extractor(torch.zeros(1, 3, *shape))
         shapes = [tuple(maps[layer].shape) for layer in layers]
         if any(len(shape) != 4 for shape in shapes):
             raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
@@ -64,11 +66,12 @@ class TrunkFeatures(FeatureExtractor):
         height, width = (side - 2 * settings.border for side in grid)
         if min(height, width) < 1:
             raise ConfigError(
-                f"images.size = {size} gives a map of {grid[0]} x {grid[1]} locations; "
-                f"features.border = {settings.border} leaves none of them; expected more pixels"
+                f"images of {shape[0]} x {shape[1]} pixels give a map of {grid[0]} x {grid[1]} "
+                f"locations; features.border = {settings.border} leaves none of them; "
+                "expected a larger images.size"
             )
         super().__init__((sum(shape[1] for shape in shapes),), (height, width))
-        self.border = settings.border
+        self.border, self.padded = settings.border, padded
         self.source, self.layers, self.window = settings.source, layers, settings.local_mean
         self.trunk = extractor
         self.whitened = settings.components > 0
@@ -85,22 +88,30 @@ class TrunkFeatures(FeatureExtractor):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the items that are judged, [N, h, w, C], of images in [0, 1], [N, 3, S, S].
+        """Give the items that are judged, [N, h, w, C], of images in [0, 1], [N, 3, S, T].
+
+        Of padded images those of the border, too: each photograph has its own.
 
         Whitening and resampling are linear: each layer is whitened where it has fewer places.
         """
+        border = 0 if self.padded else self.border
         if not self.whitened:
-            return self.standardised(self._joined(images, self.border))
+            return self.standardised(self._joined(images, border))
         maps = self._averaged(images)
         weights = self.components / self.std[:, None]
         parts = torch.split(weights.T[:, :, None, None], [each.shape[1] for each in maps], 1)
         items = -(self.mean @ weights)[:, None, None]
         for each, part in zip(maps, parts, strict=True):
             if each.shape[2] < self.grid[0]:
-                items = items + self._resampled(conv2d(each, part), self.border)
+                items = items + self._resampled(conv2d(each, part), border)
             else:
-                items = items + conv2d(self._resampled(each, self.border), part)
+                items = items + conv2d(self._resampled(each, border), part)
         return items.permute(0, 2, 3, 1)
+
+    @property
+    def neutral(self) -> Tensor | float:
+        """See ``FeatureExtractor``: what convolutions pad with."""
+        return 0.0 if self.source == EMBEDDED else self.image_mean
 
     def normalised(self, images: Tensor) -> Tensor:
         """Make of images in [0, 1] what the trunk takes; our own takes them as they are."""
@@ -169,8 +180,10 @@ class TrunkFeatures(FeatureExtractor):
         return without_border(maps, border)
 
 
-def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:
-    """Make the extractor that ``settings`` name, for squares of ``size`` pixels.
+def build_features(
+    settings: FeatureSettings, shape: tuple[int, int], *, padded: bool = False
+) -> FeatureExtractor:
+    """Make the extractor that ``settings`` name, for frames of ``shape``, which may be padded.
 
     A trunk has random weights until ``load_trunk_weights`` or a state dictionary fills it.
 
@@ -178,5 +191,5 @@ def build_features(settings: FeatureSettings, size: int) -> FeatureExtractor:
         ConfigError: the source is not known, or has no such layers.
     """
     if settings.source == "pixels":
-        return PixelFeatures(settings, size)
-    return TrunkFeatures(settings, size)
+        return PixelFeatures(settings, shape)
+    return TrunkFeatures(settings, shape, padded=padded)

@@ -1,5 +1,6 @@
 """Photographs looked at before any training: what is among them, and what they can promise."""
 
+import math
 import os
 import re
 from collections import Counter
@@ -31,7 +32,7 @@ _CLIPPED = 0.02
 """Share of the pixels, beyond that of the other photographs, that counts as clipped."""
 _FEW_LEVELS = 64
 PLACE = 8
-"""Pixels of the model's square that one place of a trunk's map stands for."""
+"""Pixels of the model's frame that one place of a trunk's map stands for."""
 
 
 def check_folder(
@@ -44,7 +45,7 @@ def check_folder(
 ) -> tuple[Check, list[Look]]:
     """Look at all photographs below ``folder``; gives what was found, and each look.
 
-    ``settings.size`` is the side of the square that the model would see.
+    ``settings.size`` is that of the frame that the model would see.
 
     Raises:
         FolderError: there is no readable photograph.
@@ -65,7 +66,7 @@ def check_folder(
     copies, same = _copies(looks), _bursts(looks)
     parts = len(looks) - sum(len(each) - 1 for each in _joined(len(looks), copies, same))
     pattern = _pattern([[looks[i].path for i in each] for each in same])
-    side = max(max(look.width, look.height) for look in looks)
+    side = max(math.sqrt(look.width * look.height) for look in looks)
     smallest = PLACE * side / settings.size
     check = Check(
         folder=str(folder),

@@ -78,6 +78,6 @@ def _teacher(source: str, weights: Path | None, size: int) -> TrunkFeatures:
             f"--teacher {source}: expected a classification model of torchvision, such as resnet18"
         )
     settings = FeatureSettings(source=source, components=COMPONENTS, border=0)
-    large = TrunkFeatures(settings, size)
+    large = TrunkFeatures(settings, (size, size))
     load_trunk_weights(large, weights)
     return large

@@ -173,12 +173,12 @@ def _pixel_metrics(
     inspected: NDArray[np.bool_] | None,
 ) -> PixelMetrics:
     maps = [each.anomaly_map for each in findings if each.anomaly_map is not None]
-    squares = np.stack([enlarged(each, settings.size) for each in maps])
+    squares = np.stack([enlarged(each, settings.shape) for each in maps])
     return pixel_metrics(squares, masks, inspected)
 
 
 def _inspected(findings: Sequence[Finding]) -> NDArray[np.bool_] | None:
-    """Give the pixels of each image that are inspected, [N, S, S]; none where all are."""
+    """Give the pixels of each image that are inspected, [N, S, T]; none where all are."""
     kept = [each.image.inspected for each in findings if each.image]
     restricted = [each for each in kept if each is not None]
     return np.stack(restricted) if restricted else None

@@ -1,6 +1,6 @@
 """The model of a run written again: checked, or in lower precision if it still judges alike.
 
-Letters: N images, S x S pixels.
+Letters: N images, S x T pixels of the frame, C channels.
 """
 
 import os
@@ -64,7 +64,7 @@ class _Images:
 
     names: list[str]
     pixels: NDArray[np.uint8]
-    """[N, S, S, 3]"""
+    """[N, S, T, C]"""
     defective: NDArray[np.bool_]
     """[N]"""
 
@@ -81,7 +81,7 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     """
     config = saved_config(run)
     prepare_file(out, overwrite=overwrite)
-    images = drawn_images(config.images.size)
+    images = drawn_images(config.images.input_shape)
     with _locked(run, out):
         detector, card = load_detector(run, config), _card_of(run)
         if not (run / UNEXPORTED).is_file():
@@ -113,13 +113,18 @@ def _card_of(run: Path) -> ModelCard:
     return Inspector(model, device="cpu").card
 
 
-def drawn_images(side: int) -> NDArray[np.uint8]:
-    """Draw images of smooth noise, uint8 [N, side, side, 3], to try a model without photographs."""
-    noise = np.random.default_rng(0).random((_DRAWN_IMAGES, side, side, 3))
-    smooth = gaussian_filter(noise, (0, side / 32, side / 32, 0))
+def drawn_images(image: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Draw images of smooth noise, uint8 [N, S, T, C], to try a model without photographs.
+
+    They are of the shape ``image``; those that may be padded are not.
+    """
+    height, width, channels = image
+    noise = np.random.default_rng(0).random((_DRAWN_IMAGES, height, width, 3))
+    smooth = gaussian_filter(noise, (0, height / 32, width / 32, 0))
     low, high = smooth.min(), smooth.max()
     images: NDArray[np.uint8] = ((smooth - low) / (high - low) * 255).astype(np.uint8)
-    return images
+    beside = ((0, 0), (0, 0), (0, 0), (0, channels - 3))
+    return np.pad(images, beside, constant_values=255)
 
 
 def export_lower(
@@ -150,8 +155,8 @@ def export_lower(
     prepare_file(out, overwrite=overwrite)
     sets = _read(good, defective, config.images, track)
     if precision == "fp16":
-        lower = to_onnx(in_half_precision(load_detector(run, config)), config.images.size)
-        compared, used = _joined(sets) if sets else _drawn(config.images.size), set()
+        lower = to_onnx(in_half_precision(load_detector(run, config)), config.images.input_shape)
+        compared, used = _joined(sets) if sets else _drawn(config.images.input_shape), set()
     else:
         used = _chosen(sets[0])
         ranges = np.array([digest in used for digest in sets[0].digests])
@@ -214,8 +219,8 @@ def _joined(sets: list[ImageSet]) -> _Images:
     return _Images(names, pixels, np.arange(len(names)) >= len(sets[0].paths))
 
 
-def _drawn(side: int) -> _Images:
-    pixels = drawn_images(side)
+def _drawn(image: tuple[int, int, int]) -> _Images:
+    pixels = drawn_images(image)
     names = [f"drawn image {number}" for number in range(1, len(pixels) + 1)]
     return _Images(names, pixels, np.zeros(len(names), bool))
 

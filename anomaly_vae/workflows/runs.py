@@ -196,10 +196,13 @@ def goes_on(
 
 
 def as_given(saved: Config, given: Config) -> Config:
-    """Give saved settings with a white level to be found, where it was given so."""
-    if given.images.white_level != "auto":
-        return saved
-    return replace(saved, images=replace(saved.images, white_level="auto"))
+    """Give saved settings with a white level and a frame to be found, where they were given so."""
+    images = saved.images
+    if given.images.white_level == "auto":
+        images = replace(images, white_level="auto")
+    if not given.images.frame:
+        images = replace(images, frame=(), padded=False)
+    return replace(saved, images=images)
 
 
 def _fixed(config: Config) -> Config:

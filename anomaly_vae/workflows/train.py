@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
 from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.graph import export_model
+from anomaly_vae.images.files import list_images
 from anomaly_vae.images.many import Chosen
+from anomaly_vae.images.proportions import with_frame
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.latent.collapse import LatentUse, remedies
@@ -115,19 +117,25 @@ class TrainingSession:
         self.mm_per_pixel: float | None = None
         """Side of a pixel of the photographs, for what is said of drawn defects."""
         self.exclusion = good if isinstance(good, Exclusion) else None
+        folder = good.folder if isinstance(good, Exclusion) else good
+        without = self.exclusion.paths if self.exclusion else frozenset[str]()
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
         # Beside a model that there is already: it works until the new one takes its place.
         out = self.out = built_in(out, overwrite=overwrite)
-        self.detector = load_detector(out, config) if resumed else untrained(config, weights)
         if resumed:
-            config = replace(config, images=saved_config(out).images)
+            images, self.note = saved_config(out).images, ""
+        else:
+            paths = [each for each in list_images(folder, skip=self.run) if each not in without]
+            images, self.note = with_frame(folder, paths, config, os.cpu_count() or 1)
+        config = replace(config, images=images)
+        self.detector = load_detector(out, config) if resumed else untrained(config, weights)
         self.images = read_images(
-            good.folder if isinstance(good, Exclusion) else good,
+            folder,
             config.images,
             workers=os.cpu_count() or 1,
             skip=self.run,
-            without=self.exclusion.paths if self.exclusion else (),
+            without=without,
             scratch=out,
             track=track,
         )

@@ -1,6 +1,6 @@
 """Which images of a labelled folder are defective, and where: classes and masks of all layouts.
 
-Letters: N images, S x S pixels of the square that the model sees.
+Letters: N images, S x T pixels of the frame that the model sees.
 """
 
 import os
@@ -94,7 +94,7 @@ class Truths:
     """Where labelled images are defective, as far as it is known."""
 
     squares: NDArray[np.bool_]
-    """Pixels of the square that any defective pixel touches, [N, S, S]."""
+    """Pixels of the frame that any defective pixel touches, [N, S, T]."""
     shares: NDArray[np.float64]
     """Defective share of the photograph, [N]: exact, at its own size."""
     known: NDArray[np.bool_]
@@ -120,7 +120,7 @@ def read_truths(
         FolderError: there is no folder ``masks`` or none in it, or a mask cannot be used.
     """
     finder = _Masks(test, masks)
-    squares = np.zeros((len(paths), settings.size, settings.size), dtype=bool)
+    squares = np.zeros((len(paths), *settings.shape), dtype=bool)
     shares = np.zeros(len(paths))
     missing, black = [], []
     for number, (path, name) in enumerate(zip(paths, classes, strict=True)):

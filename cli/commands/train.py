@@ -106,13 +106,15 @@ def train(
 def train_session(session: "TrainingSession") -> None:
     """Train with a line per epoch, and say what came out."""
     from anomaly_vae.images.roi import inspected_share
-    from anomaly_vae.settings.schema import FULL_RANGE
+    from anomaly_vae.settings.values import FULL_RANGE
 
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
     warn_notes(session.images.notes)
     if session.exclusion:
         talk.say(session.exclusion.note)
+    if session.note:
+        talk.say(session.note)
     talk.say(
         f"{len(session.images.paths)} good images: {session.split}; training on {session.device}"
     )

@@ -55,7 +55,7 @@ def test_a_tie_does_not_throw_a_training_away(
 
 def test_beyond_the_tie_a_difference_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = tied()
-    data = to_onnx(model, 64).SerializeToString()
+    data = to_onnx(model, (64, 64, 3)).SerializeToString()
 
     def wrong(trained: Detector, x: np.ndarray) -> Scores:
         scores = score_images(trained, x)

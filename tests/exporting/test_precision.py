@@ -76,7 +76,7 @@ def patch() -> Detector:
 
 @pytest.fixture(scope="module")
 def half_patch(patch: Detector) -> onnx.ModelProto:
-    return to_onnx(in_half_precision(patch), 64)
+    return to_onnx(in_half_precision(patch), (64, 64, 3))
 
 
 def near(model: Detector, half: onnx.ModelProto) -> None:
@@ -117,7 +117,7 @@ def test_the_detector_itself_keeps_single_precision(patch: Detector) -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "patch"])
 def test_eight_bits_are_those_of_trunk_and_vae_alone(kind: str, patch: Detector, run: Path) -> None:
-    single = to_onnx(patch, 64) if kind == "patch" else onnx.load(run / "model.onnx")
+    single = to_onnx(patch, (64, 64, 3)) if kind == "patch" else onnx.load(run / "model.onnx")
     eight = in_eight_bits(single, pictures(4))
     onnx.checker.check_model(eight)
     assert all(each.dtype == np.float32 for each in run_bytes(eight, pictures(5))[:4])

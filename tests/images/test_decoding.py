@@ -557,7 +557,7 @@ def test_a_jpeg_decoded_smaller_looks_the_same_and_lies_in_the_same_place(
 
 def test_a_jpeg_is_never_decoded_to_less_than_twice_the_square(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", 300, 130)
-    with opened(tmp_path / "a.jpg", SETTINGS, 64) as smaller:
+    with opened(tmp_path / "a.jpg", SETTINGS, (64, 64)) as smaller:
         assert (smaller.image.size, smaller.size) == ((150, 65), (300, 130))
-    with opened(tmp_path / "a.jpg", SETTINGS, 66) as whole:
+    with opened(tmp_path / "a.jpg", SETTINGS, (66, 66)) as whole:
         assert whole.image.size == (300, 130)

@@ -271,19 +271,19 @@ def test_enlarging_is_the_bilinear_interpolation_of_scipy(
     expected = ndimage.map_coordinates(
         values.astype(float), np.meshgrid(*grid, indexing="ij"), order=1, mode="nearest"
     )
-    assert np.allclose(enlarged(values, size), expected, atol=1e-5)
+    assert np.allclose(enlarged(values, (size, size)), expected, atol=1e-5)
 
 
 def test_enlarging_by_two_worked_out_by_hand() -> None:
     values = np.array([[0, 4], [8, 12]], dtype=np.float32)
-    assert enlarged(values, 4)[0].tolist() == [0, 1, 3, 4]
-    assert enlarged(values, 4)[:, 0].tolist() == [0, 2, 6, 8]
+    assert enlarged(values, (4, 4))[0].tolist() == [0, 1, 3, 4]
+    assert enlarged(values, (4, 4))[:, 0].tolist() == [0, 2, 6, 8]
 
 
 def test_enlarging_to_the_same_size_changes_nothing() -> None:
     values = np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)
-    assert np.array_equal(enlarged(values, 9), values)
+    assert np.array_equal(enlarged(values, (9, 9)), values)
 
 
 def test_enlarging_keeps_float32() -> None:
-    assert enlarged(np.zeros((3, 3), dtype=np.float32), 10).dtype == np.float32
+    assert enlarged(np.zeros((3, 3), dtype=np.float32), (10, 10)).dtype == np.float32

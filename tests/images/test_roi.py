@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation
 from anomaly_vae.errors import ConfigError, ImageReadError
 from anomaly_vae.exporting.graph import export_model, to_onnx
 from anomaly_vae.exporting.parity import TOLERANCE
-from anomaly_vae.images.decoding import inspected_square, load_image
+from anomaly_vae.images.decoding import inspected_frame, load_image
 from anomaly_vae.images.masks import read_roi
 from anomaly_vae.images.regions import find_regions
 from anomaly_vae.images.roi import inspected, inspected_share
@@ -139,7 +139,7 @@ def test_what_is_inspected_lies_in_the_mask_and_a_polygon_and_in_nothing_to_igno
 
 def test_without_a_region_of_interest_all_is_inspected() -> None:
     assert inspected_share(ImageSettings()) == 1
-    assert inspected_square(ImageSettings()) is None
+    assert inspected_frame(ImageSettings()) is None
     assert inspected_share(ImageSettings(ignore=(RIGHT_HALF,))) == 0.5
 
 
@@ -150,14 +150,14 @@ def test_the_region_lies_in_the_square_where_the_photograph_lies() -> None:
     expected = np.zeros((30, 30), dtype=bool)
     expected[10:20, :15] = True
     for size in (None, (60, 20), (600, 200)):
-        assert np.array_equal(inspected_square(settings, size), expected)
+        assert np.array_equal(inspected_frame(settings, size), expected)
 
 
 # --- photographs
 
 
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-@pytest.mark.parametrize("size", [(90, 60), (300, 200), (20, 13)])
+@pytest.mark.parametrize("size", [(90, 60), (300, 200), (24, 20)])
 def test_what_lies_outside_cannot_move_a_pixel(
     tmp_path: Path, fit: str, size: tuple[int, int]
 ) -> None:
@@ -174,7 +174,9 @@ def test_what_lies_outside_cannot_move_a_pixel(
     kept = loaded[0].inspected
     assert kept is not None and 0 < kept.sum() < kept.size
     assert (loaded[0].pixels[kept] > 0).any()
-    far = plain.pixels.any(-1) & ~binary_dilation(kept, np.ones((3, 3)), 3)
+    # The filter reaches over three pixels of the frame, or of a photograph that is enlarged.
+    reach = -(-3 * 32 // min(*size, 32))
+    far = plain.pixels.any(-1) & ~binary_dilation(kept, np.ones((3, 3)), reach)
     assert far.any() and not loaded[0].pixels[far].any()
 
 
@@ -335,7 +337,9 @@ def test_without_a_region_of_interest_nothing_is_added_to_the_graph() -> None:
     plain, whole = ImageSettings(size=64), ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     half = replace(plain, inspect=(LEFT_HALF,))
     detectors = [build_detector(config("image", images=each)).eval() for each in (plain, half)]
-    without, added = ([node.op_type for node in to_onnx(each, 64).graph.node] for each in detectors)
+    without, added = (
+        [node.op_type for node in to_onnx(each, (64, 64, 3)).graph.node] for each in detectors
+    )
     for operator in ("Gather", "ReduceMin", "Where"):
         assert added.count(operator) > without.count(operator), operator
     assert "ReduceMin" not in without

@@ -13,7 +13,13 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from anomaly_vae.errors import OutputError
-from anomaly_vae.images.samples import DEFECTS, Sample, draw_sample, write_samples
+from anomaly_vae.images.samples import (
+    DEFECTS,
+    Sample,
+    draw_sample,
+    parse_proportions,
+    write_samples,
+)
 
 
 def draw(kind: str, seed: int, size: int = 128) -> Sample:
@@ -195,3 +201,46 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="file"):
         write_samples(tmp_path / "file", train=1, test_good=0, test_defective=0, size=32)
+
+
+# --- other proportions
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1:1", (1, 1)), ("1:4", (4, 4)), ("4:1", (0.25, 0.25)), ("1:3-3:1", (1 / 3, 3))],
+)
+def test_proportions_are_height_to_width(text: str, expected: tuple[float, float]) -> None:
+    assert parse_proportions(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "4", "1:", "0:1", "1:0", "a:b", "1:20", "1:2-2:1-1:1", "-1:2"]
+)
+def test_proportions_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        parse_proportions(text)
+
+
+def test_a_long_part_is_long_and_outside_its_mask_the_good_one() -> None:
+    good, bad = (
+        draw_sample(np.random.default_rng(3), kind, size=64, proportions=(4, 4))
+        for kind in ("good", "scratch")
+    )
+    assert good.image.shape == (64, 256, 3)
+    assert bad.mask.shape == (64, 256)
+    assert 0 < bad.mask.sum() < bad.mask.size / 4
+    assert np.array_equal(good.image[~bad.mask], bad.image[~bad.mask])
+    # Four bores, each as dark as the first.
+    middle = good.image[28:36].mean((0, 2))
+    assert all(middle[64 * k + 26 : 64 * k + 38].min() < 0.5 * middle.mean() for k in range(4))
+
+
+def test_parts_of_mixed_shapes_lie_between_the_two_that_bound_them() -> None:
+    shapes = [
+        draw_sample(np.random.default_rng(seed), size=32, proportions=(1 / 3, 3)).mask.shape
+        for seed in range(30)
+    ]
+    ratios = [width / height for height, width in shapes]
+    assert all(min(shape) == 32 for shape in shapes)
+    assert 0.3 < min(ratios) < 0.6 and 1.6 < max(ratios) < 3.1

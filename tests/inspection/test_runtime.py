@@ -198,7 +198,7 @@ def test_two_at_once_are_busy_for_as_long_as_one(monkeypatch: pytest.MonkeyPatch
 
 
 def test_tensorrt_keeps_its_engine_and_the_precision_of_the_model(tmp_path: Path) -> None:
-    options = tensorrt_options(tmp_path, "fp32", 32, 320)
+    options = tensorrt_options(tmp_path, "fp32", 32, (320, 320, 3))
     assert options == {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(tmp_path),
@@ -210,7 +210,7 @@ def test_tensorrt_keeps_its_engine_and_the_precision_of_the_model(tmp_path: Path
         "trt_profile_opt_shapes": "images:32x320x320x3",
         "trt_profile_max_shapes": "images:32x320x320x3",
     }
-    half = tensorrt_options(tmp_path, "fp16", 32, 320)
+    half = tensorrt_options(tmp_path, "fp16", 32, (320, 320, 3))
     assert half == options | {"trt_fp16_enable": "True"}
 
 

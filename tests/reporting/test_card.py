@@ -32,8 +32,8 @@ def test_training_leaves_a_card_of_the_very_model(run: Path) -> None:
     ):
         assert told in page
     assert "14 training, 5 stopping, 5 calibration" in page
-    # Thumbnails, training, latents, reconstructions, scores.
-    assert page.count("<img ") == 5
+    # Thumbnails, suspicious ones, training, latents, reconstructions, scores.
+    assert page.count("<img ") == 6
     latents = json.loads((run / "training.json").read_text())["latents"]
     assert latents["summary"] in page
     assert latents["bits_per_image"] == pytest.approx(latents["kl"] / math.log(2))

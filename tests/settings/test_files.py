@@ -124,7 +124,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     )
     for part in (
         "images.size = 8: input should be greater than or equal to 16",
-        "images.fit = 'squeeze': input should be 'stretch' or 'letterbox'",
+        "images.fit = 'squeeze': input should be 'keep', 'stretch' or 'letterbox'",
         "training.epochs = -1",
         "training.batch_size = True",
         "unknown key 'training.learning_rat', did you mean 'learning_rate'?",

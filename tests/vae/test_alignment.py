@@ -55,9 +55,34 @@ def test_a_shift_moves_whole_pixels() -> None:
     torch.testing.assert_close(shifted[..., :-1], image[..., 1:])
 
 
+def test_a_turn_of_a_long_image_turns_and_does_not_shear() -> None:
+    """A square part in the middle of a frame twice as wide looks turned as in a square one."""
+    wide = torch.full((1, 1, SIDE, 2 * SIDE), 0.2)
+    wide[..., SIDE // 2 : -SIDE // 2] = part()
+    # The unit of length is half the side of a square of as many pixels.
+    turned = warp(wide, pose(10, 1, 0.1 / math.sqrt(2), 0.05 / math.sqrt(2)))
+    expected = warp(part(), pose(10, 1, 0.1, 0.05))
+    inner = slice(8, -8)
+    found = turned[..., SIDE // 2 : -SIDE // 2]
+    torch.testing.assert_close(
+        found[..., inner, inner], expected[..., inner, inner], atol=0.01, rtol=0
+    )
+
+
+def test_the_pose_of_a_long_part_is_found() -> None:
+    alignment = Alignment((SIDE, 2 * SIDE))
+    images, _ = moved(40, 0.015)
+    wide = torch.full((40, 1, SIDE, 2 * SIDE), 0.2)
+    wide[..., SIDE // 2 : -SIDE // 2] = images
+    alignment.fit(wide, wide)
+    aligned = warp(wide, alignment(wide))
+    exposure = wide.mean((1, 2, 3), keepdim=True)
+    assert (aligned / exposure).var(0).mean() < 0.3 * (wide / exposure).var(0).mean()
+
+
 def test_the_pose_of_a_moved_part_is_found() -> None:
     images, _ = moved(40, 0.015)
-    alignment = Alignment(SIDE)
+    alignment = Alignment((SIDE, SIDE))
     alignment.fit(images, images)
     test, true = moved(20, 0.015, seed=1)
     found = alignment(test)
@@ -77,7 +102,7 @@ def test_the_edge_of_a_region_of_interest_does_not_hold_a_part_where_it_is() -> 
     test, true = moved(20, 0.015, seed=1)
     errors = []
     for seen in (inspected, None):
-        alignment = Alignment(SIDE, seen)
+        alignment = Alignment((SIDE, SIDE), seen)
         alignment.fit(images * inspected, images * inspected)
         rest = alignment(test * inspected) @ inverse(true)
         errors.append((rest - rest.mean(0)).abs().max().item())
@@ -88,7 +113,7 @@ def test_the_edge_of_a_region_of_interest_does_not_hold_a_part_where_it_is() -> 
 def test_what_is_seen_of_a_part_is_laid_over_the_mean_one() -> None:
     inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     inspected[:, :32] = True
-    alignment = Alignment(SIDE, inspected)
+    alignment = Alignment((SIDE, SIDE), inspected)
     poses = torch.cat([pose(x=-0.25), pose(), pose(), pose(x=0.25)])  # 8 pixels each
     alignment.forward = lambda luminance, levels=3: poses[: len(luminance)]  # type: ignore[method-assign, assignment]
     images = (torch.rand(4, 3, SIDE, SIDE) + 0.1) * inspected
@@ -108,7 +133,7 @@ def test_nothing_is_moved_where_the_region_of_interest_is_too_thin_to_see_it() -
     inspected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     inspected[30:34] = True
     images, _ = moved(30, 0.015)
-    alignment = Alignment(SIDE, inspected)
+    alignment = Alignment((SIDE, SIDE), inspected)
     alignment.fit(images * inspected, images * inspected)
     assert (alignment(images) == torch.eye(3)).all()
 
@@ -116,14 +141,14 @@ def test_nothing_is_moved_where_the_region_of_interest_is_too_thin_to_see_it() -
 def test_textures_are_left_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     texture = torch.rand(40, 1, SIDE, SIDE, generator=generator)
-    alignment = Alignment(SIDE)
+    alignment = Alignment((SIDE, SIDE))
     alignment.fit(texture[:30], texture[30:])
     assert (alignment(texture[30:]) == torch.eye(3)).all()
 
 
 def test_no_pose_runs_away() -> None:
     images, _ = moved(30, 0.01)
-    alignment = Alignment(SIDE)
+    alignment = Alignment((SIDE, SIDE))
     alignment.fit(images, images)
     upside_down = torch.flip(images, (2, 3))
     assert (alignment(upside_down) - torch.eye(3)).abs().max() <= alignment.limit.max() + 1e-6
@@ -135,7 +160,7 @@ def test_drawn_parts_come_to_lie_alike(seed: int) -> None:
 
     drawn = [draw_sample(np.random.default_rng(100 * seed + k), size=SIDE).image for k in range(30)]
     images = luminance(torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255)
-    alignment = Alignment(SIDE)
+    alignment = Alignment((SIDE, SIDE))
     alignment.fit(images[:20], images[20:])
 
     def spread(pictures: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from anomaly_vae.errors import ConfigError, WeightsError
 from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import PixelFeatures
-from anomaly_vae.vae.maps import mean_and_std
+from anomaly_vae.vae.maps import mean_and_std, within_photographs
 from anomaly_vae.vae.trunk import TrunkFeatures, build_features
 from anomaly_vae.vae.weights import load_trunk_weights
 
@@ -26,13 +26,13 @@ def images(count: int = 2, size: int = 64) -> torch.Tensor:
 
 def trunk(size: int = 64, border: int = 0, **settings: object) -> TrunkFeatures:
     torch.manual_seed(0)
-    features = build_features(FeatureSettings(border=border, **settings), size)
+    features = build_features(FeatureSettings(border=border, **settings), (size, size))
     assert isinstance(features, TrunkFeatures)
     return features.eval()
 
 
 def test_pixels_are_standardised_each_by_itself() -> None:
-    features = build_features(FeatureSettings(source="pixels"), 64)
+    features = build_features(FeatureSettings(source="pixels"), (64, 64))
     picture = images()
     torch.testing.assert_close(features(picture), picture)
     stored = np.random.default_rng(1).random((40, 3, 64, 64), dtype=np.float32)
@@ -43,7 +43,7 @@ def test_pixels_are_standardised_each_by_itself() -> None:
 
 
 def test_luminance_is_that_of_bt_601() -> None:
-    features = PixelFeatures(FeatureSettings(source="pixels", color=False), 64)
+    features = PixelFeatures(FeatureSettings(source="pixels", color=False), (64, 64))
     picture = torch.eye(3).reshape(1, 3, 1, 3)
     picture = features.raw(picture)
     torch.testing.assert_close(picture.flatten(), torch.tensor([0.299, 0.587, 0.114]))
@@ -276,7 +276,7 @@ def test_a_border_that_leaves_nothing_is_refused() -> None:
 
 
 def test_a_channel_that_good_parts_leave_alone_is_not_divided_by_nearly_nothing() -> None:
-    features = build_features(FeatureSettings(components=8), 64)
+    features = build_features(FeatureSettings(components=8), (64, 64))
     (channels,) = features.raw_shape
     items = np.random.default_rng(0).normal(2.0, 1.0, (500, channels)).astype(np.float32)
     items[:, 0] = 0.0
@@ -294,8 +294,49 @@ def test_a_channel_that_good_parts_leave_alone_is_not_divided_by_nearly_nothing(
 
 
 def test_the_noise_of_pixels_is_a_grey_level() -> None:
-    features = build_features(FeatureSettings(source="pixels"), 16)
+    features = build_features(FeatureSettings(source="pixels"), (16, 16))
     features.fit(np.zeros((4, 3, 16, 16), np.float32))
     with torch.no_grad():
         level = features.standardised(torch.full((3, 16, 16), 1 / 255))
     torch.testing.assert_close(features.noise, level**2)
+
+
+# --- photographs that do not fill the frame
+
+
+def padded(extents: list[tuple[int, int]], size: tuple[int, int]) -> torch.Tensor:
+    """Images, uint8 [N, S, T, 4], of random photographs of these heights and widths."""
+    shape = (len(extents), *size, 4)
+    images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).byte()
+    images[..., 3] = 0
+    for image, (height, width) in zip(images, extents, strict=True):
+        image[:height, :width, 3] = 255
+    return images
+
+
+def test_items_of_a_photograph_are_those_at_its_share_of_the_frame() -> None:
+    images = padded([(64, 64), (32, 64), (24, 64), (64, 20)], (64, 64))
+    grid = torch.arange(8)
+    items = (10 * grid[:, None] + grid).expand(4, 8, 8)
+    plain = within_photographs(items, images, 0)
+    assert torch.equal(plain[0], items[0])
+    assert (plain[1, :, 0] // 10).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert (plain[2, :, 0] // 10).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    # 20 pixels: the place at 16 to 24 sees what is beside the photograph.
+    assert (plain[3, 0] % 10).tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    bordered = within_photographs(items, images, 1)
+    assert torch.equal(bordered[0], items[0, 1:-1, 1:-1])
+    assert (bordered[1, :, 0] // 10).tolist() == [1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("source", ["resnet18", "embedded"])
+def test_what_lies_beside_a_photograph_changes_no_bit(source: str) -> None:
+    settings = FeatureSettings(source=source, components=8)
+    features = build_features(settings, (64, 64), padded=True).eval()
+    one = padded([(64, 24), (40, 64)], (64, 64))
+    other = one.clone()
+    other[one[..., 3] == 0] = torch.tensor([255, 0, 99, 0], dtype=torch.uint8)
+    assert not torch.equal(one, other)
+    seen = [features.of_photographs(features(features.pixels(x)), x, 1) for x in (one, other)]
+    assert torch.equal(*seen)
+    assert seen[0].shape == (2, *features.map_shape, *features.item_shape)

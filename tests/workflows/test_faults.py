@@ -217,7 +217,7 @@ def _facts(run: Path, digests: tuple[str, ...]) -> dict[str, Any]:
     threshold = json.loads((run / "calibration.json").read_text())["threshold"]
     assert threshold["score"] == card.threshold.score
     assert config.scoring.kl_weight == card.kl_weight
-    pixels = drawn_images(64)[:2]
+    pixels = drawn_images((64, 64, 3))[:2]
     trained = score_images(load_detector(run, config), pixels).score.numpy()
     assert np.allclose(trained, inspector.run(pixels).score, rtol=1e-3, atol=1e-3)
     return {

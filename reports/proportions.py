@@ -1,0 +1,70 @@
+"""What keeping proportions is worth: ``python reports/proportions.py DIR [WEIGHTS]``.
+
+Draws long parts (500 x 2000 pixels) with scratches about 3 pixels wide, and parts of mixed shapes
+(1:3 to 3:1) beside the same in one shape; trains with proportions kept and stretched, and prints
+the AUROC of each. WEIGHTS are those of a ResNet-18; short trainings, without the second one.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from anomaly_vae.images.samples import draw_sample
+
+_TRAIN, _TEST = 120, 40
+_SHORT = ("--set", "training.epochs=12", "--set", "training.refit=false")
+_SETS = {  # shorter side, width by height, kinds of defects
+    "long": (500, (4.0, 4.0), ("scratch",)),
+    "mixed": (250, (1 / 3, 3.0), ("scratch", "dent", "contamination")),
+    "square": (250, (1.0, 1.0), ("scratch", "dent", "contamination")),
+}
+
+
+def draw(folder: Path, size: int, ratios: tuple[float, float], kinds: tuple[str, ...]) -> None:
+    """Draw good parts to train on, and as many good as defective ones to test with."""
+    plan = [("train/good", "good", 1000 + number) for number in range(_TRAIN)]
+    plan += [("test/good", "good", 2000 + number) for number in range(_TEST)]
+    for number in range(_TEST):
+        kind = kinds[number % len(kinds)]
+        plan.append((f"test/{kind}", kind, 3000 + number))
+    for place, kind, seed in plan:
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        drawn = draw_sample(np.random.default_rng(seed), kind, size=size, proportions=ratios)
+        Image.fromarray(drawn.image).save(folder / place / f"{seed}.png", compress_level=1)
+
+
+def auroc(data: Path, fit: str, weights: Path | None, seed: int) -> float:
+    """Train, evaluate, and give the AUROC of the test images."""
+    out = data.parent / f"{data.name}-{fit}-{seed}"
+    program = [str(Path(sys.executable).with_name("anomaly-vae")), "-q"]
+    trained = [*program, "train", str(data / "train" / "good"), "--out", str(out), "--overwrite"]
+    trained += ["--features", "resnet18", *(["--weights", str(weights)] if weights else [])]
+    trained += ["--seed", str(seed), "--set", f"images.fit={fit}", *_SHORT]
+    subprocess.run(trained, check=True)
+    tested = [*program, "evaluate", str(out / "model.onnx"), str(data / "test")]
+    subprocess.run([*tested, "--out", str(out / "test"), "--overwrite"], check=True)
+    metrics = json.loads((out / "test" / "metrics.json").read_text("utf-8"))
+    return float(metrics["images"]["auroc"])
+
+
+def main(folder: Path, weights: Path | None) -> None:
+    """Draw what is not there yet, and print a row for each training."""
+    print("| set | images.fit | seed | AUROC | seconds |\n|---|---|---|---|---|")
+    for name, (size, ratios, kinds) in _SETS.items():
+        if not (folder / name).is_dir():
+            draw(folder / name, size, ratios, kinds)
+        for fit in ("keep", "stretch") if name != "square" else ("keep",):
+            begin = time.monotonic()
+            found = auroc(folder / name, fit, weights, 0)
+            print(
+                f"| {name} | {fit} | 0 | {found:.3f} | {time.monotonic() - begin:.0f} |", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
