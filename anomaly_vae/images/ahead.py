@@ -1,5 +1,6 @@
 """Files read ahead of their use, on threads that a stalled drive cannot keep for ever."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
@@ -11,6 +12,13 @@ from anomaly_vae.errors import ImageReadError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use: a container or a service may have few of many."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def read_ahead(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from anomaly_vae.images.decoding import LoadedImage, Placement
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
+_ROUNDING = 1e-5  # of a threshold, more than interpolation errs by
+Part = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,13 @@ def find_regions(
     is always at least one region: where nothing exceeds the threshold, the surroundings of the
     peak; where all regions are too small, the one with the highest peak.
     """
-    square = enlarged(anomaly_map, image.pixels.shape[0])
-    inside = _inside(image, square.shape[0])
-    above = (square > threshold) & inside
+    size = image.pixels.shape[0]
+    inside, part = _inside(image, size), _reached(anomaly_map, threshold, size)
+    square = enlarged(anomaly_map, size, part)
+    above = (square > threshold) & inside[part]
     if not above.any():
+        part = slice(None), slice(None)
+        square = enlarged(anomaly_map, size)
         peak = square[inside].max()
         # Half-way between the median and the peak: the spot that stands out.
         above = (square >= (peak + np.median(square[inside])) / 2) & inside
@@ -64,22 +69,53 @@ def find_regions(
     labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
     boxes = scipy.ndimage.find_objects(labels)
     regions = [
-        _measure(square[box], labels[box] == label, box, image)
+        _measure(square[box], labels[box] == label, _moved(box, part), image)
         for label, box in enumerate(boxes, start=1)
     ]
     regions.sort(key=lambda region: -region.peak)
     return [region for region in regions if region.area >= min_area] or regions[:1]
 
 
-def enlarged(anomaly_map: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Interpolate a map [h, w] bilinearly to [size, size], cell centres aligned."""
-    height, width = anomaly_map.shape
-    if (height, width) == (size, size):
-        return anomaly_map
-    rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
-    columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
+def enlarged(
+    anomaly_map: NDArray[np.float32], size: int, part: Part = (slice(None), slice(None))
+) -> NDArray[np.float32]:
+    """Interpolate a map [h, w] bilinearly to [size, size], cell centres aligned; a part of that."""
+    if anomaly_map.shape == (size, size):
+        return anomaly_map[part]
+    rows, columns = (
+        _positions(cells, size)[kept] for cells, kept in zip(anomaly_map.shape, part, strict=True)
+    )
     square: NDArray[np.float32] = _interpolated(_interpolated(anomaly_map, rows).T, columns).T
     return square
+
+
+def _positions(cells: int, size: int) -> NDArray[np.float64]:
+    """Give where the centres of ``size`` pixels lie among the centres of so many cells."""
+    return np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+
+
+def _reached(anomaly_map: NDArray[np.float32], threshold: float, size: int) -> Part:
+    """Give the rows and columns of the square in which the map may exceed the threshold.
+
+    No pixel is above all the cells that it lies between, but for rounding.
+    """
+    high = anomaly_map > threshold - _ROUNDING * abs(threshold)
+    return _between(high.any(1), size), _between(high.any(0), size)
+
+
+def _between(high: NDArray[np.bool_], size: int) -> slice:
+    """Give the pixels of an axis that lie next to any of its ``high`` cells."""
+    cells, positions = np.flatnonzero(high), _positions(len(high), size)
+    if not len(cells):
+        return slice(0)
+    first = np.searchsorted(positions, cells[0] - 1, "right")
+    return slice(int(first), int(np.searchsorted(positions, cells[-1] + 1)))
+
+
+def _moved(box: tuple[slice, ...], part: Part) -> tuple[slice, ...]:
+    """Give a box of a part of the square as one of the square."""
+    starts = [kept.start or 0 for kept in part]
+    return tuple(slice(e.start + s, e.stop + s) for e, s in zip(box, starts, strict=True))
 
 
 def _interpolated(

@@ -245,12 +245,20 @@ class Inspector:
             if isinstance(image, ImageReadError):
                 yield Finding(path, "error", error=str(image), stamp=seen)
             else:
-                yield replace(self.judge(path, image, next(rows), shown), stamp=seen)
+                yield self.judge(path, image, next(rows), shown, seen)
 
-    def judge(self, path: str, image: LoadedImage, row: Row, shown: Shown = always) -> Finding:
+    def judge(
+        self,
+        path: str,
+        image: LoadedImage,
+        row: Row,
+        shown: Shown = always,
+        seen: Stamp | None = None,
+    ) -> Finding:
         """Say what the model's outputs for one image mean."""
         if not row.finite:
-            return Finding(path, "error", error="the model gave a value that is not a number")
+            return Finding(path, "error", error="the model gave a value that is not a number",
+                           stamp=seen)  # fmt: skip
         score, limit, good = row.score, self.card.threshold, self.card.good
         quality = good.objections(image) if good else ""
         unusual = limit.verdict(score) != "pass"
@@ -271,5 +279,6 @@ class Inspector:
             height=image.height,
             image=image,
             anomaly_map=anomaly_map,
+            stamp=seen,
             highest=math.nan if anomaly_map is None else float(anomaly_map.max()),
         )

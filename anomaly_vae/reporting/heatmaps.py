@@ -165,9 +165,13 @@ def photo_box(image: LoadedImage) -> tuple[float, float, float, float]:
 
 
 def _overlay(photo: Image.Image, relative: NDArray[np.float32]) -> Image.Image:
-    opacity = np.clip((relative - CLEAR) / FADE, 0, 1)[..., None] * MOST_OPAQUE
-    mixed = np.asarray(photo) * (1 - opacity) + colored(relative) * opacity
-    return Image.fromarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
+    pixels = np.array(photo)
+    shown = relative > CLEAR  # elsewhere the map is transparent, and costs nothing
+    values = relative[shown]
+    opacity = np.clip((values - CLEAR) / FADE, 0, 1)[..., None] * MOST_OPAQUE
+    mixed = pixels[shown] * (1 - opacity) + colored(values) * opacity
+    pixels[shown] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _outline(picture: Image.Image, finding: Finding, relative: NDArray[np.float32]) -> None:
