@@ -100,7 +100,8 @@ def _reached(anomaly_map: NDArray[np.float32], threshold: float, size: int) -> P
     No pixel is above all the cells that it lies between, but for rounding.
     """
     high = anomaly_map > threshold - _ROUNDING * abs(threshold)
-    return _between(high.any(1), size), _between(high.any(0), size)
+    rows, columns = np.asarray(high.any(1)), np.asarray(high.any(0))
+    return _between(rows, size), _between(columns, size)
 
 
 def _between(high: NDArray[np.bool_], size: int) -> slice:
