@@ -52,21 +52,21 @@ class LoadedImage:
     """Whether it uses less than a tenth of the range from black to white."""
 
 
-def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
+def load_image(path: Path, settings: ImageSettings, data: bytes | None = None) -> LoadedImage:
     """Decode a photograph and fit it into the square of ``settings.size`` pixels.
 
     Grey images give three equal channels; transparency is laid over black; of 16 bits,
     ``settings.black_level`` becomes black and ``settings.white_level`` white, never a minimum or
     maximum of the image itself. Downscaling averages (bilinear with antialiasing). What is not
     inspected is painted black first, at the photograph's own size: no resampling may mix it with
-    what is.
+    what is. ``data`` are the bytes of the file, if they were read.
 
     Raises:
         ImageReadError: the file is not a readable image, or outside the limits of ``settings``, or
             the region of interest has other proportions.
     """
     smallest = None if settings.restricted else _SCALED_DECODING * settings.size
-    with opened(path, settings, smallest) as photograph:
+    with opened(path, settings, smallest, data) as photograph:
         return _prepared(photograph, settings)
 
 

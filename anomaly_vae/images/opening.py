@@ -1,5 +1,6 @@
 """From a file to a decoded picture: checked by its header, upright, within a budget of memory."""
 
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -40,16 +41,19 @@ class Opened:
 
 
 @contextmanager
-def opened(path: Path, settings: ImageSettings, smallest: int | None = None) -> Iterator[Opened]:
+def opened(
+    path: Path, settings: ImageSettings, smallest: int | None = None, data: bytes | None = None
+) -> Iterator[Opened]:
     """Decode a photograph; what it may take of memory is given back at the end of the block.
 
-    A JPEG may be decoded smaller, down to ``smallest`` pixels a side.
+    A JPEG may be decoded smaller, down to ``smallest`` pixels a side. ``data`` are the bytes of the
+    file, if they were read.
 
     Raises:
         ImageReadError: it is no readable photograph, or outside the limits of ``settings``.
     """
     with ExitStack() as lent:
-        with explained(path), header(path) as image:
+        with explained(path), header(path, data) as image:
             levels = check(image, settings)
             width, height = image.size
             if smallest:
@@ -95,18 +99,19 @@ def upright_size(path: Path) -> tuple[tuple[int, int], int]:
 
 
 @contextmanager
-def header(path: Path) -> Iterator[Image.Image]:
-    """Open a file for a decoder of the allow-list; its pixels are not decoded yet.
+def header(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Open a file, or its ``data``, for a decoder of the allow-list; no pixel is decoded yet.
 
     Raises:
         ImageReadError: it is empty, or a raw file; in ``explained``, also what else is wrong.
     """
     # Not by its path: Pillow would map some files, and decode grey TIFFs on their side wrongly.
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
+        if not file.read(1):
             raise ImageReadError("the file is empty")
         if is_raw(path):
             raise ImageReadError(DEVELOP)
+        file.seek(0)
         with Image.open(file, formats=DECODERS) as image:
             yield image
 

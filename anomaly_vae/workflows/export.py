@@ -22,7 +22,6 @@ from anomaly_vae.exporting.graph import export_model, set_card, to_onnx
 from anomaly_vae.exporting.parity import Parity
 from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.providers import Device
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.progress import Track, untracked
@@ -220,7 +219,7 @@ def _compare(
         path = Path(folder) / "model.onnx"
         set_card(lower, single.card)
         write_bytes(path, lower.SerializeToString())
-        device: Device = "cpu" if single.model.on_cpu else "auto"
+        device = "cpu" if single.model.on_cpu else "auto"
         after = _scores(Inspector(path, device=device), images.pixels, track)
     agreement = compare_scores(before, after, images.defective, limit)
     why = objection(agreement, precision)
