@@ -34,6 +34,9 @@ def main() -> None:
     # What libraries warn of concerns programmers, and would stand between the lines on a terminal.
     logging.captureWarnings(True)
     logging.getLogger().addHandler(logging.NullHandler())
+    # A thread that decodes asks for the interpreter a dozen times for a photograph, and waits up to
+    # this long each time (5 ms by default) while rows and regions are made of others.
+    sys.setswitchinterval(0.0005)
     sys.exit(run(sys.argv[1:]))
 
 

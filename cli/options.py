@@ -16,15 +16,6 @@ class TrainingDevice(StrEnum):
     CUDA = "cuda"
 
 
-class Device(StrEnum):
-    """Where the model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-
-
 class Heatmaps(StrEnum):
     """Which images get a picture."""
 
@@ -72,7 +63,15 @@ GoodClass = Annotated[
 
 # of an inspection
 Model = Annotated[Path, typer.Argument(help="model.onnx of a run.")]
-OnDevice = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
+OnDevice = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="<auto|cpu|cuda|tensorrt>",
+        autocompletion=lambda: ["auto", "cpu", "cuda", "tensorrt"],
+        help="Where the model runs; cuda:1, or cuda:0,1 for several graphics cards.",
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per run of the model.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads that decode images.")]
 Pictures = Annotated[Heatmaps, typer.Option("--heatmaps", help="Which images get a picture.")]

@@ -173,6 +173,8 @@ def main(
         runs = {"`resnet18`": run18, "`pixels`": run_pixels}
         if re.search(only, "stages"):
             found["stages"] = stages(runs, many)
+        if re.search(only, "stub"):
+            found["stub"] = stub(bottle / "test")
         if re.search(only, "start"):
             found["start"] = starts(runs, good, defective)
         if re.search(only, "peers") and peers and weights:
@@ -216,6 +218,25 @@ def stages(runs: Mapping[str, Path], many: Path) -> str:
             ]
         )  # fmt: skip
     return tables.markdown(["", *rates, "end to end", "bound", "share"], rows)
+
+
+def stub(photographs: Path) -> str:
+    """Measure inspection with a model that costs nothing; medians of turns."""
+    command = [sys.executable, HERE / "stub.py", photographs, COPIES]
+    words = [str(each) for each in command]
+    turns = [
+        json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+        for _ in range(TURNS)
+    ]
+    rows = [
+        [
+            name,
+            f"{np.median([turn[name]['images_per_second'] for turn in turns]):.0f}",
+            f"{np.median([turn[name]['processor_us'] for turn in turns]):.0f}",
+        ]
+        for name in turns[0]
+    ]
+    return tables.markdown(["", "images/s", "µs of the processor for an image"], rows)
 
 
 def starts(runs: Mapping[str, Path], good: Path, defective: Path) -> str:

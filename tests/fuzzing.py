@@ -54,7 +54,7 @@ def readers(place: Path) -> dict[str, Callable[[Path], object]]:
     from anomaly_vae.inspection.inspector import Inspector
     from anomaly_vae.reporting.card import write_card
     from anomaly_vae.reporting.journal import Journal
-    from anomaly_vae.settings.schema import ImageSettings
+    from anomaly_vae.settings.images import ImageSettings
     from anomaly_vae.training.checkpoint import Checkpoint
     from anomaly_vae.workflows.export import _card_of
     from anomaly_vae.workflows.labelled import with_origins

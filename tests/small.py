@@ -12,13 +12,8 @@ from torch import Tensor
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
-from anomaly_vae.settings.schema import (
-    Config,
-    FeatureSettings,
-    ImageSettings,
-    ModelSettings,
-    ScoringSettings,
-)
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings, ScoringSettings
 from anomaly_vae.training.dataset import ImageSet
 from anomaly_vae.vae.features import FeatureExtractor
 

@@ -5,6 +5,7 @@ that pass, which a few defects do not change.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Histogram:
 
     def __init__(self, reference: Sequence[float]) -> None:
         self.reference = np.unique(reference)
+        # Of one value, a list is looked through sooner than an array.
+        self._values: list[float] = self.reference.tolist()
         below = np.searchsorted(np.sort(reference), self.reference, side="right")
         self.cumulative = below / len(reference)
         self.size = len(reference)
@@ -61,8 +64,8 @@ class Histogram:
 
     def add(self, value: float, count: int = 1) -> None:
         """Count a value, or with -1 take it out again."""
-        left, right = (np.searchsorted(self.reference, value, side) for side in ("left", "right"))
-        self.counts[left + right] += count
+        place = bisect_left(self._values, value) + bisect_right(self._values, value)
+        self.counts[place] += count
 
     def add_all(self, values: NDArray[np.float64]) -> None:
         """Count many values, [N]."""

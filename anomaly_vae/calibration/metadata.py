@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 from anomaly_vae.calibration.profile import GoodProfile
 from anomaly_vae.calibration.seen import packed
 from anomaly_vae.errors import ModelFileError
-from anomaly_vae.settings.schema import OLDER, ImageSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import OLDER
 
 METADATA_KEY = "anomaly_vae"
 RECONSTRUCTION = "reconstruction"

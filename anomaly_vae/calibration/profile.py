@@ -1,9 +1,10 @@
 """What held-out good images look like: the part of a model card that others are compared with."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TypeVar
 
-import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class GoodProfile:
         most p come with probability p at most (Bates et al., Annals of Statistics 51, 2023).
         """
         count = len(self.scores)
-        return float(1 + count - np.searchsorted(self.scores, score)) / (count + 1)
+        return (1 + count - bisect_left(self.scores, score)) / (count + 1)
 
     def objections(self, image: LoadedImage) -> str:
         """Say in what a photograph is unlike all good ones; empty if in nothing."""
@@ -60,11 +61,16 @@ class GoodProfile:
             found.append("in colour, not grey")
         for name in STATISTICS:
             value = getattr(image.statistics, name)
-            low, high = _widened(getattr(self, name))
+            low, high = self._limits[name]
             if not low <= value <= high:
                 word = _WORDS[name][int(value > high)]
                 found.append(f"{word} ({name} {value:.3g}, good {low:.3g} to {high:.3g})")
         return "; ".join(found)
+
+    @cached_property
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        """Between what each of the statistics is as usual: asked for each photograph."""
+        return {name: _widened(getattr(self, name)) for name in STATISTICS}
 
 
 def good_profile(

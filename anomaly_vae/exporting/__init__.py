@@ -1,5 +1,6 @@
 """One ``model.onnx`` (torch, onnx).
 
-``graph`` writes it, ``parity`` checks it, ``precision`` makes it smaller, ``agreement`` says how
-much that moves. (The package is not called ``export``: that is a function of the public door.)
+``graph`` writes it, in the form that ``folding`` gives, ``parity`` checks it, ``precision`` makes
+it smaller, ``agreement`` says how much that moves. (The package is not called ``export``: that is a
+function of the public door.)
 """

@@ -13,9 +13,11 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from anomaly_vae.calibration.metadata import METADATA_KEY, RECONSTRUCTION, ModelCard, card_to_json
 from anomaly_vae.errors import ExportError, ModelFileError
+from anomaly_vae.exporting.folding import FoldedPatch, folded
 from anomaly_vae.exporting.parity import Parity, check_parity
 from anomaly_vae.outputs import write_bytes
 from anomaly_vae.scoring.detector import Detector, Scores
@@ -60,8 +62,10 @@ def replace_card(path: Path, card: ModelCard, out: Path | None = None) -> None:
     write_bytes(out or path, model.SerializeToString())
 
 
-def to_onnx(detector: Detector, image: tuple[int, ...]) -> onnx.ModelProto:
+def to_onnx(detector: Detector | FoldedPatch, image: tuple[int, ...]) -> onnx.ModelProto:
     """Give the graph of a detector on the CPU, for images of a shape, [S, T, 3 or 4]; unchecked.
+
+    It is folded, if it is not yet.
 
     A model of pixels has a further output, uint8 [N, S, T, 3]: what it expects to see.
 
@@ -70,12 +74,15 @@ def to_onnx(detector: Detector, image: tuple[int, ...]) -> onnx.ModelProto:
     """
     example = torch.zeros(2, *image, dtype=torch.uint8)
     draws = isinstance(detector.features, PixelFeatures)
+    model: nn.Module = detector
+    if isinstance(detector, Detector):
+        model = Drawing(detector).eval() if draws else folded(detector)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's notes concern its own developers
         try:
             program = torch.onnx.export(
-                Drawing(detector).eval() if draws else detector,
+                model,
                 (example,),
                 dynamo=True,
                 input_names=["images"],

@@ -1,8 +1,8 @@
 """Which parts of a detector may compute in lower precision, and how they are made to.
 
-Only trunk and VAE are rounded. The whitening of the features stays in single precision, because it
-enlarges just the directions in which good images hardly vary, and so does all that makes a score
-of the VAE's outputs: error per location, join, reduction, standardisation.
+Trunk and VAE are rounded; to 16 bits also the whitening between them, so that nothing is cast from
+where pixels come in to where the VAE has done. All that makes a score of the VAE's outputs stays in
+single precision: error per location, join, reduction, standardisation.
 
 Letters: N images, S x S pixels.
 """
@@ -23,6 +23,7 @@ from onnxruntime.quantization.quant_utils import QuantType
 from torch import Tensor, nn
 
 from anomaly_vae.errors import ExportError
+from anomaly_vae.exporting.folding import FoldedPatch, folded
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.vae.trunk import TrunkFeatures
 
@@ -44,12 +45,15 @@ class _Half(nn.Module):
         return output.float()
 
 
-def in_half_precision(detector: Detector) -> Detector:
-    """Give a copy of ``detector`` whose trunk, encoder and decoder compute in half precision.
+def in_half_precision(detector: Detector) -> Detector | FoldedPatch:
+    """Give what computes the scores of ``detector``, trunk and VAE in half precision.
 
     Cast here, before the export, every other node stays in single precision by construction; the
     converters of finished graphs have to be told node by node.
     """
+    model = folded(detector)
+    if isinstance(model, FoldedPatch):
+        return model.in_half_precision()
     half = copy.deepcopy(detector)
     if isinstance(half.features, TrunkFeatures):
         half.features.trunk = _Half(half.features.trunk)
@@ -105,13 +109,18 @@ def _quantisable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
         info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim][-1:]
         for info in [*model.graph.value_info, *model.graph.output]
     }
+    scopes = [
+        "".join(entry.value for entry in node.metadata_props if entry.key == _SCOPES)
+        for node in model.graph.node
+    ]
+    # Beside a trunk, the products of the VAE are convolutions: see ``folding``.
+    products = {"MatMul", "Gemm", *(["Conv"] if any(_TRUNK in each for each in scopes) else [])}
     found = []
-    for node in model.graph.node:
-        scope = "".join(entry.value for entry in node.metadata_props if entry.key == _SCOPES)
+    for node, scope in zip(model.graph.node, scopes, strict=True):
         if node.op_type == "Conv" and _TRUNK in scope:
             chosen = widths.get(node.output[0], [math.inf]) <= widths["anomaly_map"]
         else:
-            chosen = node.op_type in ("MatMul", "Gemm") and any(part in scope for part in _VAE)
+            chosen = node.op_type in products and any(part in scope for part in _VAE)
         found += [node] if chosen else []
     if not found:  # the quantiser would take everything
         raise ExportError("the graph does not say which of its nodes are the VAE's: export it anew")

@@ -4,6 +4,7 @@ Nothing here waits on the drive itself: a thread that does is left behind, so th
 program even where the system would wait for a network drive until it is back.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +23,13 @@ PATIENCE = 60.0
 """Seconds that a drive is waited for: longer than a busy one takes, shorter than a shift."""
 _FAREWELL = 0.5  # seconds that threads have to end with what they are at
 _LISTED = 16  # paths that are handed over at once
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use: a container or a service may have few of many."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def read_ahead(

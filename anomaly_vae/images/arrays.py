@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from anomaly_vae.errors import InputError
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.values import FULL_RANGE
 
 Order = Literal["rgb", "bgr"]

@@ -18,8 +18,8 @@ from anomaly_vae.images.position import centre
 from anomaly_vae.images.proportions import fitted, misshapen
 from anomaly_vae.images.quality import ImageStatistics, image_statistics
 from anomaly_vae.images.roi import inspected, mask_size, misfit
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.masks import Mask
-from anomaly_vae.settings.schema import ImageSettings
 
 # A JPEG decoder can leave out the finest detail and be several times as fast. It may, down to this
 # many times the sides of the frame, where that moves a pixel by 0.1 of 255 in the mean.
@@ -68,13 +68,14 @@ class LoadedImage:
         return replace(self, pixels=none, inspected=None, centre=middle)
 
 
-def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
+def load_image(path: Path, settings: ImageSettings, data: bytes | None = None) -> LoadedImage:
     """Decode a photograph and bring it into the frame of ``settings``.
 
     Grey images give three equal channels; transparency is laid over black; of 16 bits,
     ``settings.black_level`` becomes black and ``settings.white_level`` white, never a minimum or
     maximum of the image itself. Downscaling averages (``settings.filter``). What is not inspected
     is painted black first, at the photograph's own size: no resampling may mix it with what is.
+    ``data`` are the bytes of the file, if they were read.
 
     Raises:
         ImageReadError: the file is not a readable image, or outside the limits of ``settings``, or
@@ -82,7 +83,7 @@ def load_image(path: Path, settings: ImageSettings) -> LoadedImage:
     """
     height, width = (_SCALED_DECODING * side for side in settings.shape)
     smallest = None if settings.restricted else (width, height)
-    with opened(path, settings, smallest) as photograph:
+    with opened(path, settings, smallest, data) as photograph:
         return _prepared(photograph, settings)
 
 

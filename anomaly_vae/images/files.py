@@ -14,6 +14,9 @@ from anomaly_vae.images.formats import EXTENSIONS, is_image
 from anomaly_vae.images.rules import LeftOut, marked, why_no_folder, why_no_photograph
 from anomaly_vae.outputs import MARKER
 
+AT_ONCE = 2**25
+"""Bytes of a file that are read into memory: several threads do so."""
+
 
 class Stamp(NamedTuple):
     """By what a file is taken for unchanged: a path alone is no photograph."""
@@ -57,6 +60,16 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
         return ""
+
+
+def whole(path: Path) -> bytes | None:
+    """Give the bytes of a file; none if there are very many, or if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(AT_ONCE + 1)
+    except (OSError, ValueError):
+        return None
+    return data if len(data) <= AT_ONCE else None
 
 
 Refused = Callable[[FolderError], None]

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from anomaly_vae.errors import ImageReadError
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.values import FULL_RANGE
 
 _ONE_CHANNEL_16 = ("I;16", "I;16B", "I;16L")

@@ -18,8 +18,8 @@ from anomaly_vae.images.decoding import placed
 from anomaly_vae.images.memory import DECODING, needed
 from anomaly_vae.images.opening import check_size, explained, header, main_page, swaps_sides
 from anomaly_vae.images.roi import inspected
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.masks import Mask, mask_to_text
-from anomaly_vae.settings.schema import ImageSettings
 
 # Largest accepted difference of the proportions of photograph and mask, apart from the rounding of
 # a smaller mask to whole pixels.

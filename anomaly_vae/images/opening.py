@@ -1,5 +1,6 @@
 """From a file to a decoded picture: checked by its header, upright, within a budget of memory."""
 
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.formats import DECODERS, DEVELOP, is_raw, refusal_of
 from anomaly_vae.images.levels import Levels, check_levels, highest_level, levels_of
 from anomaly_vae.images.memory import DECODING, needed
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 # ImageSettings.max_pixels, checked before a pixel is decoded, replaces Pillow's global limit,
 # which warns at one size and fails at another and cannot be set per call.
@@ -41,17 +42,21 @@ class Opened:
 
 @contextmanager
 def opened(
-    path: Path, settings: ImageSettings, smallest: tuple[int, int] | None = None
+    path: Path,
+    settings: ImageSettings,
+    smallest: tuple[int, int] | None = None,
+    data: bytes | None = None,
 ) -> Iterator[Opened]:
     """Decode a photograph; what it may take of memory is given back at the end of the block.
 
     A JPEG may be decoded smaller, down to ``smallest``: width and height, upright, in pixels.
+    ``data`` are the bytes of the file, if they were read.
 
     Raises:
         ImageReadError: it is no readable photograph, or outside the limits of ``settings``.
     """
     with ExitStack() as lent:
-        with explained(path), header(path) as image:
+        with explained(path), header(path, data) as image:
             levels = check(image, settings)
             width, height = image.size
             if smallest and image.format in ("JPEG", "MPO"):
@@ -98,18 +103,19 @@ def upright_size(path: Path) -> tuple[tuple[int, int], int]:
 
 
 @contextmanager
-def header(path: Path) -> Iterator[Image.Image]:
-    """Open a file for a decoder of the allow-list; its pixels are not decoded yet.
+def header(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Open a file, or its ``data``, for a decoder of the allow-list; no pixel is decoded yet.
 
     Raises:
         ImageReadError: it is empty, or a raw file; in ``explained``, also what else is wrong.
     """
     # Not by its path: Pillow would map some files, and decode grey TIFFs on their side wrongly.
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
+        if not file.read(1):
             raise ImageReadError("the file is empty")
         if is_raw(path):
             raise ImageReadError(DEVELOP)
+        file.seek(0)
         with Image.open(file, formats=DECODERS) as image:
             yield image
 

@@ -11,7 +11,8 @@ import numpy as np
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.opening import upright_size
-from anomaly_vae.settings.schema import Config, ImageSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config
 
 # By what factor the proportions of photographs of one shape may differ from the usual ones (as a
 # logarithm): they fill the frame all the same.

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from anomaly_vae.images.decoding import LoadedImage, Placement
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
+_ROUNDING = 1e-5  # of a threshold, more than interpolation errs by
+Part = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,13 @@ def find_regions(
     is always at least one region: where nothing exceeds the threshold, the surroundings of the
     peak; where all regions are too small, the one with the highest peak.
     """
-    square = enlarged(anomaly_map, image.pixels.shape[:2])
-    inside = _inside(image, square.shape)
-    above = (square > threshold) & inside
+    shape = image.pixels.shape[:2]
+    inside, part = _inside(image, shape), _reached(anomaly_map, threshold, shape)
+    square = enlarged(anomaly_map, shape, part)
+    above = (square > threshold) & inside[part]
     if not above.any():
+        part = slice(None), slice(None)
+        square = enlarged(anomaly_map, shape)
         peak = square[inside].max()
         # Half-way between the median and the peak: the spot that stands out.
         above = (square >= (peak + np.median(square[inside])) / 2) & inside
@@ -64,23 +69,57 @@ def find_regions(
     labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
     boxes = scipy.ndimage.find_objects(labels)
     regions = [
-        _measure(square[box], labels[box] == label, box, image)
+        _measure(square[box], labels[box] == label, _moved(box, part), image)
         for label, box in enumerate(boxes, start=1)
     ]
     regions.sort(key=lambda region: -region.peak)
     return [region for region in regions if region.area >= min_area] or regions[:1]
 
 
-def enlarged(anomaly_map: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Interpolate a map [h, w] bilinearly to ``shape``, height and width, cell centres aligned."""
+def enlarged(
+    anomaly_map: NDArray[np.float32],
+    shape: tuple[int, ...],
+    part: Part = (slice(None), slice(None)),
+) -> NDArray[np.float32]:
+    """Interpolate a map [h, w] bilinearly to ``shape``, cell centres aligned; a part of that."""
     if anomaly_map.shape == shape:
-        return anomaly_map
+        return anomaly_map[part]
     rows, columns = (
-        np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
-        for small, large in zip(anomaly_map.shape, shape, strict=True)
+        _positions(cells, size)[kept]
+        for cells, size, kept in zip(anomaly_map.shape, shape, part, strict=True)
     )
     square: NDArray[np.float32] = _interpolated(_interpolated(anomaly_map, rows).T, columns).T
     return square
+
+
+def _positions(cells: int, size: int) -> NDArray[np.float64]:
+    """Give where the centres of ``size`` pixels lie among the centres of so many cells."""
+    return np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+
+
+def _reached(anomaly_map: NDArray[np.float32], threshold: float, shape: tuple[int, ...]) -> Part:
+    """Give the rows and columns of the frame in which the map may exceed the threshold.
+
+    No pixel is above all the cells that it lies between, but for rounding.
+    """
+    high = anomaly_map > threshold - _ROUNDING * abs(threshold)
+    rows, columns = np.asarray(high.any(1)), np.asarray(high.any(0))
+    return _between(rows, shape[0]), _between(columns, shape[1])
+
+
+def _between(high: NDArray[np.bool_], size: int) -> slice:
+    """Give the pixels of an axis that lie next to any of its ``high`` cells."""
+    cells, positions = np.flatnonzero(high), _positions(len(high), size)
+    if not len(cells):
+        return slice(0)
+    first = np.searchsorted(positions, cells[0] - 1, "right")
+    return slice(int(first), int(np.searchsorted(positions, cells[-1] + 1)))
+
+
+def _moved(box: tuple[slice, ...], part: Part) -> tuple[slice, ...]:
+    """Give a box of a part of the square as one of the square."""
+    starts = [kept.start or 0 for kept in part]
+    return tuple(slice(e.start + s, e.stop + s) for e, s in zip(box, starts, strict=True))
 
 
 def _interpolated(

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.masks import LONGEST, Mask, filled, mask_from_text
-from anomaly_vae.settings.schema import ImageSettings
 
 # Largest accepted difference of the proportions of photographs and mask, apart from the rounding
 # of the stored mask to whole pixels.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from anomaly_vae.errors import FolderError
@@ -14,7 +14,7 @@ from anomaly_vae.progress import Total
 from anomaly_vae.texts import lines_of, named
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """Images, in an order, that are found while they are inspected."""
 
@@ -30,6 +30,12 @@ class Source:
     """What was passed over so far, since it holds no photographs."""
     narrow: list[str] = field(default_factory=list)
     """Photographs that use little of their range so far."""
+
+    def has_at_most(self, count: int) -> bool:
+        """Tell whether there are so many images, or fewer; finds that many."""
+        first = list(islice(self.paths, count + 1))
+        self.paths = chain(first, self.paths)
+        return len(first) <= count
 
     @property
     def notes(self) -> list[str]:

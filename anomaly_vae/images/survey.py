@@ -18,7 +18,7 @@ from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.files import digest
 from anomaly_vae.images.opening import explained, header
 from anomaly_vae.images.quality import LUMINANCE, ImageStatistics
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 SIDE = 64
 """Side of the thumbnails that photographs are compared by, in pixels."""

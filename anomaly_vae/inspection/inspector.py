@@ -3,8 +3,8 @@
 Letters: N images of a batch, S x S pixels of the square, h x w map.
 """
 
+import hashlib
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
-from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.arrays import Order, picture_from
 from anomaly_vae.images.decoding import LoadedImage, load_image, load_picture
-from anomaly_vae.images.files import Stamp, digest, stamp
+from anomaly_vae.images.files import Stamp, digest, stamp, whole
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.inspection.providers import Device
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
 
 T = TypeVar("T")
@@ -56,11 +55,13 @@ class Read(NamedTuple):
 class Inspector:
     """A model, ready to inspect images on one device, from any number of threads.
 
-    ``model`` is a ``model.onnx``. ``device`` is ``auto``, ``cpu``, ``cuda`` or ``tensorrt``. The
-    model runs on ``batch_size`` images at once (default: 8 on a CPU, 32 on a GPU), and ``workers``
-    threads decode files (default: one per core, at most 8). Defect regions below ``min_area``
-    (square pixels of the photograph) are left out, which changes no verdict: see ``find_regions``.
-    ``told`` hears of what takes long. A ``with`` block gives the memory back at its end.
+    ``model`` is a ``model.onnx``. ``device`` is ``auto``, ``cpu``, ``cuda`` or ``tensorrt``, with
+    the numbers of graphics cards as in ``cuda:0,1``. The model runs on ``batch_size`` images at
+    once (default: 8 on a CPU, 32 on a GPU), and ``workers`` threads decode files (default: one per
+    core). Defect regions below ``min_area`` (square pixels of the photograph) are left out, which
+    changes no verdict: see ``find_regions``. ``told`` hears of what takes long. Without ``wait``,
+    the model is loaded meanwhile, and ``model.ready`` says what is wrong with its graph. A ``with``
+    block gives the memory back at its end.
 
     Raises:
         ModelFileError: the file is not a model of this program, or is damaged.
@@ -71,17 +72,20 @@ class Inspector:
         self,
         model: str | Path,
         *,
-        device: Device = "auto",
+        device: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
         min_area: float = 0.0,
         told: Callable[[str], None] = lambda _: None,
+        wait: bool = True,
     ) -> None:
         self._model: LoadedModel | None = LoadedModel(Path(model), device, batch_size, told)
+        if wait:
+            self.model.ready()
         self.name = model_name(Path(model))
         self.model_id, self.card = self.model.model_id, self.model.card
         self.provider, self.batch_size = self.model.provider, self.model.batch_size
-        self.workers = workers or max(1, min(8, os.cpu_count() or 1))
+        self.workers = workers or usable_cores()
         self.min_area = min_area
 
     def __enter__(self) -> "Inspector":
@@ -162,20 +166,22 @@ class Inspector:
     def _read_known(self, folder: Path, path: str) -> Read:
         """Read a file, and know by its stamp with digest which bytes were decoded.
 
-        A camera may write another photograph of that name meanwhile: then it is read again.
+        They are the very same bytes; only of a huge file they are read twice. A camera may write
+        another photograph of that name meanwhile: then it is read again.
         """
         file = folder / path
         for _attempt in range(_ATTEMPTS):
-            before, sha256 = stamp(file), digest(file)
-            _, seen, image = self._read_file(file, path)
+            before, data = stamp(file), whole(file)
+            sha256 = digest(file) if data is None else hashlib.sha256(data).hexdigest()
+            _, seen, image = self._read_file(file, path, data)
             if before == seen == stamp(file):
                 return Read(path, seen and seen._replace(sha256=sha256), image)
         return Read(path, None, ImageReadError("was written anew while it was read"))
 
-    def _read_file(self, file: Path, path: str) -> Read:
+    def _read_file(self, file: Path, path: str, data: bytes | None = None) -> Read:
         seen = stamp(file)
         try:
-            return Read(path, seen, load_image(file, self.card.images))
+            return Read(path, seen, load_image(file, self.card.images, data))
         except ImageReadError as error:
             return Read(path, seen, error)
 
@@ -245,12 +251,20 @@ class Inspector:
             if isinstance(image, ImageReadError):
                 yield Finding(path, "error", error=str(image), stamp=seen)
             else:
-                yield replace(self.judge(path, image, next(rows), shown), stamp=seen)
+                yield self.judge(path, image, next(rows), shown, seen)
 
-    def judge(self, path: str, image: LoadedImage, row: Row, shown: Shown = always) -> Finding:
+    def judge(
+        self,
+        path: str,
+        image: LoadedImage,
+        row: Row,
+        shown: Shown = always,
+        seen: Stamp | None = None,
+    ) -> Finding:
         """Say what the model's outputs for one image mean."""
         if not row.finite:
-            return Finding(path, "error", error="the model gave a value that is not a number")
+            return Finding(path, "error", error="the model gave a value that is not a number",
+                           stamp=seen)  # fmt: skip
         score, limit, good = row.score, self.card.threshold, self.card.good
         quality = good.objections(image) if good else ""
         unusual = limit.verdict(score) != "pass"
@@ -271,5 +285,6 @@ class Inspector:
             height=image.height,
             image=image,
             anomaly_map=anomaly_map,
+            stamp=seen,
             highest=math.nan if anomaly_map is None else float(anomaly_map.max()),
         )

@@ -4,19 +4,30 @@ import ctypes
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import onnxruntime
 
 from anomaly_vae.calibration.metadata import Precision
 from anomaly_vae.errors import DeviceError
 
-Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+Kind = Literal["cpu", "cuda", "tensorrt"]
+KINDS: dict[str, Kind] = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "tensorrt"}
 Providers = list[tuple[str, dict[str, str]]]
+
+
+class Device(NamedTuple):
+    """Which processor to take."""
+
+    kind: Kind
+    numbers: tuple[int, ...] = (0,)
+    """Of the graphics cards, as the driver counts them."""
+
 
 CPU, CUDA, TENSORRT = (f"{each}ExecutionProvider" for each in ("CPU", "CUDA", "Tensorrt"))
 
@@ -44,12 +55,13 @@ def preload_libraries(*, tensorrt: bool = False) -> None:
             importlib.import_module("tensorrt")
 
 
-def providers_for(device: str) -> Providers:
+def providers_for(kind: Kind, number: int = 0) -> Providers:
     """Give the providers for a device, and after them those that take what it cannot do."""
     last: Providers = [(CPU, {})]
+    which = {"device_id": str(number)}
     # Without TF32, whose 10 bits of mantissa would move scores by far more than 1e-4.
-    cuda: Providers = [(CUDA, {"use_tf32": "0"}), *last]
-    return {"cpu": last, "cuda": cuda, "tensorrt": [(TENSORRT, {}), *cuda]}[device]
+    cuda: Providers = [(CUDA, {**which, "use_tf32": "0"}), *last]
+    return {"cpu": last, "cuda": cuda, "tensorrt": [(TENSORRT, which), *cuda]}[kind]
 
 
 def engine_folder(name: str, batch_size: int) -> Path:
@@ -102,23 +114,35 @@ def start_session(
         return onnxruntime.InferenceSession(data, options, providers=list(providers))
 
 
-def processor_for(device: Device) -> Literal["cpu", "cuda", "tensorrt"]:
-    """Say which processor to take.
+def device_of(text: str) -> Device:
+    """Say which processor to take: auto, cpu, cuda, tensorrt, or with numbers as in cuda:0,1.
 
     Raises:
-        DeviceError: a GPU is asked for, and there is none.
+        DeviceError: it is none of these, or a graphics card that is asked for is not there.
     """
-    if device == "cpu":
-        return device
+    found = re.fullmatch(r"(auto|cpu)|(cuda|tensorrt)(?::(\d{1,3}(?:,\d{1,3})*))?", text)
+    if not found:
+        raise DeviceError(
+            f"--device {text}: expected auto, cpu, cuda or tensorrt; of several graphics cards "
+            "cuda:1, or cuda:0,1 to use both"
+        )
+    if text == "cpu":
+        return Device("cpu")
     gpus = cuda_devices()
-    if device == "auto":
-        return "cuda" if gpus else "cpu"
+    if text == "auto":
+        return Device("cuda" if gpus else "cpu")
     if not gpus:
         raise DeviceError(
-            f"--device {device}: no NVIDIA driver or GPU was found; use --device cpu, or see "
+            f"--device {text}: no NVIDIA driver or GPU was found; use --device cpu, or see "
             "'anomaly-vae doctor'"
         )
-    return device
+    numbers = tuple(dict.fromkeys(int(each) for each in (found[3] or "0").split(",")))
+    if max(numbers) >= gpus:
+        raise DeviceError(
+            f"--device {text}: there are {gpus} graphics cards here, numbered from 0; expected "
+            f"at most {gpus - 1}"
+        )
+    return Device(KINDS[found[2]], numbers)
 
 
 def prepare_engines(folder: Path, told: Callable[[str], None]) -> None:

@@ -3,11 +3,10 @@
 Images are copied to the device, scores come back with each batch, and maps stay where they are
 until somebody looks at one. On a CPU nothing of this copies anything.
 
-On a GPU two batches are under way at once, on two threads: ONNX Runtime lets threads share a
-session and gives each run a stream, so one batch is copied while the other is computed. That takes
-no pinned memory, which its Python side offers only for some of its newest providers. CUDA graphs
-are left out: they need fixed addresses and one run at a time, and save no more than launches, which
-the other batch hides.
+On each GPU two batches are under way at once, on two threads: ONNX Runtime gives each run a stream,
+so one batch is copied while the other is computed. Pinned memory its Python side offers only for
+some of its newest providers. CUDA graphs need fixed addresses and one run at a time, and save no
+more than launches, which the other batch hides.
 
 Letters: N images of a batch, S x S pixels of the square, h x w map.
 """
@@ -15,6 +14,8 @@ Letters: N images of a batch, S x S pixels of the square, h x w map.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -31,23 +32,26 @@ from anomaly_vae.calibration.metadata import (
     card_from_json,
 )
 from anomaly_vae.errors import DeviceError, ModelFileError
+from anomaly_vae.inspection.fields import metadata_in
 from anomaly_vae.inspection.providers import (
     CPU,
-    TENSORRT,
-    Device,
+    Kind,
     Providers,
+    device_of,
     engine_folder,
     preload_libraries,
     prepare_engines,
-    processor_for,
     providers_for,
     start_session,
     tensorrt_options,
 )
 from anomaly_vae.transaction import complete
 
+Place = tuple[str, int]
+"""What kind of memory, and of which device."""
+_HERE: Place = "cpu", 0
 _NUMBERS = ("score", "reconstruction_error", "kl")
-_BATCH_SIZE_CPU, _BATCH_SIZE_GPU = 8, 32
+_BATCH_SIZE_CPU, BATCH_SIZE_GPU = 8, 32
 # Sums x - x over each map of [N, h, w]: 0, or NaN if any value is NaN or infinite. A score does not
 # tell: it is made of the highest values, and what sorts NaN where is not said. (ONNX, opset 11.)
 FINITE_MODEL = (
@@ -126,8 +130,21 @@ class Busy:
                 self.seconds += time.perf_counter() - self._since
 
 
+class _Loaded:
+    """A model on one processor."""
+
+    def __init__(self, data: bytes, path: Path, providers: Providers, number: int) -> None:
+        self.session = _start(data, path, providers)
+        self.provider: str = self.session.get_providers()[0]
+        kind: Kind = "cpu" if self.provider == CPU else "cuda"
+        self.place = kind, number
+        self.finite = start_session(FINITE_MODEL, providers_for(kind, number), threads=1)
+
+
 class LoadedModel:
     """The model in a file, loaded on a device; ``told`` hears what takes long.
+
+    On a CPU it is loaded meanwhile: ``ready`` waits for it, and so does the first use.
 
     Raises:
         ModelFileError: the file is not a model of this program, or is damaged.
@@ -135,64 +152,90 @@ class LoadedModel:
     """
 
     def __init__(
-        self, path: Path, device: Device, batch_size: int | None, told: Callable[[str], None]
+        self, path: Path, device: str, batch_size: int | None, told: Callable[[str], None]
     ) -> None:
-        data, wanted = _read(path), processor_for(device)
-        self.model_id = model_id(data)
-        if wanted != "cpu":
-            preload_libraries(tensorrt=wanted == "tensorrt")
-        providers = providers_for(wanted)
-        if wanted == "tensorrt":
-            # What its engine is to be made for stands in the card.
-            card = _read_card(_start(data, path, providers_for("cpu")), path)
-            size = batch_size or _BATCH_SIZE_GPU
+        data, (kind, numbers) = _read(path), device_of(device)
+        self.model_id, self.card = model_id(data), _read_card(data, path)
+        options = dict[str, str]()
+        if kind != "cpu":
+            preload_libraries(tensorrt=kind == "tensorrt")
+        if kind == "tensorrt":
+            size = batch_size or BATCH_SIZE_GPU
             folder = engine_folder(self.model_id, size)
             prepare_engines(folder, told)
-            options = tensorrt_options(folder, card.precision, size, card.images.input_shape)
-            providers[0] = TENSORRT, options
-        self._session = _start(data, path, providers)
-        self.provider: str = self._session.get_providers()[0]
-        if device in ("cuda", "tensorrt") and self.provider != providers[0][0]:
+            shape = self.card.images.input_shape
+            options = tensorrt_options(folder, self.card.precision, size, shape)
+        pool = ThreadPoolExecutor(len(numbers), "load")
+        self._loaded: list[Future[_Loaded]] = []
+        for number in numbers:
+            (name, own), *others = providers_for(kind, number)
+            every = [(name, own | options), *others]
+            self._loaded.append(pool.submit(_Loaded, data, path, every, number))
+        pool.shutdown(wait=False)
+        self.provider = CPU if kind == "cpu" else self._loaded[0].result().provider
+        if kind != "cpu" and device != "auto" and self.provider != name:
             raise DeviceError(
-                f"--device {device}: ONNX Runtime could not load {providers[0][0]} and fell back "
+                f"--device {device}: ONNX Runtime could not load {name} and fell back "
                 f"to {self.provider}; see 'anomaly-vae doctor'"
             )
-        self.card = _read_card(self._session, path)
-        self.draws = RECONSTRUCTION in (each.name for each in self._session.get_outputs())
         self.on_cpu = self.provider == CPU
-        self.batch_size = batch_size or (_BATCH_SIZE_CPU if self.on_cpu else _BATCH_SIZE_GPU)
-        self.at_once = 1 if self.on_cpu else 2
+        self.batch_size = batch_size or (_BATCH_SIZE_CPU if self.on_cpu else BATCH_SIZE_GPU)
+        self.at_once = 1 if self.on_cpu else 2 * len(numbers)
         """How many batches are worth being under way."""
         self.busy = Busy()
-        self._where = "cpu" if self.on_cpu else "cuda"
-        self._finite = start_session(FINITE_MODEL, providers_for(self._where), threads=1)
+        self._running, self._lock = [0] * len(numbers), Lock()
+
+    def ready(self) -> None:
+        """Wait until the model is loaded; ``ModelFileError`` if ONNX Runtime does not take it."""
+        for each in self._loaded:
+            each.result()
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether it can say what it expects to see."""
+        session = self._loaded[0].result().session
+        return RECONSTRUCTION in (each.name for each in session.get_outputs())
 
     def score(self, images: NDArray[np.uint8]) -> Outputs:
         """Score images, uint8 [N, S, S, 3] RGB; any number of threads may do so."""
-        places = {**dict.fromkeys(_NUMBERS, "cpu"), "anomaly_map": self._where}
-        given = self._given(images)
-        with self.busy:
-            *numbers, maps = _bound(self._session, "images", given, places)
-            (sums,) = _bound(self._finite, "x", maps, {"y": "cpu"})
+        with self._least_busy() as loaded:
+            places = {**dict.fromkeys(_NUMBERS, _HERE), "anomaly_map": loaded.place}
+            given = _on(loaded.place, images)
+            with self.busy:
+                *numbers, maps = _bound(loaded.session, "images", given, places)
+                (sums,) = _bound(loaded.finite, "x", maps, {"y": _HERE})
         return Outputs([each.numpy() for each in numbers], np.isfinite(sums.numpy()), maps)
 
     def draw(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Give what a model that draws expects to see, alike."""
-        (drawn,) = _bound(self._session, "images", self._given(images), {RECONSTRUCTION: "cpu"})
+        with self._least_busy() as loaded:
+            given = _on(loaded.place, images)
+            (drawn,) = _bound(loaded.session, "images", given, {RECONSTRUCTION: _HERE})
         pictures: NDArray[np.uint8] = drawn.numpy()
         return pictures
 
-    def _given(self, images: NDArray[np.uint8]) -> onnxruntime.OrtValue:
-        """Give images as they lie on the device; on a CPU the same memory."""
-        whole = np.ascontiguousarray(images)
-        return onnxruntime.OrtValue.ortvalue_from_numpy(whole, self._where, 0)
+    @contextmanager
+    def _least_busy(self) -> Iterator[_Loaded]:
+        """Lend the model on the card that has least to do."""
+        with self._lock:
+            which = self._running.index(min(self._running))
+            self._running[which] += 1
+        try:
+            yield self._loaded[which].result()
+        finally:
+            with self._lock:
+                self._running[which] -= 1
+
+
+def _on(place: Place, images: NDArray[np.uint8]) -> onnxruntime.OrtValue:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images), *place)
 
 
 def _bound(
     session: onnxruntime.InferenceSession,
     name: str,
     value: onnxruntime.OrtValue,
-    places: dict[str, str],
+    places: dict[str, Place],
 ) -> list[onnxruntime.OrtValue]:
     """Run a session on its one input; ``places`` are the outputs wanted, and where.
 
@@ -204,7 +247,7 @@ def _bound(
     binding = session.io_binding()
     binding.bind_ortvalue_input(name, value)
     for output, place in places.items():
-        binding.bind_output(output, place)
+        binding.bind_output(output, *place)
     session.run_with_iobinding(binding, options)
     outputs: list[onnxruntime.OrtValue] = binding.get_outputs()
     return outputs
@@ -245,9 +288,10 @@ def _start(data: bytes, path: Path, providers: Providers) -> onnxruntime.Inferen
         ) from error
 
 
-def _read_card(session: onnxruntime.InferenceSession, path: Path) -> ModelCard:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+def _read_card(data: bytes, path: Path) -> ModelCard:
+    text = metadata_in(data).get(METADATA_KEY)
     if text is None:
+        _start(data, path, providers_for("cpu"))  # who cannot load it either, says so
         raise ModelFileError(
             f"{path}: an ONNX model, but not one of Anomaly VAE; expected the model.onnx that "
             "'anomaly-vae train' writes"

@@ -15,7 +15,7 @@ from anomaly_vae.images.survey import Look
 from anomaly_vae.outputs import Made, replacing, write_json
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 CHECKED = Made("check", ("check.html", "check.json"))
 _THUMBNAIL, _MOST = 160, 24

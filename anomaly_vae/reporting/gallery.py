@@ -16,6 +16,8 @@ MOST = 10_000
 """Images on a page."""
 _MOST_LARGE = 1_000
 _SMALL, _MAP = 224, 96  # pixels of the longer side
+# Times the threshold: no value of a map whose highest is below is shown, resized or not.
+_UNSEEN = 2 * CLEAR * (1 - 1e-6)
 
 
 class Picture(NamedTuple):
@@ -53,33 +55,30 @@ class Gallery:
         """Whether the picture of an image is wanted larger than the model saw it."""
         return finding.verdict != "pass" and self._large < _MOST_LARGE
 
-    def draw(
-        self,
-        row_id: str,
-        finding: Finding,
-        photo: Image.Image | None,
-        threshold: float,
-        expected: Image.Image | None = None,
-    ) -> Picture | None:
-        """Draw an image, if it is to be kept; ``photo`` is larger than what the model saw of it."""
-        if finding.image is None or not self.takes(finding.score):
-            return None
-        large = photo is not None and self.enlarges(finding)
-        self._large += large
-        shown = photo if photo and large else seen(finding.image)
-        return Picture(
-            row_id,
-            finding.score,
-            _jpeg(shown),
-            _map_png(finding, shown.size, threshold),
-            _jpeg(expected) if expected and large else b"",
-        )
-
-    def keep(self, picture: Picture) -> None:
+    def keep(self, row_id: str, score: float, *, enlarged: bool) -> None:
         """Take a picture in; the one with the lowest score may have to go for it."""
-        heapq.heappush(self._kept, (picture.score, picture.id))
+        self._large += enlarged
+        heapq.heappush(self._kept, (score, row_id))
         if len(self._kept) > MOST:
             self.dropped.add(heapq.heappop(self._kept)[1])
+
+
+def draw_picture(
+    row_id: str,
+    finding: Finding,
+    image: LoadedImage,
+    threshold: float,
+    enlarged: tuple[Image.Image, Image.Image | None] | None,
+) -> Picture:
+    """Draw an image; ``enlarged``, and what was expected there, instead of what the model saw."""
+    shown, expected = enlarged or (seen(image), None)
+    return Picture(
+        row_id,
+        finding.score,
+        _jpeg(shown),
+        _map_png(finding, shown.size, threshold),
+        _jpeg(expected) if expected else b"",
+    )
 
 
 def seen(image: LoadedImage) -> Image.Image:
@@ -101,6 +100,8 @@ def _jpeg(picture: Image.Image) -> bytes:
 
 
 def _map_png(finding: Finding, size: tuple[int, int], threshold: float) -> bytes:
+    if threshold > 0 and finding.highest < _UNSEEN * threshold:
+        return b""
     relative = np.clip(relative_map(finding, _within(size, _MAP), threshold), 0, 1)
     relative[relative < CLEAR] = 0  # is not shown, and takes no room
     if not relative.any():

@@ -19,7 +19,7 @@ from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.rows import spelled
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 # Nine stations of "inferno" (Smith and van der Walt, 2015, CC0): perceptually uniform, readable
 # in grey and for the colour-blind.
@@ -171,9 +171,13 @@ def photo_box(image: LoadedImage) -> tuple[float, float, float, float]:
 
 
 def _overlay(photo: Image.Image, relative: NDArray[np.float32]) -> Image.Image:
-    opacity = np.clip((relative - CLEAR) / FADE, 0, 1)[..., None] * MOST_OPAQUE
-    mixed = np.asarray(photo) * (1 - opacity) + colored(relative) * opacity
-    return Image.fromarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
+    pixels = np.array(photo)
+    shown = relative > CLEAR  # elsewhere the map is transparent, and costs nothing
+    values = relative[shown]
+    opacity = np.clip((values - CLEAR) / FADE, 0, 1)[..., None] * MOST_OPAQUE
+    mixed = pixels[shown] * (1 - opacity) + colored(values) * opacity
+    pixels[shown] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _outline(picture: Image.Image, finding: Finding, relative: NDArray[np.float32]) -> None:

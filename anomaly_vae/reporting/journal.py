@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from typing import Any, NamedTuple
 
 from anomaly_vae.errors import OutputError
@@ -60,7 +61,7 @@ class Journal:
     """
 
     def __init__(self, out: Path, *, anew: bool = False) -> None:
-        self._path = out / FILE
+        self._path, self._turn = out / FILE, RLock()
         with self._spoken():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -228,9 +229,13 @@ class Journal:
 
     @contextmanager
     def _spoken(self) -> Iterator[None]:
-        """Turn what the database says into what its user can do."""
+        """Turn what the database says into what its user can do, one thread after the other.
+
+        On one connection, a thread would else read what another is about to commit.
+        """
         try:
-            yield
+            with self._turn:
+                yield
         except (sqlite3.Error, OSError) as error:
             if "locked" in str(error):
                 raise OutputError(

@@ -1,15 +1,16 @@
 """A folder of results that can be left at any moment, and gone on with.
 
-Every row is on the disk ``PAUSE`` seconds of its table after it was found; see ``journal.py``.
+Rows begin to be written ``PAUSE`` seconds of their table after they were found, or sooner; see
+``writing.py`` and ``journal.py``.
 """
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images.files import Stamp, digest, stamp
@@ -22,6 +23,7 @@ from anomaly_vae.reporting.journal import Done, Journal
 from anomaly_vae.reporting.rows import SCHEMA_VERSION, Cell, Report, utc
 from anomaly_vae.reporting.tables import CsvReport
 from anomaly_vae.reporting.tally import Tally
+from anomaly_vae.reporting.writing import Drawing, Entry, Writer
 
 OWN = (
     *("images.csv", "defects.csv", "images.parquet", "defects.parquet"),
@@ -31,25 +33,6 @@ INSPECTION = Made("inspect", OWN, known=lambda out: (out / JOURNAL).is_file())
 # Made of complete tables: while rows are added, it would tell half of them.
 _MADE_LAST = ("report.html", "report.xlsx", "summary.json")
 _MOST_WAITING = 10_000  # rows in memory
-
-
-class _Entry(NamedTuple):
-    """All that is to be written of a file, at once."""
-
-    finding: Finding
-    done: Done
-    image: list[Cell]
-    regions: list[list[Cell]]
-    picture: Picture | None
-
-
-class _State(NamedTuple):
-    """What is on the disk, and what is not yet: one value, so that it changes as a whole."""
-
-    tables: dict[str, Any] | None
-    """Up to where the tables count."""
-    tally: Tally
-    waiting: list[_Entry]
 
 
 class Results:
@@ -82,7 +65,6 @@ class Results:
         self.renew, self._move = renew, move
         self._identity = {"version": str(SCHEMA_VERSION), "format": report.FORMAT, **identity}
         self.skipped, self.renewed = 0, 0
-        self._state = _State(None, Tally(), [])
         self._begun: set[str] = set()
         self.gallery = Gallery()
         make_folder(out, INSPECTION)  # nothing is removed before the folder is ours
@@ -109,16 +91,14 @@ class Results:
             with suppress(OutputError) if error else nullcontext():
                 self.commit()
         finally:
+            self._writer.close()
             self._report.close()
             self._journal.close()
 
     @property
     def tally(self) -> Tally:
         """What was found so far."""
-        tally = self._state.tally.copy()
-        for entry in self._state.waiting:
-            tally.add_finding(entry.finding)
-        return tally
+        return self._writer.tally
 
     def is_done(self, path: str, now: Stamp | None) -> bool:
         """Whether a file was inspected before, and has not changed since; if not, it is begun.
@@ -147,44 +127,43 @@ class Results:
         finding: Finding,
         image: list[Cell],
         regions: Iterable[list[Cell]],
-        picture: Picture | None = None,
+        drawing: Drawing | None = None,
     ) -> None:
         """Note the row of a file, the rows of its regions and its picture, to be written at once.
 
-        All of it, or after an interruption nothing, is written at the next commit.
+        All of it, or after an interruption nothing, is written at the next commit. ``drawing`` is
+        what ``draw`` gave.
+
+        Raises:
+            OutputError: what was added before cannot be written.
         """
         row_id, statistics = str(image[-1]), None
         if finding.image:
             seen = finding.image.statistics
             statistics = (finding.score, *(getattr(seen, name) for name in STATISTICS))
         done = Done(row_id, finding.path, finding.stamp, finding.verdict, statistics, self._move)
-        self._state.waiting.append(_Entry(finding, done, image, list(regions), picture))
-        if picture:
-            self.gallery.keep(picture)
-        late = time.monotonic() - self._committed > self._report.PAUSE
-        if late or len(self._state.waiting) >= _MOST_WAITING:
-            self.commit()
+        self._writer.add(Entry(done, image, list(regions), drawing))
+        late = time.monotonic() - self._begun_writing > self._report.PAUSE
+        if (late and self._writer.idle) or self._writer.waiting >= _MOST_WAITING:
+            self._end_writing()
+            self._begin_writing()
+
+    def draw(self, work: Callable[[], Picture | None]) -> Drawing:
+        """Let a picture be drawn on another thread; the row that it is added with waits for it."""
+        return self._writer.draw(work)
 
     def commit(self) -> None:
-        """Bring everything to the disk, for good.
+        """Bring everything to the disk, for good, before this returns.
 
-        The rows first, then in one step of the journal that they count, and their files as done.
-        Interrupted anywhere, it is done again from where it began.
+        Raises:
+            OutputError: it cannot be written; it is tried again at the next commit.
         """
-        tables, tally, waiting = self._state
-        rows = [entry.image for entry in waiting]
-        regions = [region for entry in waiting for region in entry.regions]
-        tables = self._report.write(tables, rows, regions)
-        dropped = set(self.gallery.dropped)
-        pictures = [entry.picture for entry in waiting if entry.picture]
-        facts = {"identity": self._identity, "key": self.key, "begun": self.begun}
-        done = [entry.done for entry in waiting]
-        self._journal.commit(done, pictures, dropped, tables=tables, **facts)
-        tally = self.tally
-        self._state = _State(tables, tally, [])
-        self.gallery.dropped -= dropped
-        self._begun.difference_update(each.path for each in done)
-        self._committed = time.monotonic()
+        self._end_writing()
+        self._begin_writing()
+        self._end_writing()
+        while self._writer.waiting:
+            self._begin_writing()
+            self._end_writing()
 
     def waiting(self) -> list[Done]:
         """Give what is still to be moved."""
@@ -214,6 +193,16 @@ class Results:
         """Yield score and statistics of all photographs that were read and have a row."""
         return self._journal.statistics()
 
+    def _begin_writing(self) -> None:
+        self._begun_writing = time.monotonic()
+        self._writer.begin(self.gallery.dropped.copy())
+
+    def _end_writing(self) -> None:
+        """Wait for what is being written, and take note of it."""
+        if written := self._writer.end():
+            self.gallery.dropped -= written.dropped
+            self._begun.difference_update(each.done.path for each in written.entries)
+
     def _open(self, facts: dict[str, Any]) -> None:
         """Begin, or go on with what the journal knows."""
         if facts:
@@ -222,13 +211,15 @@ class Results:
             remove(self.out, OWN)
             tables = None
         self._report = self._kind(self.out, tables)
+        known = {"identity": self._identity, "key": self.key, "begun": self.begun}
+        self._writer = Writer(self._report, self._journal, tables, known)
         try:
-            self._state = _State(tables, Tally(), [])
             self.gallery = self._journal.gallery()
             self.commit()  # cuts off what came after the last commit
             for row in self.images():
-                self._state.tally.add(row["path"], row["verdict"], row["score"], row["quality"])
+                self._writer.count(row["path"], row["verdict"], row["score"], row["quality"])
         except BaseException:
+            self._writer.close()
             self._report.close()
             raise
 

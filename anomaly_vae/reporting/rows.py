@@ -125,6 +125,8 @@ def image_row(
 
 def region_rows(finding: Finding, mm_per_pixel: float | None = None) -> Iterator[list[Cell]]:
     """Give the cells of each region of a file, in the order of ``REGION_COLUMNS``."""
+    if not finding.regions:
+        return
     scale, name = math.nan if mm_per_pixel is None else mm_per_pixel, row_id(finding)
     for index, region in enumerate(finding.regions, start=1):
         diameter = region.equivalent_diameter

@@ -141,7 +141,7 @@ class Detector(nn.Module):
         aligned, pose = self.aligned(images)
         items = self.features.of_photographs(self.features(aligned), images, self.features.border)
         error, kl = self.model(items)
-        return self._placed(error, pose), kl if kl.dim() == 1 else self._placed(kl, pose)
+        return self.placed(error, pose), kl if kl.dim() == 1 else self.placed(kl, pose)
 
     def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give images in [0, 1], [N, 3, S, T], turned onto the mean good one, and their poses."""
@@ -262,13 +262,14 @@ class Detector(nn.Module):
 
         return reduced(error), reduced(kl) if self.model.kl_per_location else kl
 
-    def _placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
+    def placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
         """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
         border = self.features.border
         if pose is not None:
             turned = warp(with_border(maps, border)[:, None], inverse(pose))[:, 0]
             maps = without_border(turned, border)
-        return local_mean(maps[:, None], self.settings.window)[:, 0]
+        window = self.settings.window
+        return maps if window == 1 else local_mean(maps[:, None], window)[:, 0]
 
     def _mapped(self, joined: Tensor) -> Tensor:
         """Give the map of the whole frame, [N, h + 2 b, w + 2 b], from that of the places.

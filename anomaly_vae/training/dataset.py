@@ -20,7 +20,7 @@ from anomaly_vae.images.many import Chosen, room_for
 from anomaly_vae.images.opening import highest_in
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Track, untracked
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 FEWEST_GOOD_IMAGES = 20
 

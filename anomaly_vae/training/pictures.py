@@ -21,7 +21,7 @@ from anomaly_vae.images.decoding import decode_image
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.textures import draw_picture
 from anomaly_vae.progress import Track, untracked
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 SIDE = 288
 """Side of a picture in the bank, in pixels."""

@@ -70,7 +70,10 @@ class TrunkFeatures(FeatureExtractor):
                 f"locations; features.border = {settings.border} leaves none of them; "
                 "expected a larger images.size"
             )
-        super().__init__((sum(shape[1] for shape in shapes),), (height, width))
+        widths: list[int] = [shape[1] for shape in shapes]
+        super().__init__((sum(widths),), (height, width))
+        self.widths = widths
+        """Channels of each layer."""
         self.border, self.padded = settings.border, padded
         self.source, self.layers, self.window = settings.source, layers, settings.local_mean
         self.trunk = extractor
@@ -103,9 +106,9 @@ class TrunkFeatures(FeatureExtractor):
         items = -(self.mean @ weights)[:, None, None]
         for each, part in zip(maps, parts, strict=True):
             if each.shape[2] < self.grid[0]:
-                items = items + self._resampled(conv2d(each, part), border)
+                items = items + self.resampled(conv2d(each, part), border)
             else:
-                items = items + conv2d(self._resampled(each, border), part)
+                items = items + conv2d(self.resampled(each, border), part)
         return items.permute(0, 2, 3, 1)
 
     @property
@@ -125,7 +128,7 @@ class TrunkFeatures(FeatureExtractor):
 
     def _joined(self, images: Tensor, border: int) -> Tensor:
         """Give the joined maps of the trunk without so much of a border, channels last."""
-        maps = [self._resampled(each, border) for each in self._averaged(images)]
+        maps = [self.resampled(each, border) for each in self._averaged(images)]
         return torch.cat(maps, 1).permute(0, 2, 3, 1)
 
     def _averaged(self, images: Tensor) -> list[Tensor]:
@@ -168,7 +171,7 @@ class TrunkFeatures(FeatureExtractor):
             scale = (variances.clamp_min(0) + self._SMALLEST_VARIANCE).rsqrt()
             self.components.copy_((axes * scale).flip(1)[:, :kept])
 
-    def _resampled(self, maps: Tensor, border: int) -> Tensor:
+    def resampled(self, maps: Tensor, border: int) -> Tensor:
         """Bring maps, [N, channels, ...], to the grid, and leave so much of a border out."""
         (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.grid
         if (height, width) == self.grid:

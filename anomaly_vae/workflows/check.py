@@ -23,7 +23,8 @@ from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.images.survey import Look, survey
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.check import Check, Remark
-from anomaly_vae.settings.schema import ImageSettings, SplitSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import SplitSettings
 from anomaly_vae.training.dataset import with_white
 
 _FEWEST = 8

@@ -27,7 +27,7 @@ from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import Made, prepare_folder, refuse_folder, write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows.labelled import (
     LabelledFolder,
     Photographs,

@@ -22,13 +22,12 @@ from anomaly_vae.exporting.graph import export_model, set_card, to_onnx
 from anomaly_vae.exporting.parity import Parity
 from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.providers import Device
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.card import write_card
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.labelled import with_origins
@@ -233,7 +232,7 @@ def _compare(
         path = Path(folder) / "model.onnx"
         set_card(lower, single.card)
         write_bytes(path, lower.SerializeToString())
-        device: Device = "cpu" if single.model.on_cpu else "auto"
+        device = "cpu" if single.model.on_cpu else "auto"
         after = _scores(Inspector(path, device=device), images.pixels, track)
     agreement = compare_scores(before, after, images.defective, limit)
     why = objection(agreement, precision)

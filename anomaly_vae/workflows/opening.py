@@ -15,7 +15,8 @@ from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.levels import said_narrow
 from anomaly_vae.latent.space import pixel_features
 from anomaly_vae.scoring.detector import Detector
-from anomaly_vae.settings.schema import Config, ImageSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.loop import select_device
 from anomaly_vae.workflows.runs import load_detector, saved_config
 

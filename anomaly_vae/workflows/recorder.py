@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from anomaly_vae.images.files import stamp
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_json
-from anomaly_vae.reporting.gallery import Picture, seen
+from anomaly_vae.reporting.gallery import Picture, draw_picture, seen
 from anomaly_vae.reporting.heatmaps import (
     draw_heatmap,
     on_photo,
@@ -33,8 +34,10 @@ from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import Cell, image_row, region_rows, utc
 from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.reporting.tally import Passing
+from anomaly_vae.reporting.writing import Drawing
 
 Heatmaps = Literal["none", "defects", "all"]
+_HEATMAPS = "heatmaps"
 
 
 Told = Callable[[list[Cell], list[list[Cell]]], None]
@@ -66,6 +69,8 @@ class Recorder:
         self._inspector = inspector
         self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
         self._drift = _Drift(inspector.card, drift_window, results.statistics())
+        # Where there are none yet, none is to be removed.
+        self._drawn_before = results.out is not None and (results.out / _HEATMAPS).exists()
         self._start, self.command = time.perf_counter(), ""
         """What was typed to come to these results."""
 
@@ -89,8 +94,7 @@ class Recorder:
             drift=self._drift.add(finding),
         )
         regions = list(region_rows(finding, self._sizes["mm_per_pixel"]))
-        picture = self._draw(finding, str(row[-1]))
-        self.results.add(finding, row, regions, picture)
+        self.results.add(finding, row, regions, self._drawing(finding, str(row[-1])))
         if self._told:
             self._told(row, regions)
 
@@ -130,30 +134,54 @@ class Recorder:
             "command": self.command,
         }
 
-    def _draw(self, finding: Finding, row_id: str) -> Picture | None:
-        """Write the picture of an image, and give a smaller one for the page."""
-        if isinstance(self.results, Passing):
+    def _drawing(self, finding: Finding, row_id: str) -> Drawing | None:
+        """Say which pictures of an image are wanted, and let them be drawn."""
+        results, image = self.results, finding.image
+        if isinstance(results, Passing):
             return None
-        # In a watched folder another photograph may have had this name before.
-        suffix = ".jpg" if self.results.renew else f".{row_id}.jpg"
-        target = picture_path(self.results.out / "heatmaps", finding.path, suffix)
-        if finding.image is None:
-            remove_picture(target)
+        drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and bool(finding.regions))
+        target = None
+        if drawn or self._drawn_before:
+            # In a watched folder another photograph may have had this name before.
+            suffix = ".jpg" if results.renew else f".{row_id}.jpg"
+            target = picture_path(results.out / _HEATMAPS, finding.path, suffix)
+        if target and (image is None or not drawn):
+            remove_picture(target)  # of a photograph of this name that was defective
+            target = None
+        if image is None:
             return None
-        photo = expected = None
-        limit = self._inspector.card.threshold.anomaly_map
-        drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and finding.regions)
-        if drawn or (self._page and self.results.gallery.enlarges(finding)):
-            photo = self._photo(finding, finding.image)
-            square = self._inspector.expected(finding.image)
-            expected = None if square is None else on_photo(square, finding.image, photo.size)
-        if drawn and photo:
-            save_picture(draw_heatmap(finding, photo, limit, expected), target)
-        else:  # of a photograph of this name that was defective
-            remove_picture(target)
-        if not self._page:
+        kept = self._page and results.gallery.takes(finding.score)
+        enlarged = kept and results.gallery.enlarges(finding)
+        if kept:
+            results.gallery.keep(row_id, finding.score, enlarged=enlarged)
+        elif not target:
             return None
-        return self.results.gallery.draw(row_id, finding, photo, limit, expected)
+        return results.draw(
+            partial(self._draw, finding, image, row_id, target, kept=kept, enlarged=enlarged)
+        )
+
+    def _draw(
+        self,
+        finding: Finding,
+        image: LoadedImage,
+        row_id: str,
+        file: Path | None,
+        *,
+        kept: bool,
+        enlarged: bool,
+    ) -> Picture | None:
+        """Draw an image into a ``file``, and one that is ``kept`` for the page."""
+        limit, large = self._inspector.card.threshold.anomaly_map, None
+        if file or enlarged:
+            photo = self._photo(finding, image)
+            square = self._inspector.expected(image)
+            expected = None if square is None else on_photo(square, image, photo.size)
+            large = photo, expected
+            if file:
+                save_picture(draw_heatmap(finding, photo, limit, expected), file)
+        if not kept:
+            return None
+        return draw_picture(row_id, finding, image, limit, large if enlarged else None)
 
     def _photo(self, finding: Finding, image: LoadedImage) -> Image.Image:
         """Give a photograph to look at; if it is gone, or another one by now, as it was seen."""

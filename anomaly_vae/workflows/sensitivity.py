@@ -22,7 +22,7 @@ from anomaly_vae.images.drawn import AS_THEY_ARE, KINDS, Drawn, Wish, draw_defec
 from anomaly_vae.images.part import Mask, Part, Pixels, measure_part
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.sensitivity import Example, example
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 Scores = Callable[[Sequence[Pixels], int], NDArray[np.floating]]
 """Gives the scores, [N], of photographs, uint8 [H, W, 3] each, by the model of a fold, which has

@@ -1,14 +1,17 @@
 """After the first training: the model that inspects, its scales, what would be found with it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity
 from anomaly_vae.errors import CalibrationError, ImageReadError, TrainingError
+from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.latent.collapse import LatentUse
 from anomaly_vae.progress import Track
-from anomaly_vae.reporting.sensitivity import Example
+from anomaly_vae.reporting.sensitivity import Example, summary
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.folds import CrossFit
@@ -19,6 +22,21 @@ from anomaly_vae.workflows.preparation import Extracted
 from anomaly_vae.workflows.sensitivity import Photographs, measure, squares
 
 Drawn = tuple[Sensitivity, list[Example]]
+_NOTHING_DRAWN = "no defect could be drawn onto these photographs: what escapes is not known"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training found out, for its run folder."""
+
+    findings: list[Finding]
+    """What is said of each good image."""
+    card: ModelCard
+    use: LatentUse
+    drawn: Drawn | None
+    """What would be found of drawn defects; None where that was not asked."""
+    said_of_drawn: str
+    """The same in a sentence, empty where it was not asked."""
 
 
 def settle(
@@ -92,3 +110,8 @@ def draw_defects(
         raise TrainingError(f"{images.folder}: {error}; put it back and give --resume") from error
     except CalibrationError:  # nothing could be drawn
         return None
+
+
+def say_drawn(drawn: Drawn | None, mm_per_pixel: float | None) -> str:
+    """Say in a sentence what would be found of drawn defects."""
+    return summary(drawn[0], mm_per_pixel) if drawn else _NOTHING_DRAWN

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import compress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from anomaly_vae.images.many import Chosen
 from anomaly_vae.images.proportions import with_frame
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import model_id
-from anomaly_vae.latent.collapse import LatentUse, remedies
+from anomaly_vae.latent.collapse import remedies
 from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import make_folder, prepare_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
@@ -26,13 +26,14 @@ from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import contact_sheet, write_card
 from anomaly_vae.reporting.heatmaps import save_picture
 from anomaly_vae.reporting.rows import spelled
-from anomaly_vae.reporting.sensitivity import save_sensitivity, summary
+from anomaly_vae.reporting.sensitivity import save_sensitivity
 from anomaly_vae.reporting.suspects import save_suspects
 from anomaly_vae.reporting.trained import SHOWN_IMAGES, save_held_out, save_normals
 from anomaly_vae.scoring.drawing import reconstruct
 from anomaly_vae.settings.files import config_to_yaml
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import read_images, refuse_unusable
+from anomaly_vae.training.dataset import ImageSet, read_images, refuse_unusable
 from anomaly_vae.training.extraction import Store
 from anomaly_vae.training.loop import EpochRecord, Trainer, select_device
 from anomaly_vae.training.split import CALIBRATION, split_images
@@ -67,31 +68,14 @@ from anomaly_vae.workflows.runs import (
     saved_config,
     untrained,
 )
-from anomaly_vae.workflows.settling import Drawn, draw_defects, settle
+from anomaly_vae.workflows.settling import Outcome, draw_defects, say_drawn, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
 
 _CHECKED_IMAGES = 20
-_NOTHING_DRAWN = "no defect could be drawn onto these photographs: what escapes is not known"
 _KEPT = (
     "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
     "{out}/model.onnx' tries again, with this version or a newer one"
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training found out, for its run folder."""
-
-    findings: list[Finding]
-    """What is said of each good image."""
-    card: ModelCard
-    use: LatentUse
-    drawn: Drawn | None
-    """What would be found of drawn defects; None where that was not asked."""
-    said_of_drawn: str
-    """The same in a sentence, empty where it was not asked."""
-
-
 _UNSET = Threshold(score=0.0, anomaly_map=0.0, criterion="none yet", promise="", good=0)
 
 
@@ -117,29 +101,14 @@ class TrainingSession:
         self.mm_per_pixel: float | None = None
         """Side of a pixel of the photographs, for what is said of drawn defects."""
         self.exclusion = good if isinstance(good, Exclusion) else None
-        folder = good.folder if isinstance(good, Exclusion) else good
-        without = self.exclusion.paths if self.exclusion else frozenset[str]()
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
         # Beside a model that there is already: it works until the new one takes its place.
         out = self.out = built_in(out, overwrite=overwrite)
-        if resumed:
-            images, self.note = saved_config(out).images, ""
-        else:
-            paths = [each for each in list_images(folder, skip=self.run) if each not in without]
-            images, self.note = with_frame(folder, paths, config, os.cpu_count() or 1)
-        config = replace(config, images=images)
+        folder = good.folder if isinstance(good, Exclusion) else good
+        config = self._framed(folder, saved_config(out).images if resumed else None)
         self.detector = load_detector(out, config) if resumed else untrained(config, weights)
-        self.images = read_images(
-            folder,
-            config.images,
-            workers=os.cpu_count() or 1,
-            skip=self.run,
-            without=without,
-            scratch=out,
-            track=track,
-        )
-        refuse_unusable(self.images)
+        self.images = self._read(folder)
         self.config = config = replace(config, images=self.images.settings)
         self.split = split_images(self.images, config.split, seed=config.training.seed)
         self._lock = lock_folder(self.run)  # as long as this session lives
@@ -158,6 +127,34 @@ class TrainingSession:
             self.detector.model, config, self.items.training, self.items.stopping, out / CHECKPOINT
         )
         self._start(resumed)
+
+    @property
+    def _without(self) -> frozenset[str]:
+        """Paths of what a person leaves out."""
+        return self.exclusion.paths if self.exclusion else frozenset()
+
+    def _framed(self, folder: Path, known: ImageSettings | None) -> Config:
+        """Give the settings with the frame that photographs are seen in: a known one, or theirs."""
+        images, self.note = known, ""
+        if images is None:
+            listed = list_images(folder, skip=self.run)
+            paths = [path for path in listed if path not in self._without]
+            images, self.note = with_frame(folder, paths, self.config, os.cpu_count() or 1)
+        self.config = replace(self.config, images=images)
+        return self.config
+
+    def _read(self, folder: Path) -> ImageSet:
+        images = read_images(
+            folder,
+            self.config.images,
+            workers=os.cpu_count() or 1,
+            skip=self.run,
+            without=self._without,
+            scratch=self.out,
+            track=self._track,
+        )
+        refuse_unusable(images)
+        return images
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train; a checkpoint is written after each epoch, so that it can be interrupted."""
@@ -194,11 +191,8 @@ class TrainingSession:
         findings = said.findings
         calibration, card = self._judged(findings)
         drawn = draw_defects(said, unseen, card.threshold, self.config, self._track)
-        said_of_drawn = ""
-        if drawn:
-            said_of_drawn = summary(drawn[0], self.mm_per_pixel)
-        elif unseen and self.config.training.sensitivity:
-            said_of_drawn = _NOTHING_DRAWN
+        asked = unseen is not None and self.config.training.sensitivity
+        said_of_drawn = say_drawn(drawn, self.mm_per_pixel) if asked else ""
         outcome = Outcome(findings, card, use, drawn, said_of_drawn)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.

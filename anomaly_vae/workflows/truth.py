@@ -16,7 +16,7 @@ from anomaly_vae.images.files import list_images
 from anomaly_vae.images.masks import Truth, load_truth, no_truth
 from anomaly_vae.images.opening import upright_size
 from anomaly_vae.images.rules import MASK_ENDINGS, MASK_EXTENSIONS
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 GOOD, DEFECTIVE = "good", "defective"
 _GOOD_NAMES = (GOOD, "ok", "normal")  # in any case

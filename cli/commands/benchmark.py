@@ -1,6 +1,7 @@
 """The command that measures speed."""
 
 import json
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..console import talk
-from ..options import BatchSize, Device, Model, OnDevice, Workers
+from ..options import BatchSize, Model, OnDevice, Workers
 
 if TYPE_CHECKING:
     from anomaly_vae.inspection.inspector import Inspector
+    from anomaly_vae.workflows.advice import Way
     from anomaly_vae.workflows.benchmark import Benchmark
 
 
 EXAMPLES = """
 anomaly-vae benchmark run/model.onnx
 anomaly-vae benchmark run/model.onnx photos/today --batch-size 16
+anomaly-vae benchmark run/model.onnx photos/today --advise
 """
 _DRAWN = 8  # photographs of 512 x 512 pixels, where there are none
 
@@ -30,16 +33,31 @@ def benchmark(
     count: Annotated[
         int, typer.Option("--images", min=8, help="How many images, the same ones repeatedly.")
     ] = 200,
-    device: OnDevice = Device.AUTO,
+    device: OnDevice = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    advise: Annotated[
+        bool,
+        typer.Option(
+            "--advise", help="Try processors, batch sizes and the other models of the run."
+        ),
+    ] = False,
 ) -> None:
     """Measure how fast images are inspected, stage by stage, and what limits it."""
+    if advise:
+        if folder is None or as_json or workers or batch_size or device != "auto":
+            raise typer.BadParameter(
+                "expected a folder of photographs, and neither --json nor what it tries itself: "
+                "--device, --batch-size, --workers",
+                param_hint="--advise",
+            )
+        _advise(model, folder, count)
+        return
     from anomaly_vae.inspection.inspector import Inspector
 
     inspector = Inspector(
-        model, device=device.value, batch_size=batch_size, workers=workers, told=talk.warn
+        model, device=device, batch_size=batch_size, workers=workers, told=talk.warn
     )
     if folder:
         measured = _measured(inspector, folder, count)
@@ -55,6 +73,23 @@ def benchmark(
         typer.echo(json.dumps(asdict(measured)))
     else:
         _say(measured)
+
+
+def _advise(model: Path, folder: Path, count: int) -> None:
+    """Say of each way how fast it is, and which one to take."""
+    from anomaly_vae.images.files import list_images
+    from anomaly_vae.workflows.advice import fastest, ways
+
+    tried: list[Way] = []
+    talk.say(f"{'model':24s} {'device':9s} {'batch':>5s} {'images/s':>9s}  other verdicts")
+    for way in ways(model, folder, list_images(folder), count, talk.warn):
+        talk.say(
+            f"{way.model.name[:24]:24s} {way.device:9s} {way.batch_size:5d} "
+            f"{way.images_per_second:9.1f}  {way.changed}"
+        )
+        tried.append(way)
+    words = shlex.join(["anomaly-vae", "inspect", *fastest(tried).words])
+    talk.say(f"the fastest that keeps all verdicts: {words}")
 
 
 def _measured(inspector: "Inspector", folder: Path, count: int) -> "Benchmark":

@@ -30,7 +30,7 @@ def check(
     """Look at photographs before a training: copies, sessions, odd ones, what they can promise."""
     from anomaly_vae.outputs import prepare_folder, refuse_folder
     from anomaly_vae.reporting.check import CHECKED, write_check
-    from anomaly_vae.settings.schema import ImageSettings
+    from anomaly_vae.settings.images import ImageSettings
     from anomaly_vae.workflows.check import check_folder
 
     if out:

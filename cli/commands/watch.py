@@ -9,7 +9,6 @@ import typer
 
 from ..console import talk
 from ..options import (
-    Device,
     ExitZero,
     Heatmaps,
     MinArea,
@@ -35,7 +34,7 @@ def watch(
     model: Model,
     folder: Annotated[Path, typer.Argument(help="Folder that photographs are written into.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables; one begun before goes on.")],
-    device: OnDevice = Device.AUTO,
+    device: OnDevice = "auto",
     heatmaps: Pictures = Heatmaps.DEFECTS,
     min_area: MinArea = 0.0,
     mm_per_pixel: MmPerPixel = None,
@@ -60,7 +59,7 @@ def watch(
     from anomaly_vae.workflows.watch import Watch, refuse_target
 
     refuse_target(folder, move_to)
-    inspector = Inspector(model, device=device.value, min_area=min_area, told=talk.warn)
+    inspector = Inspector(model, device=device, min_area=min_area, told=talk.warn)
     same = identity(inspector, f"watching {folder.resolve()}", mm_per_pixel)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with (

@@ -14,7 +14,7 @@ from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images import decoding as images
 from anomaly_vae.images.decoding import Placement, decode_image, load_image
 from anomaly_vae.images.opening import opened
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
 COLOR = (200, 100, 50)

@@ -15,7 +15,7 @@ from anomaly_vae.images.files import Counting, find_images, is_photograph, list_
 from anomaly_vae.images.formats import EXTENSIONS
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.outputs import MARKER
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
 COLOR = (200, 100, 50)

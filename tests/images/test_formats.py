@@ -12,7 +12,7 @@ from anomaly_vae.images import formats
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.files import find_images
 from anomaly_vae.images.formats import DECODERS, is_image, kind_of
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 SETTINGS = ImageSettings(size=32, min_size=2)
 

@@ -13,7 +13,7 @@ from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images.arrays import picture_from
 from anomaly_vae.images.decoding import decode_image
 from anomaly_vae.images.levels import sensor_white
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.training.dataset import with_white
 
 SETTINGS = ImageSettings(min_size=2)

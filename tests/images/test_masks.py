@@ -8,8 +8,8 @@ from PIL import Image
 
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.masks import Truth, load_truth
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.masks import Mask
-from anomaly_vae.settings.schema import ImageSettings
 
 
 def save(folder: Path, mask: Mask, name: str = "m.png") -> Path:

@@ -12,7 +12,7 @@ from PIL import Image
 from anomaly_vae.images import opening
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.memory import Budget, needed
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 
 def most_at_once(budget: Budget, amounts: list[int]) -> int:

@@ -14,7 +14,8 @@ from anomaly_vae.images.proportions import fitted, frame_of, with_frame
 from anomaly_vae.images.quality import image_statistics
 from anomaly_vae.images.regions import find_regions
 from anomaly_vae.settings.files import load_config
-from anomaly_vae.settings.schema import Config, FeatureSettings, ImageSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, FeatureSettings
 
 PADDED = ImageSettings(size=64, min_size=2, frame=(64, 64), padded=True)
 

@@ -25,14 +25,9 @@ from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.scoring.detector import Detector, Scores
 from anomaly_vae.scoring.factory import build_detector, inspected_places
 from anomaly_vae.settings.files import config_from_dict, config_to_dict, config_to_yaml, load_config
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.masks import LONGEST, filled, mask_from_text, mask_to_text
-from anomaly_vae.settings.schema import (
-    Config,
-    FeatureSettings,
-    ImageSettings,
-    ModelSettings,
-    ScoringSettings,
-)
+from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings, ScoringSettings
 from anomaly_vae.vae.maps import luminance, unit_range, without_border
 
 from ..small import Given, card, pictures

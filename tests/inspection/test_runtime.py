@@ -10,19 +10,31 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from anomaly_vae.errors import DeviceError
+from anomaly_vae.errors import DeviceError, ModelFileError
 from anomaly_vae.images.files import list_images
+from anomaly_vae.images.sources import images_at
+from anomaly_vae.inspection import inspector as inspection
 from anomaly_vae.inspection import providers, runtime
+from anomaly_vae.inspection.fields import metadata_in
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.providers import engine_folder, start_session, tensorrt_options
+from anomaly_vae.inspection.providers import (
+    device_of,
+    engine_folder,
+    start_session,
+    tensorrt_options,
+)
 from anomaly_vae.inspection.runtime import FINITE_MODEL, Busy, LoadedModel, Outputs
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.tally import Passing
 from anomaly_vae.workflows.recorder import Recorder
+
+from ..conftest import Command
 
 NAMES = ["score", "reconstruction_error", "kl", "anomaly_map"]
 
@@ -239,9 +251,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_device_whose_libraries_are_missing_is_refused(
-    gpu: None, run: Path, device: providers.Device
-) -> None:
+def test_a_device_whose_libraries_are_missing_is_refused(gpu: None, run: Path, device: str) -> None:
     with pytest.raises(DeviceError, match=f"--device {device}: .*could not load.*doctor"):
         LoadedModel(run / "model.onnx", device, None, silent)
 
@@ -273,3 +283,104 @@ def test_a_picture_is_drawn_alone_or_in_any_batch(model: LoadedModel) -> None:
     for index in range(3):
         alone = model.draw(images[index : index + 1])[0]
         assert np.abs(alone - together[index]).max() <= 1
+
+
+# --- which device
+
+
+@pytest.mark.parametrize(("text", "device"), [
+    ("auto", ("cuda", (0,))), ("cpu", ("cpu", (0,))), ("cuda", ("cuda", (0,))),
+    ("cuda:1", ("cuda", (1,))), ("cuda:1,0,1", ("cuda", (1, 0))), ("tensorrt:1", ("tensorrt", (1,))),
+])  # fmt: skip
+def test_a_device_may_have_numbers(
+    monkeypatch: pytest.MonkeyPatch, text: str, device: tuple[str, tuple[int, ...]]
+) -> None:
+    monkeypatch.setattr(providers, "cuda_devices", lambda: 2)
+    assert device_of(text) == device
+
+
+@pytest.mark.parametrize("text", ["gpu", "cpu:0", "cuda:", "cuda:2", "cuda:0,,1", "cuda:-1"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(providers, "cuda_devices", lambda: 2)
+    with pytest.raises(DeviceError, match=f"--device {text}: "):
+        device_of(text)
+
+
+def test_each_provider_is_told_the_number_of_its_card() -> None:
+    for kind in ("cuda", "tensorrt"):
+        (_, options), *_ = providers.providers_for(kind, 3)  # type: ignore[arg-type]
+        assert options["device_id"] == "3"
+
+
+def test_several_cards_share_the_batches_and_the_least_busy_has_the_next(run: Path) -> None:
+    model, other = (LoadedModel(run / "model.onnx", "cpu", None, silent) for _ in range(2))
+    expected = model.score(noise(3)).score
+    model._loaded, model._running = [*model._loaded, *other._loaded], [0, 0]
+    first, second = (each.result() for each in model._loaded)
+    with model._least_busy() as one, model._least_busy() as two:
+        assert (one, two) == (first, second)
+        np.testing.assert_array_equal(model.score(noise(3)).score, expected)
+    with pytest.raises(InterruptedError), model._least_busy():
+        raise InterruptedError
+    assert model._running == [0, 0]
+
+
+# --- loading
+
+
+def test_the_card_is_read_as_the_onnx_package_reads_it(run: Path) -> None:
+    data = (run / "model.onnx").read_bytes()
+    expected = {each.key: each.value for each in onnx.load_from_string(data).metadata_props}
+    assert metadata_in(data) == expected
+    assert "anomaly_vae" in expected
+
+
+@settings(deadline=None, max_examples=200, derandomize=True, database=None)
+@given(st.binary(max_size=200))
+def test_what_is_no_onnx_file_has_no_metadata(data: bytes) -> None:
+    assert isinstance(metadata_in(data), dict)
+
+
+def test_a_file_that_is_cut_off_has_no_metadata(run: Path) -> None:
+    data = (run / "model.onnx").read_bytes()
+    assert metadata_in(data[:-1]) == metadata_in(data[: len(data) // 2]) == {}
+
+
+def test_a_graph_that_cannot_be_run_is_said_before_anything_is_written(
+    run: Path, parts: Path, tmp_path: Path, command: Command
+) -> None:
+    model, damaged = onnx.load(run / "model.onnx"), tmp_path / "model.onnx"
+    model.graph.node[0].op_type = "Nonsense"
+    onnx.save(model, damaged)
+    with pytest.raises(ModelFileError, match="not a usable ONNX model"):
+        Inspector(damaged, device="cpu")
+    later = Inspector(damaged, device="cpu", wait=False)
+    with pytest.raises(ModelFileError, match="not a usable ONNX model"):
+        later.model.ready()
+    outcome = command("inspect", damaged, parts / "test", "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "not a usable ONNX model" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_for_a_few_photographs_no_graphics_card_is_started(
+    gpu: None, run: Path, parts: Path, tmp_path: Path, command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    few = images_at([parts / "test"])
+    assert not few.has_at_most(17)
+    assert few.has_at_most(18)
+    assert list(few.paths) == list_images(parts / "test")
+    asked: list[str] = []
+    inspector = inspection.Inspector
+    monkeypatch.setattr(inspection, "Inspector", lambda *given, device, **more: (
+        asked.append(device), inspector(*given, device="cpu", **more))[1])  # fmt: skip
+    for most in (18, 17):
+        monkeypatch.setattr("anomaly_vae_cli.commands.inspect._FEW", most)
+        out = tmp_path / str(most)
+        outcome = command(
+            "inspect", run / "model.onnx", parts / "test", "--out", out, "--exit-zero"
+        )
+        assert outcome.code == 0, outcome.err
+        assert "18 images: " in outcome.out
+    assert asked == ["cpu", "auto"]

@@ -16,7 +16,8 @@ from anomaly_vae.reporting.pictures import save_animation, save_grid, save_pictu
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.drawing import reconstruct
 from anomaly_vae.scoring.factory import build_detector
-from anomaly_vae.settings.schema import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings
 from anomaly_vae.vae.maps import unit_range
 from anomaly_vae.vae.sampling import (
     draw_from_mixture,

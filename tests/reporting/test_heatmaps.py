@@ -22,7 +22,7 @@ from anomaly_vae.reporting.heatmaps import (
     save_picture,
     shown_photo,
 )
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 GAP = 8
 GREY = (120, 120, 120)

@@ -31,7 +31,7 @@ from anomaly_vae.reporting.html import policy
 from anomaly_vae.reporting.page import _rates
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import row_id
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows.marks import read_marks
 from anomaly_vae.workflows.recorder import Recorder
 
@@ -189,17 +189,14 @@ def test_of_many_images_the_worst_are_shown(
     assert kept == [path for path, score in scores.items() if score >= 5]
 
 
-def test_a_gallery_keeps_those_with_the_highest_scores(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gallery_keeps_those_with_the_highest_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gallery, "MOST", 2)
     pictures = Gallery([(1.0, "old"), (2.0, "older")])
     assert not pictures.takes(0.5)
     for name, score, kept in (("b", 1.5, True), ("c", 1.2, False), ("d", 4.0, True)):
-        picture = pictures.draw(name, finding(photos, f"{name}.png", score), None, 1.0)
-        assert bool(picture) == kept  # c comes too late
-        if picture:
-            pictures.keep(picture)
+        assert pictures.takes(score) == kept  # c comes too late
+        if kept:
+            pictures.keep(name, score, enlarged=False)
     assert pictures.dropped == {"old", "b"}
 
 

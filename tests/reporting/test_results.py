@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,7 @@ from anomaly_vae.reporting.parquet import ParquetReport
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import SCHEMA_VERSION, Report, image_row, region_rows, spelled
 from anomaly_vae.reporting.tables import CsvReport
+from anomaly_vae.reporting.writing import Drawing
 
 LIMIT = Threshold(3.25, 3.25, "test", "", good=1)
 ONE, TWO = Stamp(10, 1000, 1, "abc"), Stamp(20, 2000, 2, "abc")
@@ -42,9 +46,9 @@ def found(photos: Path, path: str, score: float = 1.0) -> Finding:
     return Finding(path, verdict, score=score, stamp=seen)  # type: ignore[arg-type]
 
 
-def add(results: Results, finding: Finding) -> None:
+def add(results: Results, finding: Finding, drawing: Drawing | None = None) -> None:
     row = image_row(finding, model_id="abc", threshold=LIMIT, drift=0.5)
-    results.add(finding, row, region_rows(finding))
+    results.add(finding, row, region_rows(finding), drawing)
 
 
 @pytest.fixture(params=[CsvReport, ParquetReport])
@@ -177,9 +181,10 @@ def test_rows_after_the_last_commit_are_found_again(
     add(results, found(photos, "a.png"))
     results.commit()
     add(results, found(photos, "b.png"))
-    tables, _, (entry,) = results._state
+    tables, _, (entry,) = results._writer._state
     # On the disk, but the power fails before the journal knows.
     results._report.write(tables, [entry.image], entry.regions)
+    results._writer.close()
     results._report.close()
     results._journal.close()
     assert paths(out, kind) == ["a.png", "b.png"]
@@ -298,6 +303,68 @@ def test_what_was_found_before_a_failure_is_kept(tmp_path: Path, photos: Path) -
         raise KeyboardInterrupt
     with Results(out, photos, identity(photos), resume=True) as results:
         assert results.tally.verdicts == {"pass": 1}
+
+
+def test_rows_are_added_while_others_are_written(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CsvReport, "PAUSE", 0.0)
+    free, write = Event(), CsvReport.write
+
+    def slow(self: CsvReport, *given: Any) -> dict[str, Any]:
+        assert free.wait(60)
+        return write(self, *given)
+
+    with Results(tmp_path / "out", photos, identity(photos)) as results:
+        monkeypatch.setattr(CsvReport, "write", slow)
+        for name in ("a.png", "b.png"):
+            assert not results.is_done(name, stamp(photos / name))
+            add(results, found(photos, name))
+        assert paths(tmp_path / "out") == []
+        assert results.tally.verdicts == {"pass": 2}
+        assert results.is_done("a.png", stamp(photos / "a.png"))
+        free.set()
+        results.commit()
+        assert paths(tmp_path / "out") == ["a.png", "b.png"]
+
+
+def test_a_row_waits_for_its_picture_and_none_before_it_is_lost(
+    tmp_path: Path, photos: Path
+) -> None:
+    def full() -> None:
+        raise OutputError("no room")
+
+    out = tmp_path / "out"
+    with pytest.raises(OutputError, match="no room"), Results(out, photos, {}) as results:
+        add(results, found(photos, "a.png"))
+        add(results, found(photos, "b.png"), results.draw(full))
+        add(results, found(photos, "c.png"))
+        results.commit()
+    assert paths(out) == ["a.png"]
+    with Results(out, photos, {}, resume=True) as results:
+        assert not results.is_done("b.png", stamp(photos / "b.png"))
+
+
+def test_what_is_about_to_be_committed_is_not_done_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, begun, free = Journal(tmp_path), Event(), Event()
+
+    def full(_facts: object) -> None:
+        begun.set()
+        assert free.wait(60)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(journal, "_note", full)
+    with ThreadPoolExecutor(2) as pool:
+        commit = pool.submit(journal.commit, [done("a.png")])
+        assert begun.wait(60)
+        known = pool.submit(journal.known, "a.png", ONE)
+        wait([known], 0.2)
+        free.set()
+        assert known.result() == []
+        assert isinstance(commit.exception(), OutputError)
+    journal.close()
 
 
 def test_a_journal_that_cannot_be_written_says_so(

@@ -22,7 +22,7 @@ from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.scoring.detector import Detector, Scores
 from anomaly_vae.scoring.drawing import reconstruct
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.vae.maps import luminance, unit_range
 
 from ..small import card, detector, pictures
@@ -182,7 +182,7 @@ def test_scores_that_do_not_vary_are_refused() -> None:
 def test_the_window_averages_only_what_lies_inside_the_map() -> None:
     model = detector(window=3)
     maps = torch.arange(16.0).reshape(1, 4, 4)
-    averaged = model._placed(maps, None)
+    averaged = model.placed(maps, None)
     assert averaged[0, 0, 0].item() == pytest.approx((0 + 1 + 4 + 5) / 4)
     assert averaged[0, 1, 1].item() == pytest.approx(5)
 

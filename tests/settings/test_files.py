@@ -15,13 +15,8 @@ from anomaly_vae.settings.files import (
     load_config,
     preset_names,
 )
-from anomaly_vae.settings.schema import (
-    Config,
-    ImageSettings,
-    ModelSettings,
-    SplitSettings,
-    TrainingSettings,
-)
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, ModelSettings, SplitSettings, TrainingSettings
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PIXELS = yaml.safe_load((PRESETS[0].parent / "pixels.yaml").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from anomaly_vae.errors import FolderError, TrainingError
 from anomaly_vae.images.decoding import LoadedImage
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.training import dataset
 from anomaly_vae.training.dataset import read_images, refuse_unusable
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import DeviceError, TrainingError
 from anomaly_vae.latent.collapse import LatentUse, latent_use
-from anomaly_vae.settings.schema import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings
 from anomaly_vae.settings.schema import TrainingSettings as Settings
 from anomaly_vae.training.loop import (
     ACTIVE_VARIANCE,

@@ -9,7 +9,8 @@ from sklearn.decomposition import PCA
 from torch.distributions import Bernoulli, LowRankMultivariateNormal, Normal
 from torch.distributions import kl_divergence as reference_kl
 
-from anomaly_vae.settings.schema import Config, FeatureSettings, ImageSettings, ModelSettings
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings
 from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.model import (
     VAE,

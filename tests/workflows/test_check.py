@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from anomaly_vae.images.likeness import bursts, connected, detail, strange, two_groups
 from anomaly_vae.images.samples import write_samples
 from anomaly_vae.reporting.check import Check
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows.check import check_folder
 
 from ..conftest import SHARED, Command

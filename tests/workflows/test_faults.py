@@ -30,7 +30,7 @@ from anomaly_vae.reporting.rows import Report
 from anomaly_vae.reporting.tables import CsvReport
 from anomaly_vae.scoring.batches import score_images
 from anomaly_vae.settings.files import load_config
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.transaction import complete
 from anomaly_vae.workflows.export import drawn_images
 from anomaly_vae.workflows.labelled import Photographs

@@ -22,7 +22,7 @@ from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.inspection import inspector as inspection
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.reporting.journal import Journal
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 
 from ..conftest import Command, Outcome, shell
 from ..small import judged
@@ -362,10 +362,10 @@ def test_a_photograph_that_vanishes_or_stalls_is_a_row(
     (photos / gone).unlink()
     ever = threading.Event()
 
-    def load(path: Path, settings: ImageSettings) -> LoadedImage:
+    def load(path: Path, settings: ImageSettings, data: bytes | None) -> LoadedImage:
         if path.name == stalled:
             ever.wait()
-        return load_image(path, settings)
+        return load_image(path, settings, data)
 
     monkeypatch.setattr(inspection, "load_image", load)
     monkeypatch.setattr(inspection, "READING_PATIENCE", 0.5)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images.files import list_images
-from anomaly_vae.settings.schema import ImageSettings
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows.truth import Truths, check_labelled, name_classes, read_truths
 
 SETTINGS = ImageSettings(size=20)

@@ -1,0 +1,193 @@
+"""A patch model as it runs fastest: channels first throughout, and what is linear folded together.
+
+What is computed is the same, but for rounding:
+
+- what pixels are divided by is in the kernel of the first convolution; their mean is still taken
+  off before, for that convolution pads with zero, which is the mean colour then;
+- whitened components are measured in the spread that the VAE expects of their reconstruction, and
+  what comes from them or goes to them is measured likewise: so no place is divided by it;
+- the minus of (item - reconstruction) is in the last layer of the decoder;
+- all layers of the VAE are 1 x 1 convolutions, so that nothing is transposed;
+- layers of the size of the grid are averaged where they are judged only, not on its border.
+
+Whitening is not folded into the encoder's first layer: its result is what is reconstructed, so that
+it is needed in any case, and from raw channels that layer would take more products, not fewer.
+
+Letters: N images, S x S pixels, C channels, h x w places.
+"""
+
+import copy
+from functools import reduce
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.nn.functional import avg_pool2d, interpolate
+
+from anomaly_vae.scoring.detector import Detector, Scores
+from anomaly_vae.vae.maps import local_mean, without_border
+from anomaly_vae.vae.model import POSTERIOR_RANGE, PatchVAE, Posterior, bounded
+from anomaly_vae.vae.student import EMBEDDED
+from anomaly_vae.vae.trunk import TrunkFeatures
+
+_WHITE = 255
+
+
+def folded(detector: Detector) -> nn.Module:
+    """Give what computes the scores of ``detector`` so; itself where it is no such model."""
+    features, model = detector.features, detector.model
+    if not (
+        type(detector) is Detector
+        and type(model) is PatchVAE
+        and isinstance(features, TrunkFeatures)
+        and isinstance(model.encoder, nn.Sequential)
+        and isinstance(model.decoder, nn.Sequential)
+    ):
+        return detector
+    layers = [*model.encoder, *model.decoder]
+    linear = [each for each in layers if isinstance(each, nn.Linear)]
+    usual = (
+        features.whitened
+        and not features.padded
+        and model.variance != "decoded"
+        and all(isinstance(each, nn.Linear | nn.ReLU) for each in layers)
+        and linear[0].in_features == linear[-1].out_features == features.item_shape[0]
+        and _first_convolution(features.trunk) is not None
+    )
+    return FoldedPatch(detector, features).eval() if usual else detector
+
+
+class FoldedPatch(nn.Module):
+    """From pixels to scores; ``detector`` makes these of error and KL."""
+
+    shift: Tensor
+    """[3, 1, 1], the mean of pixels."""
+
+    @torch.no_grad()
+    def __init__(self, detector: Detector, features: TrunkFeatures) -> None:
+        super().__init__()
+        self.detector, model = detector, detector.model
+        self.layers, self.window = features.layers, features.window
+        self.grid, self.border = features.grid, features.border
+        self.resampled = features.resampled  # it has no weights
+        self.half_precision, self.shifted = False, features.source != EMBEDDED
+        trunk = copy.deepcopy(features.trunk)
+        self.register_buffer("shift", self._taken_into(trunk, features))
+        log_variance = model._gaussian(torch.zeros(features.item_shape))[1]
+        log_variance = log_variance.expand(features.item_shape)
+        self.constant = float(0.5 * (log_variance + torch.tensor(2 * torch.pi).log()).sum())
+        # Half of the squares over the variances is the sum of squares of what is measured in these.
+        unit = (-0.5 * log_variance).exp() / 2**0.5
+        # Called as in the detector: so the graph says which of its nodes are whose.
+        self.features = nn.ModuleDict({"trunk": trunk, "whitening": _whitening(features, unit)})
+        self.model = nn.ModuleDict(
+            {
+                "encoder": _as_convolutions(model.encoder, takes=1 / unit),
+                "decoder": _as_convolutions(model.decoder, gives=-unit),
+            }
+        )
+
+    def in_half_precision(self) -> "FoldedPatch":
+        """Let all but the scoring compute in half precision."""
+        self.features.half()
+        self.model.half()
+        self.shift, self.half_precision = self.shift.half(), True
+        return self
+
+    def forward(self, images: Tensor) -> Scores:
+        """Score images, uint8 [N, S, S, 3] RGB."""
+        pixels, pose = images.permute(0, 3, 1, 2), None
+        if self.detector.alignment:
+            pixels, pose = self.detector.aligned(images)
+        error, kl = self.parts(pixels.half() if self.half_precision else pixels.float())
+        placed = self.detector.placed
+        return self.detector.join(placed(error, pose), placed(kl, pose))
+
+    def parts(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Give error and KL, [N, h, w], in nats, of pixels, [N, 3, S, S]; aligned: in [0, 1]."""
+        maps = self.features["trunk"](pixels - self.shift if self.shifted else pixels)
+        layers = zip(self.layers, self.features["whitening"].children(), strict=True)
+        items = reduce(torch.add, [self._whitened(maps[name], layer) for name, layer in layers])
+        mean, log_variance = self.model["encoder"](items).chunk(2, 1)
+        rest = (items + self.model["decoder"](mean)).float()
+        posterior = Posterior(mean.float(), bounded(log_variance.float(), *POSTERIOR_RANGE))
+        kl = self.detector.model.divergences(posterior).sum(1)
+        return rest.square().sum(1) + self.constant, kl
+
+    def _whitened(self, maps: Tensor, whiten: nn.Module) -> Tensor:
+        """Give what a layer adds to the items, [N, C, h, w]."""
+        margin, (height, _) = self.window // 2 - self.border, self.grid
+        if maps.shape[2:] == self.grid and self.window > 1 and margin >= 0:
+            maps = avg_pool2d(maps, self.window, 1, margin, count_include_pad=False)
+            return cast(Tensor, whiten(maps))
+        maps = local_mean(maps, self.window)
+        if maps.shape[2] < height:  # it is whitened where it has fewer places
+            return without_border(_enlarged(whiten(maps), self.grid), self.border)
+        return cast(Tensor, whiten(self.resampled(maps, self.border)))
+
+    def _taken_into(self, trunk: nn.Module, features: TrunkFeatures) -> Tensor:
+        """Bring what pixels are divided by into the first convolution; gives their mean."""
+        white = 1 if self.detector.alignment else _WHITE
+        convolution = _first_convolution(trunk)
+        assert convolution is not None  # noqa: S101 - see ``folded``
+        convolution.weight.div_(white * features.image_std if self.shifted else white)
+        return white * features.image_mean
+
+
+def _enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bring maps to the grid; by a whole number where it is one, which needs no look at a shape."""
+    factors = [wanted // side for wanted, side in zip(grid, maps.shape[2:], strict=True)]
+    if all(f * side == w for f, side, w in zip(factors, maps.shape[2:], grid, strict=True)):
+        scale = [float(each) for each in factors]
+        return interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
+    return interpolate(maps, grid, mode="bilinear", align_corners=False)
+
+
+def _first_convolution(trunk: nn.Module) -> nn.Conv2d | None:
+    """Find the one module that takes the image, if it is a convolution."""
+    if not isinstance(trunk, GraphModule):
+        return None
+    (image,) = (node for node in trunk.graph.nodes if node.op == "placeholder")
+    users = [trunk.get_submodule(str(each.target)) for each in image.users
+             if each.op == "call_module"]  # fmt: skip
+    if len(users) != len(image.users) or len(users) != 1:
+        return None
+    (first,) = users
+    while isinstance(first, nn.Sequential) and len(first):
+        first = first[0]
+    return first if isinstance(first, nn.Conv2d) and first.groups == 1 else None
+
+
+def _whitening(features: TrunkFeatures, unit: Tensor) -> nn.ModuleList:
+    """Give a 1 x 1 convolution for each layer; their sum are the items, measured in ``unit``."""
+    weights = unit[:, None] * (features.components / features.std[:, None]).T
+    first, *others = torch.split(weights, features.widths, 1)
+    bias = -(weights @ features.mean)
+    return nn.ModuleList([_convolution(first, bias), *map(_convolution, others)])
+
+
+def _as_convolutions(
+    perceptron: nn.Module, *, takes: Tensor | int = 1, gives: Tensor | int = 1
+) -> nn.Sequential:
+    """Make linear layers 1 x 1 convolutions; what comes in and what goes out is multiplied."""
+    linear = [each for each in perceptron.children() if isinstance(each, nn.Linear)]
+    layers: list[nn.Module] = []
+    for each in perceptron.children():
+        if isinstance(each, nn.Linear):
+            weight = each.weight * takes if each is linear[0] else each.weight
+            factor = gives if each is linear[-1] else 1
+            layers.append(_convolution((weight.T * factor).T, each.bias * factor))
+        else:
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def _convolution(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+    """Make a 1 x 1 convolution of a matrix, [made, given]."""
+    made, given = weight.shape
+    convolution = nn.Conv2d(given, made, 1, bias=bias is not None)
+    convolution.weight.copy_(weight[..., None, None])
+    if bias is not None and convolution.bias is not None:
+        convolution.bias.copy_(bias)
+    return convolution

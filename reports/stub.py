@@ -1,0 +1,117 @@
+"""Measures what inspection costs without a model: one that takes nothing stands in for it.
+
+    python reports/stub.py PHOTOGRAPHS COUNT
+
+Photographs are decoded before, and inspected over and over: verdicts alone; with tables that are on
+the disk; with the pictures of the page, too. Prints JSON. The processor's seconds, unlike those of
+the clock, are hardly longer while other programs run.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from anomaly_vae.calibration.metadata import METADATA_KEY, ModelCard, Threshold, card_to_json
+from anomaly_vae.calibration.profile import GoodProfile
+from anomaly_vae.images.decoding import load_image
+from anomaly_vae.images.files import list_images, stamp
+from anomaly_vae.inspection.inspector import Inspector, Read
+from anomaly_vae.reporting.results import Results
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.workflows.recorder import Recorder
+
+SIDE, CELLS, GOOD = 320, 40, 200
+
+
+def stub() -> onnx.ModelProto:
+    """Make a model whose score is the red of the first pixel; every photograph passes."""
+    nodes = [
+        helper.make_node("Slice", ["images", "from", "to", "axes"], ["pixel"]),
+        helper.make_node("Cast", ["pixel"], ["red"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["red", "flat"], ["score"]),
+        helper.make_node("Identity", ["score"], ["reconstruction_error"]),
+        helper.make_node("Identity", ["score"], ["kl"]),
+        helper.make_node("Reshape", ["red", "deep"], ["level"]),
+        helper.make_node("Mul", ["level", "noise"], ["anomaly_map"]),
+    ]
+    noise = np.random.default_rng(0).random((1, CELLS, CELLS), dtype=np.float32)
+    constants = {"from": [0, 0, 0], "to": [1, 1, 1], "axes": [1, 2, 3], "flat": [-1],
+                 "deep": [-1, 1, 1]}  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "stub",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [
+            *(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"])
+                for name in ("score", "reconstruction_error", "kl")
+            ),
+            helper.make_tensor_value_info("anomaly_map", TensorProto.FLOAT, ["N", CELLS, CELLS]),
+        ],
+        [numpy_helper.from_array(np.array(v), n) for n, v in constants.items()]
+        + [numpy_helper.from_array(noise, "noise")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: card_to_json(card())})
+    return model
+
+
+def card() -> ModelCard:
+    """Make a card that has all that a card of a trained model has."""
+    spread = tuple(np.linspace(0, 1, GOOD).tolist())
+    good = GoodProfile(
+        scores=tuple(np.linspace(0, 255, GOOD).tolist()),
+        brightness=spread, contrast=spread, sharpness=spread, color=True, size=None,
+    )  # fmt: skip
+    return ModelCard(
+        images=ImageSettings(size=SIDE), features="stub", model="stub", kl_weight=1.0, center=0.0,
+        scale=1.0, threshold=Threshold(1e3, 1e3, "good-only", "", good=GOOD), good=good,
+        training_images=GOOD, training_fingerprint="stub", program_version="0", created="2026",
+    )  # fmt: skip
+
+
+def main(folder: Path, count: int) -> None:
+    """Measure all three."""
+    with tempfile.TemporaryDirectory() as scratch:
+        onnx.save(stub(), Path(scratch) / "stub.onnx")
+        inspector = Inspector(Path(scratch) / "stub.onnx", device="cpu")
+        names = list_images(folder)
+        images = [load_image(folder / name, inspector.card.images) for name in names]
+        known = [Read(n, stamp(folder / n), i) for n, i in zip(names, images, strict=True)]
+
+        def files() -> Iterator[Read]:
+            for number, read in enumerate(islice(cycle(known), count)):
+                yield read._replace(path=f"{number:06d}/{read.path}")
+
+        def recorded(out: str, *, page: bool) -> None:
+            with Results(Path(scratch) / out, folder, {}) as results:
+                recorder = Recorder(inspector, folder, results, heatmaps="none", page=page)
+                for finding in inspector.inspect_read(files(), recorder.shows):
+                    recorder.record(finding)
+
+        ways: dict[str, Callable[[], object]] = {
+            "verdicts": lambda: deque(inspector.inspect_read(files(), lambda _: False), maxlen=0),
+            "tables": lambda: recorded("tables", page=False),
+            "tables and page": lambda: recorded("page", page=True),
+        }
+        found = {}
+        for name, way in ways.items():
+            clock, processor = time.perf_counter(), time.process_time()
+            way()
+            seconds = time.perf_counter() - clock
+            used = (time.process_time() - processor) / count
+            found[name] = {"images_per_second": count / seconds, "processor_us": 1e6 * used}
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

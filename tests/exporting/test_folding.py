@@ -1,0 +1,98 @@
+"""The exported form of a patch model: the same scores, nothing transposed, nothing cast inside."""
+
+import onnx
+import pytest
+import torch
+
+from anomaly_vae.exporting.folding import FoldedPatch, folded
+from anomaly_vae.exporting.graph import to_onnx
+from anomaly_vae.exporting.precision import in_half_precision
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.scoring.factory import build_detector
+from anomaly_vae.settings.files import load_config
+
+from ..small import detector, pictures
+
+
+def learned(*settings: str) -> Detector:
+    """A detector all of whose weights are drawn, as if it had learned something."""
+    config = load_config(None, ["images.size=64", "model.latent_size=3", *settings])
+    model, generator = build_detector(config).eval(), torch.Generator().manual_seed(0)
+    components = [model.features.components] if model.features.whitened else []
+    with torch.no_grad():
+        for each in [*model.model.parameters(), model.features.mean, *components]:
+            each.copy_(0.2 * torch.randn(each.shape, generator=generator))
+        for each in (model.features.std, model.spread, model.scale):
+            each.copy_(0.5 + torch.rand(each.shape, generator=generator))
+    return model
+
+
+@pytest.mark.parametrize("settings", [
+    (), ("features.align=true",), ("model.variance=unit",), ("model.variance=shared",),
+    ("features.border=0",), ("features.local_mean=1",), ("features.source=embedded",),
+    ("features.source=mobilenet_v2", "features.local_mean=5"),
+])  # fmt: skip
+def test_what_is_folded_scores_alike(settings: tuple[str, ...]) -> None:
+    model = learned(*settings)
+    images = torch.from_numpy(pictures())
+    before = [each.clone() for each in model.state_dict().values()]
+    same = folded(model)
+    assert isinstance(same, FoldedPatch)
+    with torch.no_grad():
+        torch.testing.assert_close(same(images), model(images), rtol=1e-4, atol=1e-4)
+    assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+@pytest.mark.parametrize("settings", [("features.components=0",), ("model.variance=decoded",)])
+def test_what_is_not_usual_is_left_as_it_is(settings: tuple[str, ...]) -> None:
+    model = learned(*settings)
+    assert folded(model) is model
+
+
+def test_a_model_of_pixels_is_left_as_it_is() -> None:
+    model = detector("image")
+    assert folded(model) is model
+
+
+def around(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
+    """The names of nodes that lie behind a convolution, and before one."""
+    behind, before = set[str](), set[str]()
+    made = dict.fromkeys((each for node in graph.node for each in node.output), False)
+    for node in graph.node:
+        if any(made.get(each, False) for each in node.input):
+            behind.add(node.name)
+        after = node.op_type == "Conv" or node.name in behind
+        made.update(dict.fromkeys(node.output, after))
+    needed = set[str]()
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            before.add(node.name)
+        if node.op_type == "Conv" or node.name in before:
+            needed.update(node.input)
+    return behind, before
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[str, onnx.GraphProto]:
+    model = learned()
+    return {
+        "fp32": to_onnx(model, 64).graph,
+        "fp16": to_onnx(in_half_precision(model), 64).graph,
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("kind", ["Transpose", "Cast"])
+def test_inside_trunk_and_vae_nothing_is_transposed_or_cast(
+    graphs: dict[str, onnx.GraphProto], precision: str, kind: str
+) -> None:
+    behind, before = around(graphs[precision])
+    nodes = [node for node in graphs[precision].node if node.op_type == kind]
+    assert nodes  # the pixels at least
+    assert not [node.name for node in nodes if node.name in behind & before]
+
+
+def test_nothing_is_left_to_be_normalised(graphs: dict[str, onnx.GraphProto]) -> None:
+    kinds = [node.op_type for node in graphs["fp32"].node]
+    assert kinds[: kinds.index("Conv")] == ["Transpose", "Cast", "Sub"]
+    assert "BatchNormalization" not in kinds
