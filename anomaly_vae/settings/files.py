@@ -22,6 +22,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.settings import images
 from anomaly_vae.settings import schema as settings
 from anomaly_vae.settings.schema import OLDER, Config
 
@@ -160,7 +161,8 @@ def _sentences() -> dict[tuple[str, str], str]:
     pydantic can do that too, but does it at every start, for inspection as well.
     """
     found = {}
-    for cls in ast.parse(inspect.getsource(settings)).body:
+    sources = [ast.parse(inspect.getsource(each)) for each in (images, settings)]
+    for cls in (statement for source in sources for statement in source.body):
         if isinstance(cls, ast.ClassDef):
             for field, below in pairwise(cls.body):
                 if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):

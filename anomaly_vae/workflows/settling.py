@@ -37,6 +37,8 @@ class Outcome:
     """What would be found of drawn defects; None where that was not asked."""
     said_of_drawn: str
     """The same in a sentence, empty where it was not asked."""
+    mm_per_pixel: float | None
+    """Side of a pixel of the photographs, if it is known."""
 
 
 def settle(

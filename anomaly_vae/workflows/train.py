@@ -98,8 +98,6 @@ class TrainingSession:
         track: Track = untracked,
     ) -> None:
         self.run, self.config, self._track, self._weights = out, config, track, weights
-        self.mm_per_pixel: float | None = None
-        """Side of a pixel of the photographs, for what is said of drawn defects."""
         self.exclusion = good if isinstance(good, Exclusion) else None
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
@@ -169,8 +167,11 @@ class TrainingSession:
                 )
             yield record
 
-    def finish(self) -> TrainingSummary:
+    def finish(self, *, mm_per_pixel: float | None = None) -> TrainingSummary:
         """Train on the other folds and on all, calibrate on held-out images, export, draw.
+
+        ``mm_per_pixel`` is the side of a pixel of the photographs, for what is said of drawn
+        defects.
 
         Raises:
             TrainingError: the held-out scores do not vary.
@@ -192,8 +193,8 @@ class TrainingSession:
         calibration, card = self._judged(findings)
         drawn = draw_defects(said, unseen, card.threshold, self.config, self._track)
         asked = unseen is not None and self.config.training.sensitivity
-        said_of_drawn = say_drawn(drawn, self.mm_per_pixel) if asked else ""
-        outcome = Outcome(findings, card, use, drawn, said_of_drawn)
+        said_of_drawn = say_drawn(drawn, mm_per_pixel) if asked else ""
+        outcome = Outcome(findings, card, use, drawn, said_of_drawn, mm_per_pixel)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
@@ -268,7 +269,7 @@ class TrainingSession:
         out, findings, card = files.path("normals.csv").parent, outcome.findings, outcome.card
         calibration = [*compress(findings, self.split.calibration)]
         if outcome.drawn:
-            save_sensitivity(*outcome.drawn, card.threshold, out, self.mm_per_pixel)
+            save_sensitivity(*outcome.drawn, card.threshold, out, outcome.mm_per_pixel)
         save_suspects(rank(self.images, findings, card.threshold), out)
         save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})

@@ -99,11 +99,10 @@ def train(
         resume=resume,
         track=talk.track,
     )
-    session.mm_per_pixel = mm_per_pixel
-    train_session(session)
+    train_session(session, mm_per_pixel)
 
 
-def train_session(session: "TrainingSession") -> None:
+def train_session(session: "TrainingSession", mm_per_pixel: float | None = None) -> None:
     """Train with a line per epoch, and say what came out."""
     from anomaly_vae.images.roi import inspected_share
     from anomaly_vae.settings.values import FULL_RANGE
@@ -132,7 +131,7 @@ def train_session(session: "TrainingSession") -> None:
     try:
         for record in session.epochs():
             _say_epoch(record, session.detector.model.latent_size)
-        summary = session.finish()
+        summary = session.finish(mm_per_pixel=mm_per_pixel)
     except KeyboardInterrupt:
         if session.trainer.history:
             talk.warn(f"the best epoch so far is kept in {session.run}; give --resume to go on")

@@ -64,7 +64,8 @@ OPTIONS = {
     "train": [
         *("--config {config}", "--features pixels", "--weights w.pth", "--seed 3", "--resume"),
         *("--set training.epochs=3", "--roi {mask}", "--device cpu", "--group-by .", "--overwrite"),
-        "--augment-with-samples 5; --features pixels --set training.refit=false",
+        *("--augment-with-samples 5; --features pixels", "--mm-per-pixel 2"),
+        *("--exclude {marked}", "--exclude-above 3; --exclude {marked}"),
     ],
     "export": [
         *("--overwrite", "--precision fp16", "--good {good}; --precision fp16"),
@@ -256,9 +257,11 @@ def test_each_option_has_an_effect_beside_each_other_or_both_are_refused(
     marks, config = tmp_path / "marks.csv", tmp_path / "config.yaml"
     marks.write_text("path,mark\n000.png,good\n")
     config.write_text("training: {patience: 3}\n")
+    marked = tmp_path / "suspicious.csv"
+    marked.write_text("path,exclude,score\n000.png,x,2\n001.png,,5\n")
     places = {
         "run": run, "good": parts / "train" / "good", "test": parts / "test", "marks": marks,
-        "config": config,
+        "config": config, "marked": marked,
         "mask": next((parts / "ground_truth").rglob("*.png")), "out": tmp_path / "out",
     }  # fmt: skip
 
