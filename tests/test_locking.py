@@ -16,6 +16,16 @@ HOLDER = "import sys; from pathlib import Path; from anomaly_vae.locking import 
     "lock = lock_folder(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"  # fmt: skip
 
 
+_begun: list["Other"] = []
+
+
+@pytest.fixture(autouse=True)
+def _nobody_left() -> Iterator[None]:
+    yield
+    while _begun:
+        _begun.pop().kill()
+
+
 class Other:
     """Another program, which locks a folder until ``end``, if it can."""
 
@@ -25,6 +35,7 @@ class Other:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self._process.stdout
+        _begun.append(self)
         self.has_it = self._process.stdout.readline() == b"\n"
 
     def end(self) -> None:
@@ -32,7 +43,8 @@ class Other:
 
     def kill(self) -> None:
         self._process.kill()
-        self.end()
+        with self._process:  # waits, and closes what is open
+            pass
 
 
 def is_free(folder: Path) -> bool:

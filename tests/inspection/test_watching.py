@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from anomaly_vae.errors import FolderError
+from anomaly_vae.images.files import digest, stamp
 from anomaly_vae.inspection import watching
 from anomaly_vae.inspection.watching import Arrivals
 from anomaly_vae.reporting.journal import Done
+from anomaly_vae.workflows import moving
 from anomaly_vae.workflows.moving import Mover
 
 from .. import small
@@ -206,3 +208,28 @@ def test_what_is_written_behind_a_link_is_seen(tmp_path: Path) -> None:
         for name in ("b.png", "today/c.png"):
             (camera / name).write_bytes(b"2")
             assert next(batches) == [f"station/{name}"]
+
+
+@pytest.mark.parametrize("drives", [1, 2])
+def test_what_is_written_in_the_very_moment_of_moving_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drives: int
+) -> None:
+    photos, target = tmp_path / "photos", tmp_path / "sorted"
+    photos.mkdir()
+    (photos / "live.png").write_bytes(b"judged")
+    seen = stamp(photos / "live.png")
+    assert seen
+    seen = seen._replace(sha256=digest(photos / "live.png"))
+    looked = moving._is_as_judged
+
+    def late(path: Path, done: Done) -> bool:
+        same = looked(path, done)
+        (photos / "new.tmp").write_bytes(b"the next one")
+        (photos / "new.tmp").replace(photos / "live.png")
+        return same
+
+    monkeypatch.setattr(moving, "_is_as_judged", late)
+    monkeypatch.setattr(moving, "_drive", lambda place: drives > 1 and "sorted" in str(place))
+    Mover(photos, target, lambda _: None).move(Done("p1", "live.png", seen, "pass", to_move=True))
+    assert [path.read_bytes() for path in photos.iterdir()] == [b"the next one"]
+    assert not [path for path in target.rglob("*") if path.is_file()]

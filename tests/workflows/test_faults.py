@@ -251,7 +251,7 @@ def quick(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("save_scores", "save_roc", "save_training", "save_reconstructions"):
         monkeypatch.setattr(figures, name, figure)
-    monkeypatch.setattr("anomaly_vae.workflows.train.save_latent_use", figure)
+    monkeypatch.setattr("anomaly_vae.workflows.record.save_latent_use", figure)
 
     def save(_self: Image.Image, place: Any, *_: Any, **__: Any) -> None:
         if isinstance(place, Path):
