@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import typer
 from PIL import Image
 
 from anomaly_vae.images.samples import draw_sample
@@ -55,14 +54,16 @@ def auroc(data: Path, fit: str, weights: Path | None, seed: int) -> float:
 
 def main(folder: Path, weights: Path | None) -> None:
     """Draw what is not there yet, and print a row for each training."""
-    typer.echo("| set | images.fit | seed | AUROC | seconds |\n|---|---|---|---|---|")
+    sys.stdout.write("| set | images.fit | seed | AUROC | seconds |\n|---|---|---|---|---|\n")
     for name, (size, ratios, kinds) in _SETS.items():
         if not (folder / name).is_dir():
             draw(folder / name, size, ratios, kinds)
         for fit in ("keep", "stretch") if name != "square" else ("keep",):
             begin = time.monotonic()
             found = auroc(folder / name, fit, weights, 0)
-            typer.echo(f"| {name} | {fit} | 0 | {found:.3f} | {time.monotonic() - begin:.0f} |")
+            row = f"| {name} | {fit} | 0 | {found:.3f} | {time.monotonic() - begin:.0f} |"
+            sys.stdout.write(f"{row}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

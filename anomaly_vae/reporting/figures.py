@@ -115,7 +115,8 @@ def save_precision_recall(good: Floats, defective: Floats, threshold: float, pat
         xlabel="recall", ylabel="precision", ylim=(0, 1.04),
         title=f"Precision and recall ({len(defective)} of {len(good) + len(defective)} defective)",
     )  # fmt: skip
-    axes.legend(frameon=False, loc="lower left")
+    if axes.get_legend_handles_labels()[0]:  # nothing is above the threshold
+        axes.legend(frameon=False, loc="lower left")
     figure.savefig(path, dpi=110)
 
 

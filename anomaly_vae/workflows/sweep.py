@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ class Sweep:
             self.good, folder, each.config, weights=self._weights if wanted else None,
             device=self.device.type, resume=True, track=self._track,
         )  # fmt: skip
-        self.unreadable, self.notes = session.images.unreadable, session.images.notes
+        self.unreadable = session.images.unreadable
+        self.notes = (*session.images.notes, *([session.note] if session.note else []))
         try:
             for record in session.epochs():
                 watch(record)
@@ -222,7 +224,8 @@ class Sweep:
 
     def _finished(self, each: Planned) -> tuple[Detector, NDArray[np.uint8]]:
         """Give the same of a training that has ended before."""
-        folder, config = self.out / RUNS / each.name, each.config
+        folder = self.out / RUNS / each.name
+        config = replace(each.config, images=saved_config(folder).images)
         images = read_images(
             self.good, config.images, workers=os.cpu_count() or 1, scratch=folder, track=self._track
         )

@@ -1,6 +1,7 @@
 """The command that measures speed."""
 
 import json
+import math
 import shlex
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ anomaly-vae benchmark run/model.onnx
 anomaly-vae benchmark run/model.onnx photos/today --batch-size 16
 anomaly-vae benchmark run/model.onnx photos/today --advise
 """
-_DRAWN = 8  # photographs of 512 x 512 pixels, where there are none
+_DRAWN, _SIDE = 8, 512  # photographs, and of how many pixels, where there are none: a square
 
 
 def benchmark(
@@ -64,8 +65,13 @@ def benchmark(
     else:
         from anomaly_vae.images.samples import write_samples
 
+        height, width = inspector.card.images.shape
+        size, ratio = round(_SIDE * min(height, width) / math.sqrt(height * width)), width / height
         with tempfile.TemporaryDirectory() as scratch:
-            write_samples(Path(scratch), train=_DRAWN, test_good=0, test_defective=0, size=512)
+            write_samples(
+                Path(scratch), train=_DRAWN, test_good=0, test_defective=0, size=size,
+                proportions=(ratio, ratio),
+            )  # fmt: skip
             measured = _measured(inspector, Path(scratch), count)
     if as_json:
         from dataclasses import asdict
