@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from anomaly_vae.reporting.tally import Passing
 
 
+_LISTED = [Path("-")]
 EXAMPLES = """
 anomaly-vae inspect run/model.onnx photos/today --out report
 anomaly-vae inspect run/model.onnx photos/today --out report --resume
@@ -85,7 +86,6 @@ def inspect(
     exit_zero: ExitZero = False,
 ) -> None:
     """Find the defective images of a folder and write a report of them."""
-    from anomaly_vae.images.sources import images_at, images_named
     from anomaly_vae.inspection.inspector import Inspector
 
     if out is None:
@@ -93,9 +93,8 @@ def inspect(
         _refuse_nowhere(jsonl, resume or overwrite or table is not Format.CSV or pictures)
     talk.on_stderr = jsonl
     make_last = _made_last(table)
-    listed = [str(each) for each in photographs] == ["-"]
-    source = images_named(sys.stdin.buffer) if listed else images_at(photographs, skip=out)
-    if device == "auto" and not listed:
+    source = _source(photographs, out)
+    if device == "auto" and photographs != _LISTED:
         device = _enough_for(source)
     inspector = Inspector(
         model, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
@@ -138,6 +137,15 @@ def _refuse_nowhere(jsonl: bool, files: bool) -> None:
             "needed by --resume, --overwrite, --format, --heatmaps, --no-page; expected a folder",
             param_hint="--out",
         )
+
+
+def _source(photographs: Sequence[Path], out: Path | None) -> "Source":
+    """Find the photographs: at paths, or those that standard input lists."""
+    from anomaly_vae.images.sources import images_at, images_named
+
+    if photographs == _LISTED:
+        return images_named(sys.stdin.buffer)
+    return images_at(photographs, skip=out)
 
 
 def _enough_for(source: "Source") -> str:

@@ -76,8 +76,8 @@ def around(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
 def graphs() -> dict[str, onnx.GraphProto]:
     model = learned()
     return {
-        "fp32": to_onnx(model, 64).graph,
-        "fp16": to_onnx(in_half_precision(model), 64).graph,
+        "fp32": to_onnx(model, (64, 64, 3)).graph,
+        "fp16": to_onnx(in_half_precision(model), (64, 64, 3)).graph,
     }
 
 

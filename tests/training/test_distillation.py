@@ -38,7 +38,9 @@ def bank() -> Tensor:
 
 def teacher(components: int = 8) -> TrunkFeatures:
     torch.manual_seed(0)
-    return TrunkFeatures(FeatureSettings(source="resnet18", components=components, border=0), 64)
+    return TrunkFeatures(
+        FeatureSettings(source="resnet18", components=components, border=0), (64, 64)
+    )
 
 
 def test_pictures_are_the_same_for_the_same_seed() -> None:
@@ -91,7 +93,9 @@ def test_the_components_are_what_the_head_makes_of_both_maps() -> None:
 
 
 def test_the_trunk_in_the_package_is_a_trunk_like_others() -> None:
-    features = TrunkFeatures(FeatureSettings(source="embedded", components=16, local_mean=1), 64)
+    features = TrunkFeatures(
+        FeatureSettings(source="embedded", components=16, local_mean=1), (64, 64)
+    )
     untrained = features.trunk.state_dict()["stem.0.0.weight"].clone()
     load_trunk_weights(features, None)
     assert (features.trunk.state_dict()["stem.0.0.weight"] - untrained).abs().max() > 0.01
@@ -107,7 +111,9 @@ def test_the_trunk_in_the_package_is_a_trunk_like_others() -> None:
 
 def test_the_embedded_trunk_predicts_its_teacher_better_than_an_untrained_one(bank: Tensor) -> None:
     """Its weights are those of its network: a wrong order or form would leave nothing of it."""
-    features = TrunkFeatures(FeatureSettings(source="embedded", components=0, local_mean=1), 64)
+    features = TrunkFeatures(
+        FeatureSettings(source="embedded", components=0, local_mean=1), (64, 64)
+    )
     load_trunk_weights(features, None)
     maps = features.raw(bank[:8].float() / 255).reshape(-1, COMPONENTS)
     # Components of variance 1 on what the teacher saw; drawn pictures are not far from it.

@@ -276,7 +276,7 @@ def test_an_image_model_trains_on_whole_images(tmp_path: Path) -> None:
         model=ModelSettings(kind="image", latent_size=2, base_channels=2),
         training=Settings(epochs=2, steps_per_epoch=5, batch_size=4, hardest=1.0),
     )
-    items = Items(images, PixelFeatures(source, 32), CPU)
+    items = Items(images, PixelFeatures(source, (32, 32)), CPU)
     session = Trainer(
         build_model(config.model, (3, 32, 32)), config, items, items, tmp_path / "checkpoint"
     )
