@@ -27,5 +27,7 @@ def lock_folder(folder: Path) -> FileLock:
         ) from error
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{folder}: cannot be locked for writing ({reason})") from error
+        raise OutputError(
+            f"{folder}: cannot be used for results, nor locked for writing ({reason})"
+        ) from error
     return lock

@@ -187,9 +187,9 @@ class RecordedError(Exception):
 _RECORDED = RecordedError("recorded")
 
 
-def train(_good: Path, out: Path, config: Any, **how: Any) -> None:
+def train(_good: Path, out: Path, config: Any, **how: Any) -> str:
     goes_on(out, config, how["weights"], overwrite=how["overwrite"], resume=how["resume"])
-    raise _RECORDED
+    return "session"
 
 
 def calibrate(_run: Path, _good: Any, defective: Any, **how: Any) -> None:
@@ -222,6 +222,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.evaluate.evaluate_model", f"{cli}.demo.train")
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)
+    record(f"{cli}.train.train_session")
     record(f"{workflows}.check.check_folder", f"{workflows}.distill.distill")
     record(f"{workflows}.sweep.Sweep", does=sweep)
     monkeypatch.setattr(f"{workflows}.sweep.build_detector", lambda _: parent.detector)

@@ -19,7 +19,7 @@ from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.training.dataset import read_images
 from anomaly_vae.training.loop import Trainer
-from anomaly_vae.workflows.grid import plan_runs
+from anomaly_vae.workflows.grid import FIXED, plan_runs
 from anomaly_vae.workflows.runs import load_detector, saved_config
 from anomaly_vae.workflows.study import MEASURES
 from anomaly_vae.workflows.train import TrainingSession
@@ -40,14 +40,15 @@ def test_the_grid_is_all_combinations_times_seeds() -> None:
         for beta in ("0", "0.5") for size in (8, 16) for seed in (5, 6)
     ]  # fmt: skip
     assert plan[-1].values == {"model.beta": 0.5, "model.latent_size": 16}
-    own = load_config(None, [*PIXELS, "model.beta=0.5", "model.latent_size=16", "training.seed=6"])
-    assert plan[-1].config == own
+    fixed = [f"{key}={value}" for key, value in FIXED.items()]
+    own = ["model.beta=0.5", "model.latent_size=16", "training.seed=6"]
+    assert plan[-1].config == load_config(None, [*PIXELS, *own, *fixed])
 
 
 def test_no_training_of_a_study_learns_from_the_images_that_it_is_measured_on() -> None:
     plan = plan_runs(["model.beta=0,0.5"])
-    assert load_config().training.refit
-    assert not any(each.config.training.refit for each in plan)
+    assert load_config().training.refit and load_config().split.folds > 1
+    assert not any(each.config.training.refit or each.config.split.folds > 1 for each in plan)
 
 
 def test_names_and_lists_can_be_varied() -> None:
