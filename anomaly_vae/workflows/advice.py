@@ -1,7 +1,7 @@
 """Which way of inspecting is the fastest on this machine, of those that judge alike."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -82,7 +82,7 @@ def _same(model: Path, fingerprint: str) -> Iterator[Path]:
 
 
 def _tried(
-    inspector: Inspector, folder: Path, names: Sequence[str], expected: dict[str, str]
+    inspector: Inspector, folder: Path, names: Sequence[str], expected: Mapping[str, str]
 ) -> tuple[float, int]:
     """Inspect the photographs; gives images per second, and how many are judged otherwise."""
     list(inspector.inspect_files(folder, names[: inspector.batch_size]))  # the first run allocates

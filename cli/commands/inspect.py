@@ -95,11 +95,9 @@ def inspect(
     make_last = _made_last(table)
     listed = [str(each) for each in photographs] == ["-"]
     source = images_named(sys.stdin.buffer) if listed else images_at(photographs, skip=out)
-    if device == "auto" and not listed:
-        device = _enough_for(source)
     inspector = Inspector(
-        model, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
-        told=talk.warn, wait=False,
+        model, device=device if listed else _enough_for(source, device), batch_size=batch_size,
+        workers=workers, min_area=min_area, told=talk.warn, wait=False,
     )  # fmt: skip
     # All of this is loaded while the model is.
     from anomaly_vae.workflows.inspect import identity, inspect_images
@@ -140,8 +138,10 @@ def _refuse_nowhere(jsonl: bool, files: bool) -> None:
         )
 
 
-def _enough_for(source: "Source") -> str:
+def _enough_for(source: "Source", device: str) -> str:
     """Choose the processor: to start a graphics card takes longer than a few photographs."""
+    if device != "auto":
+        return device
     from anomaly_vae.inspection.providers import cuda_devices
 
     few = cuda_devices() > 0 and source.has_at_most(_FEW)
