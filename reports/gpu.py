@@ -191,15 +191,16 @@ def sustained(
     inspector: Inspector, images: list[LoadedImage], seconds: float
 ) -> tuple[float, float, str]:
     """Inspect decoded images for some seconds: images/s, and how busy model and GPU are."""
-    ends = time.perf_counter() + seconds
 
     def files() -> Iterator[Read]:
+        ends = time.perf_counter() + seconds
         for image in cycle(images):
             if time.perf_counter() > ends:
                 return
             yield Read("", None, image)
 
-    list(islice(inspector.inspect_read(Read("", None, each) for each in images), COMPARED))  # warm
+    warm = (Read("", None, each) for each in images[: 2 * inspector.batch_size])
+    list(inspector.inspect_read(warm))
     before, begin, done = inspector.model.busy.seconds, time.perf_counter(), 0
     with Share() as share:
         for _ in inspector.inspect_read(files()):

@@ -9,8 +9,8 @@ anomaly detection see Hennhöfer and Preisach (arXiv 2402.16388, 2024).
 All models are alike but for a level: another network rebuilds everything a little better or worse.
 On images that both have learned from that is seen directly, so what a fold's model says is brought
 to the level of the last one there, as ``refit`` does it. All train as long as was best for the
-first, by the images that it has not seen: one number that the folds share. What is proved of such limits, and what
-was measured, says ``calibration.conformal``.
+first, by the images that it has not seen: one number that the folds share. What is proved of such
+limits, and what was measured, says ``calibration.conformal``.
 
 Letters: N images, h x w places of a map.
 """

@@ -94,11 +94,9 @@ def inspect(
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     source = _source(photographs, out)
-    if device == "auto" and photographs != _LISTED:
-        device = _enough_for(source)
     inspector = Inspector(
-        model, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
-        told=talk.warn, wait=False,
+        model, device=device if photographs == _LISTED else _enough_for(source, device), batch_size=batch_size,
+        workers=workers, min_area=min_area, told=talk.warn, wait=False,
     )  # fmt: skip
     # All of this is loaded while the model is.
     from anomaly_vae.workflows.inspect import identity, inspect_images
@@ -148,8 +146,10 @@ def _source(photographs: Sequence[Path], out: Path | None) -> "Source":
     return images_at(photographs, skip=out)
 
 
-def _enough_for(source: "Source") -> str:
+def _enough_for(source: "Source", device: str) -> str:
     """Choose the processor: to start a graphics card takes longer than a few photographs."""
+    if device != "auto":
+        return device
     from anomaly_vae.inspection.providers import cuda_devices
 
     few = cuda_devices() > 0 and source.has_at_most(_FEW)

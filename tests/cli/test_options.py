@@ -33,7 +33,7 @@ BEGIN = {
     "export": "export {run} --out {out}/new.onnx",
     "inspect": "inspect {run}/model.onnx {good}",
     "watch": "watch {run}/model.onnx {good} --out {out}",
-    "benchmark": "benchmark {run}/model.onnx",
+    "benchmark": "benchmark {run}/model.onnx {good}",
     "calibrate": "calibrate {run}",
     "evaluate": "evaluate {run} {test} --out {out}",
     "plan": "plan",
@@ -81,7 +81,9 @@ OPTIONS = {
         *("--device cpu", "--heatmaps all", "--min-area 4", "--mm-per-pixel 2", "--polling"),
         *("--move-to {out}/sorted", "--idle 3", "--overwrite", "--exit-zero"),
     ],
-    "benchmark": ["--images 9", "--device cpu", "--batch-size 3", "--workers 2", "--json"],
+    "benchmark": [
+        *("--images 9", "--device cpu", "--batch-size 3", "--workers 2", "--json", "--advise"),
+    ],
     "calibrate": [
         *("--good {good}", f"--defective {{test}}/dent{GOOD}"),
         *("--marks {marks}; --images {good}", "--images {good}; --marks {marks}"),
@@ -129,6 +131,7 @@ EXCLUDED = {
         ("--weights", "--augment-with-samples"),
     },
     "inspect": {("--resume", "--overwrite")},
+    "benchmark": {*itertools.product(("--advise",), ("--device", "--batch-size", "--workers", "--json"))},
     "calibrate": {
         *itertools.product(("--marks", "--images"), ("--good", "--defective", "--criterion",
                            "--target", "--fit-kl-weight", "--review-rate", "--extrapolate",
@@ -227,9 +230,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.sweep.Sweep", does=sweep)
     monkeypatch.setattr(f"{workflows}.sweep.build_detector", lambda _: parent.detector)
     # inspect, watch, benchmark
-    inspector = SimpleNamespace(min_area=0, model_id="m", provider="CPU", card=None)
+    inspector = SimpleNamespace(min_area=0, model_id="m", provider="CPU", card=None, model=parent.m)
     record(f"{vae}.inspection.inspector.Inspector", gives=inspector)
     record(f"{workflows}.benchmark.benchmark", gives=SimpleNamespace())
+    record(f"{workflows}.advice.ways")
     monkeypatch.setattr(f"{vae}.images.files.list_images", lambda *_, **__: [])
     record(f"{vae}.reporting.results.Results", does=results)
     record(f"{workflows}.recorder.Recorder", gives=parent.recorder)
