@@ -105,7 +105,7 @@ def load_picture(picture: Image.Image, settings: ImageSettings) -> LoadedImage:
 def _prepared(photograph: Opened, settings: ImageSettings) -> LoadedImage:
     """Bring a decoded photograph into the frame."""
     size = photograph.size
-    if reason := misshapen(settings, size):
+    if reason := misfit(settings, size) or misshapen(settings, size):
         raise ImageReadError(reason)
     with explained():
         image = to_8_bit(photograph.image, photograph.levels, settings)
@@ -176,9 +176,6 @@ def decode_image(path: Path, settings: ImageSettings, smallest: int | None = Non
 
 def _paint_black(image: Image.Image, settings: ImageSettings) -> None:
     """Paint what is not inspected of a photograph, RGB or L, black, in place."""
-    reason = misfit(settings, image.size)
-    if reason:
-        raise ImageReadError(reason)
     black = 0 if image.mode == "L" else (0, 0, 0)
     image.paste(black, mask=Image.fromarray(~inspected(settings, *image.size)))
 
