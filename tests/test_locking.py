@@ -79,7 +79,9 @@ def test_a_folder_is_free_again_when_its_writer_ends_however_that_is(tmp_path: P
 
 def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    with pytest.raises(OutputError, match="run: cannot be used for results: cannot be locked for writing"):
+    with pytest.raises(
+        OutputError, match="run: cannot be used for results: cannot be locked for writing"
+    ):
         lock_folder(tmp_path / "run")
 
 

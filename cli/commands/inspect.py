@@ -94,9 +94,11 @@ def inspect(
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     source = _source(photographs, out)
+    if photographs != _LISTED:  # a list may come slowly
+        device = _enough_for(source, device)
     inspector = Inspector(
-        model, device=device if photographs == _LISTED else _enough_for(source, device), batch_size=batch_size,
-        workers=workers, min_area=min_area, told=talk.warn, wait=False,
+        model, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
+        told=talk.warn, wait=False,
     )  # fmt: skip
     # All of this is loaded while the model is.
     from anomaly_vae.workflows.inspect import identity, inspect_images
