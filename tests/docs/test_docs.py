@@ -47,6 +47,11 @@ def photos(
     shutil.copytree(parts / "ground_truth", tmp_path / "photos" / "ground_truth")
     shutil.copytree(parts / "test" / "good", tmp_path / "photos" / "more-good")
     shutil.copytree(parts / "test" / "dent", tmp_path / "photos" / "defective")
+    (tmp_path / "photos" / "monday").mkdir()
+    for path in (parts / "test" / "good").iterdir():
+        darker = Image.open(path).point(lambda level: level * 0.8)
+        darker.save(tmp_path / "photos" / "monday" / path.name)
+    (tmp_path / "suspicious.csv").write_text("path,exclude,score\n000.png,x,9\n001.png,,1\n")
     today = tmp_path / "photos" / "today"
     shutil.copytree(parts / "test" / "scratch", today)
     shutil.copytree(parts / "test" / "good", today / "good")
