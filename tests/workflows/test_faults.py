@@ -22,7 +22,7 @@ from anomaly_vae.images.regions import Region
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.runtime import model_id
-from anomaly_vae.outputs import LOCK
+from anomaly_vae.outputs import LOCK, MARKER
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.parquet import ParquetReport
 from anomaly_vae.reporting.results import Results
@@ -271,8 +271,9 @@ def outcome(run: Path, before: dict[str, Any], after: dict[str, Any], said: str)
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("weight", [False, True])
 def test_a_calibration_that_fails_anywhere_is_the_old_one_or_the_new_one(
-    run: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: bool
-) -> None:
+    *, run: Path, parts: Path, more_good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    weight: bool,
+) -> None:  # fmt: skip
     from anomaly_vae.workflows import calibrate, kl_weight
 
     if weight:  # 3 is the best, and the graph computes with it
@@ -282,8 +283,7 @@ def test_a_calibration_that_fails_anywhere_is_the_old_one_or_the_new_one(
     folder = tmp_path / "run"
     good, bad = (Photographs(parts / "test" / name) for name in ("good", "scratch"))
     if weight:
-        good = Photographs(parts / "train" / "good")
-        bad = Photographs(parts / "test")
+        good, bad = Photographs(more_good), Photographs(parts / "test")
 
     def begin() -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -347,7 +347,7 @@ def test_a_training_that_fails_anywhere_leaves_the_old_model_and_goes_on(
             work(resume=begun, overwrite=not begun)
         assert facts(folder) == after, said
         left = {path.name for path in folder.iterdir()} - set(RESULTS)
-        assert left <= {".staged", LOCK}, said
+        assert left <= {".staged", LOCK, MARKER}, said
         assert not (folder / ".state").exists(), said
 
     # Three kinds of it would take a quarter of an hour; this is the one that leaves most undone.
