@@ -50,7 +50,11 @@ def with_frame(
     usual = float(np.median(ratios))
     varied = bool(np.abs(ratios - usual).max() > _ONE_SHAPE)
     can_pad = config.features.source != "pixels" and not config.features.align
-    height, width = frame = frame_of(math.exp(usual), images.size, _step(config))
+    step, size = _step(config), images.size
+    if varied and can_pad:  # so that photographs have as many pixels as ``size`` says, in the mean
+        filled = float(np.exp(-np.abs(ratios - usual)).mean())
+        size = step * round(size / math.sqrt(filled) / step)
+    height, width = frame = frame_of(math.exp(usual), size, step)
     note = "" if height == width else f"photographs are seen at {width} x {height} pixels"
     if varied:
         differ = (
