@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def make_folder(folder: Path, made: Made) -> None:
     marker = {"made_by": made.by, "version": __version__, "holds": made.holds, "own": own}
     with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        new = folder / f".{uuid.uuid4().hex}"  # a name that nobody has taken
+        new = folder / f"{MARKER}.new"  # if this is killed, the next one takes it
         new.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
         new.replace(folder / MARKER)
 

@@ -103,6 +103,11 @@ class Evidence:
         """The same, of several."""
         return "groups of good images" if self.of_parts else "good images"
 
+    @property
+    def group_scores(self) -> tuple[float, ...]:
+        """The highest score of each group of views, ascending; none where images count."""
+        return tuple(np.sort(self.highest()[0]).tolist()) if self.of_parts else ()
+
     def highest(self) -> tuple[Floats, Floats]:
         """Give the highest score and map value of each group, of each image without groups."""
         if not len(self.groups):

@@ -41,15 +41,18 @@ class GoodProfile:
     centre_x: tuple[float, ...] = ()
     centre_y: tuple[float, ...] = ()
     """Where their edges have their centre, as shares of the sides; older models do not know it."""
+    group_scores: tuple[float, ...] = ()
+    """The highest score of each group, in ascending order, where views of one part count once."""
 
     def p_value(self, score: float) -> float:
         """Give the conformal p-value of a score: the share of good images at least as unusual.
 
-        (1 + number of the n good scores >= ``score``) / (n + 1). Among good images values of at
-        most p come with probability p at most (Bates et al., Annals of Statistics 51, 2023).
+        (1 + number of the n good scores >= ``score``) / (n + 1), of groups where these count. Among
+        good images values of at most p come with probability p at most (Bates et al., Annals of
+        Statistics 51, 2023).
         """
-        count = len(self.scores)
-        return (1 + count - bisect_left(self.scores, score)) / (count + 1)
+        scores = self.group_scores or self.scores
+        return (1 + len(scores) - bisect_left(scores, score)) / (len(scores) + 1)
 
     def objections(self, image: LoadedImage) -> str:
         """Say in what a photograph is unlike all good ones; empty if in nothing."""

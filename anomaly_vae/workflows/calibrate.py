@@ -146,7 +146,7 @@ def calibrate_run(
             )
         days = held_against(result.threshold, sets)
         result = replace(_told(result, sets), weight=weight, before=before, days=days)
-        _write(files, result, sets)
+        _write(files, result, sets, config.split.group_by)
         files.commit()
     return result
 
@@ -206,7 +206,7 @@ def _is_rate(goal: Goal | ReviewBand) -> bool:
     return isinstance(goal, Goal) and goal.criterion == "false-alarm-rate"
 
 
-def _write(files: Transaction, result: Calibration, sets: Given) -> None:
+def _write(files: Transaction, result: Calibration, sets: Given, pattern: str) -> None:
     """Put a threshold into the model, and write down and draw how it was set."""
     model, threshold = files.path("model.onnx"), result.threshold
     good, bad = sets.good.used, sets.bad.used.scores if sets.bad else None
@@ -214,9 +214,10 @@ def _write(files: Transaction, result: Calibration, sets: Given) -> None:
     files.remove(["roc.png", "sensitivity.csv", "sensitivity.png", "drawn.jpg"])
     if bad is not None:
         figures.save_roc(good.scores, bad, threshold.score, files.path("roc.png"))
+    group_scores = () if sets.bad else _evidence(sets.good, pattern).group_scores
     card = sets.card.calibrated(
         threshold,
-        profile_of(good.findings),
+        replace(profile_of(good.findings), group_scores=group_scores),
         () if bad is None else bad,
         [digest for each in sets.sets for digest in each.digests],
     )
@@ -237,15 +238,9 @@ def _from_good(
     extrapolate: bool,
 ) -> Calibration:
     """Set the limits of each day, and keep the highest."""
-    pattern = config.split.group_by
     limits = [
         good_only_threshold(
-            Evidence(
-                day.used.scores,
-                map_maxima(day.used.findings),
-                group_keys(day.used.paths, day.digests, pattern),
-                of_parts=bool(pattern),
-            ),
+            _evidence(day, config.split.group_by),
             target,
             fail_rate=config.scoring.fail_rate,
             review_rate=config.scoring.review_rate if review_rate is None else review_rate,
@@ -254,6 +249,15 @@ def _from_good(
         for day in sets.days
     ]
     return Calibration(strictest(limits, [str(day.used.folder) for day in sets.days]))
+
+
+def _evidence(good: Examples, pattern: str) -> Evidence:
+    return Evidence(
+        good.used.scores,
+        map_maxima(good.used.findings),
+        group_keys(good.used.paths, good.digests, pattern),
+        of_parts=bool(pattern),
+    )
 
 
 def _from_both(

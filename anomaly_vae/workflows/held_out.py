@@ -147,4 +147,5 @@ def with_threshold(
         evidence, fail_rate=config.scoring.fail_rate, review_rate=config.scoring.review_rate
     )
     different = dict(zip(digests, calibration, strict=True))  # copies count once
-    return card.calibrated(threshold, profile_of(list(different.values())), digests=digests)
+    profile = replace(profile_of(list(different.values())), group_scores=evidence.group_scores)
+    return card.calibrated(threshold, profile, digests=digests)

@@ -183,6 +183,10 @@ def test_views_of_one_part_count_once_in_the_promise(
     assert command("calibrate", run, "--good", more).code == 0
     limit = card_of(run).threshold
     assert (limit.good, "1 group of good images in 9" in limit.promise) == (8, True)
+    profile = card_of(run).good
+    assert profile and len(profile.scores) == 24 and len(profile.group_scores) == 8
+    assert profile.p_value(profile.group_scores[0]) == 1
+    assert profile.p_value(profile.scores[-1] + 1) == 1 / 9
     outcome = command("calibrate", run, "--good", more_good)
     assert outcome.code == 2
     assert "does not match '000.png'; name it as the others" in outcome.err
