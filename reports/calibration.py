@@ -23,7 +23,6 @@ from anomaly_vae.calibration.conformal import good_only_limit, tail_limit
 from anomaly_vae.calibration.drift import DriftMonitor
 from anomaly_vae.calibration.goals import Costs, Goal
 from anomaly_vae.calibration.intervals import rate
-from anomaly_vae.calibration.metrics import image_metrics
 from anomaly_vae.calibration.roc import OperatingPoint, choose_operating_point, operating_point
 from anomaly_vae.errors import CalibrationError
 from anomaly_vae.images.files import list_images
@@ -125,24 +124,24 @@ def good_only(sets: dict[str, Measured]) -> str:
     """Compare the promise of each model's own limits with what they do."""
     rows = []
     for name, each in sets.items():
-        card = each.inspector.card
-        classes = np.where(each.defective, "defective", "good")
-        result = image_metrics(each.scores, classes, card.threshold)
+        limit = each.inspector.card.threshold
+        good, bad = each.scores[~each.defective], each.scores[each.defective]
+        lower = limit.score if limit.review is None else limit.review
         p_values = np.array([f.p_value for f in each.findings])[~each.defective]
-        rare = rate(int((p_values <= 0.1).sum()), len(p_values))
-        verdicts = np.array([card.threshold.verdict(score) for score in each.scores])
-        reviewed = [
-            str(rate(int((verdicts[of] == "review").sum()), int(of.sum())))
-            for of in (~each.defective, each.defective)
-        ]
         rows.append(
-            [f"`{name}`", f"1 in {card.threshold.good + 1}", str(result.overkill), reviewed[0],
-             str(result.escapes), reviewed[1], str(rare)]
+            [f"`{name}`", str(limit.good), f"{limit.fail_rate or 0:.1%}",
+             _share(good > limit.score), f"{limit.review_rate or 0:.0%}", _share(good > lower), _share(bad <= limit.score),
+             _share(bad <= lower), _share(p_values <= 0.1)]
         )  # fmt: skip
     return markdown(
-        ["", "promised: rejected", "good test images rejected", "good ones for review",
-         "defective ones that escape", "defective for review", "good with p <= 0.1"], rows,
+        ["", "good images", "promised: fail", "good test images that fail",
+         "promised: fail or review", "good test images that do", "defective ones that do not fail",
+         "that pass", "good with p <= 0.1"], rows,
     )  # fmt: skip
+
+
+def _share(those: NDArray[np.bool_]) -> str:
+    return str(rate(int(those.sum()), len(those)))
 
 
 def drift(sets: dict[str, Measured]) -> str:
