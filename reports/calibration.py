@@ -130,8 +130,8 @@ def good_only(sets: dict[str, Measured]) -> str:
         p_values = np.array([f.p_value for f in each.findings])[~each.defective]
         rows.append(
             [f"`{name}`", str(limit.good), f"{limit.fail_rate or 0:.1%}",
-             _share(good > limit.score), f"{limit.review_rate or 0:.0%}", _share(good > lower), _share(bad <= limit.score),
-             _share(bad <= lower), _share(p_values <= 0.1)]
+             _share(good > limit.score), f"{limit.review_rate or 0:.0%}", _share(good > lower),
+             _share(bad <= limit.score), _share(bad <= lower), _share(p_values <= 0.1)]
         )  # fmt: skip
     return markdown(
         ["", "good images", "promised: fail", "good test images that fail",
