@@ -28,6 +28,6 @@ def lock_folder(folder: Path) -> FileLock:
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"{folder}: cannot be used for results, nor locked for writing ({reason})"
+            f"{folder}: cannot be used for results: cannot be locked for writing ({reason})"
         ) from error
     return lock

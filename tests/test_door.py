@@ -108,15 +108,15 @@ def test_sixteen_bits_are_those_of_a_file(
 def test_an_orientation_and_transparency_are_read_as_of_a_file(
     inspector: Inspector, tmp_path: Path
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 4), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 64, 4), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "turned.png"
     Image.fromarray(pixels).save(path, exif=exif)
     with Image.open(path) as picture:
         turned = inspector.inspect(picture)
-        assert picture.size == (64, 48)  # it stays as it is
-    assert (turned.width, turned.height) == (48, 64)
+        assert picture.size == (64, 60)  # it stays as it is
+    assert (turned.width, turned.height) == (60, 64)
     assert same(turned, inspector.inspect(path))
 
 

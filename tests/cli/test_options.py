@@ -114,7 +114,7 @@ OPTIONS = {
     "demo": ["--seed 3", "--overwrite"],
     "samples": [
         *("--train 3", "--test-good 3", "--test-defective 3", "--size 64", "--seed 3"),
-        "--overwrite",
+        *("--overwrite", "--proportions 1:2"),
     ],
     "info": ["--json"],
     "doctor": [],

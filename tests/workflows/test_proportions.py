@@ -19,7 +19,7 @@ from anomaly_vae.reporting.heatmaps import draw_heatmap
 from anomaly_vae.workflows.runs import load_detector, saved_config
 
 SMALL = ("images.size=96", "training.epochs=1", "training.steps_per_epoch=5", "training.refit=false",
-         "features.components=8", "model.hidden_size=8")  # fmt: skip
+         "split.folds=1", "features.components=8", "model.hidden_size=8")  # fmt: skip
 
 
 def trained(parts: Path, out: Path, weights: Path | None, *settings: str) -> Path:

@@ -49,8 +49,11 @@ def photos(parts: Path, tmp_path: Path) -> Path:
 def check(photos: Path, out: Path) -> None:
     """Judge what an inspection of ``photos`` has written to ``out``."""
     images = table(out / "images.csv").set_index("path")
-    unchanged = ["score", "reconstruction_error", "kl", "verdict", "quality", "regions"]
-    assert (images.loc["right.png", unchanged] == images.loc["good.png", unchanged]).all()
+    good, right = images.loc["good.png"], images.loc["right.png"]
+    for same in ("verdict", "quality", "regions"):
+        assert right[same] == good[same]
+    for close in ("score", "reconstruction_error", "kl"):  # batches of other sizes round otherwise
+        assert float(right[close]) == pytest.approx(float(good[close]), rel=1e-5, abs=1e-5)
     assert images.verdict["left.png"] == "fail"
     regions = table(out / "defects.csv").set_index("path").drop(index="good.png", errors="ignore")
     right = regions.x.astype(int) + regions.width.astype(int)
