@@ -24,7 +24,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = files.config_from_dict
 
     def lowered(data: dict[str, Any], *, origin: str) -> Any:
-        small = {"training": {"epochs": 2}, "images": {"size": 64}}
+        small = {"training": {"epochs": 2, "sensitivity": False}, "images": {"size": 64}}
         return checked(files._merged(data, small), origin=origin)
 
     monkeypatch.setattr(files, "config_from_dict", lowered)
