@@ -57,7 +57,7 @@ class HeldOut:
             others = _joined([each.said for other, each in enumerate(folds) if other != number])
             detector.learn_places(*others)
             detector.standardise(*others)
-            judges.scales.append({name: getattr(detector, name).clone() for name in SCALES})
+            judges.scales.append({scale: getattr(detector, scale).clone() for scale in SCALES})
             self._hear(detector, self.split.of(name), fold.said)
         everything = _joined([each.said for each in folds])
         detector.learn_places(*everything)
