@@ -77,9 +77,8 @@ class CrossFit:
         epochs: int,
         folder: Path,
     ) -> None:
-        self.detector, self.config, self.folds, self.everything = (
-            detector, config, folds, everything,
-        )  # fmt: skip
+        self.detector, self.config = detector, config
+        self.folds, self.everything = folds, everything
         self.length, self.folder = epochs, folder
 
     def run(self, track: Track) -> list[FoldModel]:

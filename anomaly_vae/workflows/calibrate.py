@@ -31,6 +31,7 @@ from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.card import write_card
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.sensitivity import FILES as SENSITIVITY
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.split import group_keys
 from anomaly_vae.transaction import Transaction
@@ -211,7 +212,7 @@ def _write(files: Transaction, result: Calibration, sets: Given, pattern: str) -
     model, threshold = files.path("model.onnx"), result.threshold
     good, bad = sets.good.used, sets.bad.used.scores if sets.bad else None
     # Of another calibration; and what was found of drawn defects was so at other limits.
-    files.remove(["roc.png", "sensitivity.csv", "sensitivity.png", "drawn.jpg"])
+    files.remove(["roc.png", *SENSITIVITY])
     if bad is not None:
         figures.save_roc(good.scores, bad, threshold.score, files.path("roc.png"))
     group_scores = () if sets.bad else _evidence(sets.good, pattern).group_scores

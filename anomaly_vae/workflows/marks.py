@@ -1,5 +1,6 @@
 """Marks of people, as the page of an inspection or a spreadsheet saves them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from anomaly_vae.errors import FolderError
@@ -37,9 +38,14 @@ def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | No
     return Photographs(folder, good), Photographs(folder, defective) if defective else None
 
 
-def _check_content(table: Path, image: Path, row: dict[str, str | None]) -> None:
+def is_another(image: Path, row: Mapping[str, str | None]) -> bool:
+    """Tell whether a file is not the photograph that a row with a ``sha256`` speaks of."""
     known = (row.get("sha256") or "").strip().lower()
-    if known and digest(image) != known:
+    return bool(known) and digest(image) != known
+
+
+def _check_content(table: Path, image: Path, row: dict[str, str | None]) -> None:
+    if is_another(image, row):
         name = f" (row {row['id']})" if row.get("id") else ""
         raise FolderError(
             f"{image}: is not the photograph that was marked{name} in {table}, but another one of "

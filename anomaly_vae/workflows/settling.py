@@ -12,6 +12,7 @@ from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.latent.collapse import LatentUse
 from anomaly_vae.progress import Track
 from anomaly_vae.reporting.sensitivity import Example, summary
+from anomaly_vae.reporting.suspects import Suspect
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.folds import CrossFit
@@ -31,6 +32,8 @@ class Outcome:
 
     findings: list[Finding]
     """What is said of each good image."""
+    suspects: list[Suspect]
+    """All of them, the most unusual first."""
     card: ModelCard
     use: LatentUse
     drawn: Drawn | None

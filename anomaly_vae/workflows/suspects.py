@@ -12,12 +12,12 @@ import numpy as np
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.calibration.profile import good_profile
 from anomaly_vae.errors import FolderError
-from anomaly_vae.images.files import digest
 from anomaly_vae.images.regions import find_regions
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.reporting.suspects import Suspect
 from anomaly_vae.texts import named, rows_of
 from anomaly_vae.training.dataset import ImageSet
+from anomaly_vae.workflows.marks import is_another
 
 # Marks a person may write into the column ``exclude``.
 _MARKED, _UNMARKED = ("x", "yes", "y", "1", "true", "ja", "defect"), ("", "no", "n", "0", "false")
@@ -95,8 +95,7 @@ def read_exclusion(table: Path, folder: Path, above: float | None = None) -> Exc
         if not (folder / path).is_file():
             gone += 1
             continue
-        known = (row.get("sha256") or "").strip().lower()
-        if known and digest(folder / path) != known:
+        if is_another(folder / path, row):
             raise FolderError(
                 f"{folder / path}: is not the photograph that {table} names, but another one of "
                 "that name; take the line out, or train again without --exclude"

@@ -194,7 +194,8 @@ class TrainingSession:
         drawn = draw_defects(said, unseen, card.threshold, self.config, self._track)
         asked = unseen is not None and self.config.training.sensitivity
         said_of_drawn = say_drawn(drawn, mm_per_pixel) if asked else ""
-        outcome = Outcome(findings, card, use, drawn, said_of_drawn, mm_per_pixel)
+        suspects = rank(self.images, findings, card.threshold)
+        outcome = Outcome(findings, suspects, card, use, drawn, said_of_drawn, mm_per_pixel)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         # It becomes the run's model only with its threshold.
         model = self.out / STATE / "model.onnx"
@@ -210,7 +211,7 @@ class TrainingSession:
         return TrainingSummary(
             card,
             parity,
-            suspects=rank(self.images, findings, card.threshold)[:10],
+            suspects=suspects[:10],
             limiting=min(calibration, key=lambda f: abs(f.score - card.threshold.score)).path,
             latents=use,
             advice=remedies(use, self.config),
@@ -270,7 +271,7 @@ class TrainingSession:
         calibration = [*compress(findings, self.split.calibration)]
         if outcome.drawn:
             save_sensitivity(*outcome.drawn, card.threshold, out, outcome.mm_per_pixel)
-        save_suspects(rank(self.images, findings, card.threshold), out)
+        save_suspects(outcome.suspects, out)
         save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._save_history(out)  # a kill may have come between its last epoch and this

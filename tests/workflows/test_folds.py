@@ -26,6 +26,14 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def trained(good: Path, out: Path) -> Path:
+    from anomaly_vae_cli import run
+
+    settings = [word for each in SETTINGS for word in ("--set", each)]
+    assert run(["-q", "train", str(good), "--out", str(out), *settings]) == 0
+    return out
+
+
 @pytest.fixture(scope="module")
 def good(parts: Path) -> Path:
     return parts / "train" / "good"
@@ -33,12 +41,7 @@ def good(parts: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def crossed(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from anomaly_vae_cli import run
-
-    out = tmp_path_factory.mktemp("crossed") / "run"
-    settings = [word for each in SETTINGS for word in ("--set", each)]
-    assert run(["-q", "train", str(good), "--out", str(out), *settings]) == 0
-    return out
+    return trained(good, tmp_path_factory.mktemp("crossed") / "run")
 
 
 def test_each_photograph_is_in_one_fold_and_all_set_the_limits(crossed: Path) -> None:
@@ -151,12 +154,7 @@ def dirty(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_dirty(dirty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from anomaly_vae_cli import run
-
-    out = tmp_path_factory.mktemp("of_dirty") / "run"
-    settings = [word for each in SETTINGS for word in ("--set", each)]
-    assert run(["-q", "train", str(dirty), "--out", str(out), *settings]) == 0
-    return out
+    return trained(dirty, tmp_path_factory.mktemp("of_dirty") / "run")
 
 
 def test_a_defect_among_the_good_is_the_most_suspicious(of_dirty: Path) -> None:
