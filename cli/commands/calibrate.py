@@ -197,7 +197,8 @@ def _say_calibration(result: "Calibration", *, chosen: str) -> None:
 
 def _say_before(day: "Day") -> None:
     """Say whether what was promised holds on another day, and why not."""
-    talk.say(f"\n{day.name} at the limits so far: {day.summary}")
+    talk.say(f"\n{day.name} at the limits so far:")
+    talk.say(f"  {day.summary}")
     if day.broken:
         talk.warn(f"what was promised does not hold there: {day.broken}")
     if day.reasons:
