@@ -4,7 +4,9 @@ All pairs of the options of all commands are tried. What a command hands to the 
 instead of done; an option without which the same is handed over has had no effect.
 """
 
+import importlib
 import itertools
+import pkgutil
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,9 +16,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import anomaly_vae_cli
 import pytest
 import typer
 
+import anomaly_vae
 from anomaly_vae.outputs import prepare_folder, refuse_folder
 from anomaly_vae.reporting.results import INSPECTION
 from anomaly_vae.workflows.calibrate import refuse_ignored
@@ -206,9 +210,18 @@ def sweep(_good: Path, _out: Path, plan: Any, *, weights: Path | None, **_: Any)
     raise _RECORDED
 
 
+@cache
+def _import_all() -> None:
+    for package in (anomaly_vae, anomaly_vae_cli):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     """Everything that a command hands over; none of it is done."""
+    _import_all()  # one that is first imported while names are replaced would keep them for good
     parent = MagicMock()
 
     def record(*places: str, does: Any = _RECORDED, gives: Any = None) -> None:
