@@ -8,6 +8,7 @@ What is computed is the same, but for rounding:
   what comes from them or goes to them is measured likewise: so no place is divided by it;
 - the minus of (item - reconstruction) is in the last layer of the decoder;
 - all layers of the VAE are 1 x 1 convolutions, so that nothing is transposed;
+- what the VAE makes of the codes of places is a constant, in the place of a bias;
 - layers of the size of the grid are averaged where they are judged only, not on its border.
 
 Whitening is not folded into the encoder's first layer: its result is what is reconstructed, so that
@@ -27,7 +28,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from anomaly_vae.scoring.detector import Detector, Scores
 from anomaly_vae.vae.maps import local_mean, without_border
-from anomaly_vae.vae.model import POSTERIOR_RANGE, PatchVAE, Posterior, bounded
+from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior, bounded
+from anomaly_vae.vae.patch import PatchVAE
 from anomaly_vae.vae.student import EMBEDDED
 from anomaly_vae.vae.trunk import TrunkFeatures
 
@@ -46,13 +48,12 @@ def folded(detector: Detector) -> nn.Module:
     ):
         return detector
     layers = [*model.encoder, *model.decoder]
-    linear = [each for each in layers if isinstance(each, nn.Linear)]
     usual = (
         features.whitened
         and not features.padded
         and model.variance != "decoded"
         and all(isinstance(each, nn.Linear | nn.ReLU) for each in layers)
-        and linear[0].in_features == linear[-1].out_features == features.item_shape[0]
+        and model.item_shape == features.item_shape
         and _first_convolution(features.trunk) is not None
     )
     return FoldedPatch(detector, features).eval() if usual else detector
@@ -81,10 +82,11 @@ class FoldedPatch(nn.Module):
         unit = (-0.5 * log_variance).exp() / 2**0.5
         # Called as in the detector: so the graph says which of its nodes are whose.
         self.features = nn.ModuleDict({"trunk": trunk, "whitening": _whitening(features, unit)})
+        codes = features.inner_codes if model.told else None
         self.model = nn.ModuleDict(
             {
-                "encoder": _as_convolutions(model.encoder, takes=1 / unit),
-                "decoder": _as_convolutions(model.decoder, gives=-unit),
+                "encoder": _as_convolutions(model.encoder, codes, takes=1 / unit),
+                "decoder": _as_convolutions(model.decoder, codes, gives=-unit),
             }
         )
 
@@ -168,19 +170,47 @@ def _whitening(features: TrunkFeatures, unit: Tensor) -> nn.ModuleList:
 
 
 def _as_convolutions(
-    perceptron: nn.Module, *, takes: Tensor | int = 1, gives: Tensor | int = 1
+    perceptron: nn.Module,
+    codes: Tensor | None,
+    *,
+    takes: Tensor | int = 1,
+    gives: Tensor | int = 1,
 ) -> nn.Sequential:
-    """Make linear layers 1 x 1 convolutions; what comes in and what goes out is multiplied."""
+    """Make linear layers 1 x 1 convolutions; what comes in and what goes out is multiplied.
+
+    Where the first one is told ``codes``, [h, w, K], what it makes of them is the same for all
+    images, and takes the place of its bias.
+    """
     linear = [each for each in perceptron.children() if isinstance(each, nn.Linear)]
     layers: list[nn.Module] = []
     for each in perceptron.children():
-        if isinstance(each, nn.Linear):
-            weight = each.weight * takes if each is linear[0] else each.weight
-            factor = gives if each is linear[-1] else 1
-            layers.append(_convolution((weight.T * factor).T, each.bias * factor))
-        else:
+        if not isinstance(each, nn.Linear):
             layers.append(nn.ReLU())
+            continue
+        weight, bias = each.weight, each.bias
+        if each is linear[0]:
+            given = weight.shape[1] - (0 if codes is None else codes.shape[-1])
+            told, weight = weight[:, given:], weight[:, :given] * takes
+        if each is linear[0] and codes is not None:
+            layers += [_convolution(weight), _Added(codes @ told.T + bias)]
+            continue
+        factor = gives if each is linear[-1] else 1
+        layers.append(_convolution((weight.T * factor).T, bias * factor))
     return nn.Sequential(*layers)
+
+
+class _Added(nn.Module):
+    """What is added at each place, [h, w, C] given."""
+
+    values: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("values", values.movedim(-1, 0)[None])
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Add it to maps, [N, C, h, w]."""
+        return maps + self.values
 
 
 def _convolution(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:

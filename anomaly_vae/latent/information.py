@@ -56,13 +56,14 @@ def measure(detector: Detector, images: NDArray[np.uint8]) -> Information:
     def compute(batch: Tensor) -> tuple[Tensor, ...]:
         items = features.standardised(detector.raw_items(batch))
         posterior = model.encode(items)
-        drawn = [
-            _summed(model.error(items, model.decode(model.drawn(posterior, noise))))
-            for _draw in range(_DRAWS)
-        ]
-        wrong = items - model.expected(posterior.mean)
+
+        def error(z: Tensor) -> Tensor:
+            return _summed(model.error(items, model.decode(model.conditioned(z, items))))
+
+        drawn = [error(model.drawn(posterior, noise)) for _draw in range(_DRAWS)]
+        wrong = model.seen(items) - model.reconstruct(items)
         return (
-            _summed(model.error(items, model.decode(posterior.mean))),
+            error(posterior.mean),
             torch.stack(drawn).mean(0),
             wrong.square().flatten(1).mean(1),
             (wrong * unit).square().flatten(1).mean(1),

@@ -140,7 +140,7 @@ class Detector(nn.Module):
         """
         aligned, pose = self.aligned(images)
         items = self.features.of_photographs(self.features(aligned), images, self.features.border)
-        error, kl = self.model(items)
+        error, kl = self.model(self.features.with_codes(items) if self.model.told else items)
         return self.placed(error, pose), kl if kl.dim() == 1 else self.placed(kl, pose)
 
     def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -157,10 +157,10 @@ class Detector(nn.Module):
         Items that are single places are those that are inspected, and their border.
         """
         raw = self.features.raw(self.aligned(images)[0])
-        raw = self.features.of_photographs(raw, images, 0)
+        raw = self.features.with_codes(self.features.of_photographs(raw, images, 0))
         if self.learned is not None and self.model.kl_per_location:
             raw = raw.flatten(1, 2).index_select(1, self.learned)
-        return raw.reshape(-1, *self.features.raw_shape)
+        return raw.reshape(-1, *self.features.stored_shape)
 
     def learn_places(self, error: Tensor, kl: Tensor) -> None:
         """Learn what is usual at each place from the ``parts`` of good images not trained on."""

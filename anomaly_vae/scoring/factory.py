@@ -30,7 +30,8 @@ def build_detector(config: Config) -> Detector:
     """
     torch.manual_seed(config.training.seed)
     images = config.images
-    features = build_features(config.features, images.shape, padded=images.padded)
+    coded = config.model.kind == "patch" and config.model.position is not False
+    features = build_features(config.features, images.shape, padded=images.padded, coded=coded)
     model = build_model(config.model, features.item_shape)
     kept = inspected_frame(images)
     framed = None if kept is None else torch.from_numpy(kept)

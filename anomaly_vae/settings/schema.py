@@ -20,7 +20,7 @@ from anomaly_vae.settings.values import OddNumber, Pattern
 _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
-OLDER = {"images": {"filter": "bilinear"}}
+OLDER = {"images": {"filter": "bilinear"}, "model": {"position": False}}
 """What settings of earlier versions meant that do not say it: there was no choice."""
 # Kinds whose convolutions halve the image, so that its side must be a multiple.
 _CONVOLUTIONAL = ("image", "ladder", "vq")
@@ -69,6 +69,9 @@ class ModelSettings:
     """`patch`: latents per place; `linear`, `image`, `dense`: per image; `ladder`: both; `vq`."""
     latent_size: int = Field(default=16, ge=1, le=4096)
     """Dimensions of a latent vector."""
+    position: bool | Literal["auto"] = "auto"
+    """Whether encoder and decoder are told where in the frame a place is (`patch`); `auto`: both
+    are trained, and good images that are held out decide."""
     local_latent_size: int = Field(default=4, ge=1, le=256)
     """Dimensions of the latent vector of a place (`ladder`)."""
     codes: int = Field(default=128, ge=2, le=65536)
@@ -204,6 +207,10 @@ class Config:
         yield (
             self.images.fit == "letterbox" and self.images.restricted and not self.images.roi,
             "images.inspect and images.ignore need images.fit 'stretch', or --roi",
+        )
+        yield (
+            self.model.position is True and not patch,
+            "model.position is for model.kind 'patch': others see the whole frame",
         )
         yield (
             self.model.likelihood == "bernoulli" and patch,

@@ -2,7 +2,8 @@
 
 ``dataset`` the good images, read once, and ``split`` which of them do what; ``extraction`` what a
 VAE learns of them, ``augmentation`` parts that are drawn besides; ``loop`` the epochs,
-``checkpoint`` where they go on after an interruption, ``folds`` the trainings that let each image
+``checkpoint`` where they go on after an interruption, ``position`` whether the VAE is told where it
+looks, ``folds`` the trainings that let each image
 be judged by a model that has not seen it, ``refit`` a second training instead, on all good images.
 ``distillation`` makes a trunk, of ``crops`` of ``pictures``.
 """

@@ -29,8 +29,8 @@ class Store:
         self.dtype: np.dtype[np.floating] = np.dtype(np.float16 if trunk else np.float32)
 
     def room(self, count: int) -> NDArray[np.floating]:
-        """Make room for raw items, [count, *raw_shape]; see ``room_for``."""
-        shape = (count, *self.detector.features.raw_shape)
+        """Make room for raw items, [count, *stored_shape]; see ``room_for``."""
+        shape = (count, *self.detector.features.stored_shape)
         return room_for(shape, self.dtype, self.folder, limit=self.limit)
 
     def extract(
@@ -38,7 +38,7 @@ class Store:
     ) -> tuple[NDArray[np.floating], list[NDArray[np.floating]]]:
         """Extract the raw items of groups of images, each uint8 [N, S, T, C], N at least 1.
 
-        Gives those of all groups, [B, *raw_shape], and views of those of each.
+        Gives those of all groups, [B, *stored_shape], and views of those of each.
         """
         batches = [(group, begin) for group in groups for begin in range(0, len(group), _BATCH)]
         stored = np.empty(0, self.dtype)

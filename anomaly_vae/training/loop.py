@@ -71,7 +71,7 @@ class Items:
 
     @property
     def raw(self) -> tuple[NDArray[np.floating], ...]:
-        """The raw items in one or two pieces, [B, *raw_shape] each, which are no copies."""
+        """The raw items in one or two pieces, [B, *stored_shape] each, which are no copies."""
         begin, end = self.gap
         return tuple(each for each in (self.stored[:begin], self.stored[end:]) if len(each))
 
@@ -161,6 +161,11 @@ class Trainer:
         """The number of the best epoch so far; 0 before the first."""
         return max((record.epoch for record in self.history if record.best), default=0)
 
+    @property
+    def best_loss(self) -> float:
+        """The lowest loss so far of the items to stop by; infinite before the first epoch."""
+        return min((record.stopping_loss for record in self.history), default=math.inf)
+
     def start(self) -> None:
         """Choose the first weights from some training items."""
         first = np.arange(min(len(self.training), _START_ITEMS))
@@ -204,8 +209,7 @@ class Trainer:
                 f"the loss of epoch {number} is not a number; lower training.learning_rate "
                 f"(now {self.settings.learning_rate:g})"
             )
-        before = min((record.stopping_loss for record in self.history), default=math.inf)
-        best = stopping_loss < before or not len(self.stopping)
+        best = stopping_loss < self.best_loss or not len(self.stopping)
         if best:
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
         seconds = time.perf_counter() - start

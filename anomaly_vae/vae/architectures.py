@@ -17,11 +17,11 @@ from anomaly_vae.vae.model import (
     POSTERIOR_RANGE,
     VAE,
     LinearVAE,
-    PatchVAE,
     Posterior,
     Terms,
     bounded,
 )
+from anomaly_vae.vae.patch import PatchVAE
 
 
 class DenseVAE(VAE):

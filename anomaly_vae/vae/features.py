@@ -30,6 +30,8 @@ class FeatureExtractor(nn.Module, ABC):
     """How many locations around those that are judged have raw items, too."""
     padded = False
     """Whether photographs need not fill the frame; then items have that border, too."""
+    code_size = 0
+    """How many numbers behind those of an item tell where in the frame it is."""
 
     def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()
@@ -41,6 +43,12 @@ class FeatureExtractor(nn.Module, ABC):
     def neutral(self) -> Tensor | float:
         """What is least seen, beside a photograph that does not fill the frame; in [0, 1]."""
         return 0.0
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Of a raw item, with its codes."""
+        first, *others = self.raw_shape
+        return first + self.code_size, *others
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -69,8 +77,12 @@ class FeatureExtractor(nn.Module, ABC):
     def raw(self, images: Tensor) -> Tensor:
         """Give the raw items, [N, …, *raw_shape]."""
 
+    def with_codes(self, items: Tensor) -> Tensor:
+        """Put behind items, [N, ...], raw or not, the codes of where they are, if they have any."""
+        return items
+
     def standardised(self, items: Tensor) -> Tensor:
-        """Make items of raw ones."""
+        """Make items of raw ones; codes behind them stay as they are."""
         return (items - self.mean) / self.std
 
     @property

@@ -13,6 +13,9 @@ from torch.nn.functional import avg_pool2d, pad
 
 from anomaly_vae.images.quality import LUMINANCE
 
+CODE_SIZE = 10
+"""How many numbers tell where a place is."""
+
 
 def without_border(maps: Tensor, width: int) -> Tensor:
     """Cut off ``width`` locations around maps, [..., h, w]."""
@@ -45,6 +48,17 @@ def mean_and_std(*items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def place_codes(height: int, width: int) -> Tensor:
+    """Tell where the places of a map are, [h, w, CODE_SIZE].
+
+    Horizontally and vertically, from -1 to 1, and sine and cosine of one and of two periods.
+    """
+    sides = [(torch.arange(side) + 0.5) / side * 2 - 1 for side in (height, width)]
+    grid = torch.stack(torch.meshgrid(*sides, indexing="ij"), -1)
+    angles = torch.cat([torch.pi * grid, 2 * torch.pi * grid], -1)
+    return torch.cat([grid, angles.sin(), angles.cos()], -1)
 
 
 def unit_range(images: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The variational autoencoder (Kingma and Welling, Auto-Encoding Variational Bayes, 2014).
 
-What all of them share, and the two that the defaults use; see ``architectures`` for the others.
+What all of them share, and the linear one; see ``patch`` and ``architectures`` for the others.
 
 Letters: N images, C channels, h x w locations, D latent dimensions; B items of a training batch
 (locations for ``PatchVAE``, images for the others). All reconstruction errors and KL divergences
@@ -70,6 +70,8 @@ class VAE(nn.Module):
     """[*item_shape], the variance that no item is free of: ``FeatureExtractor.noise``."""
     channel_dim = -1
     kl_per_location = False
+    told = False
+    """Whether the codes behind an item, which tell its place, are looked at."""
 
     def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -110,16 +112,24 @@ class VAE(nn.Module):
 
     def terms(self, x: Tensor, posterior: Posterior, z: Tensor) -> Terms:
         """Compare items of a batch, [B, ...], with what is decoded from ``z``, for learning."""
-        error = self.error(x, self.decode(z))
+        error = self.error(x, self.decode(self.conditioned(z, x)))
         return Terms(error.reshape(len(error), -1).sum(1), self.divergences(posterior))
 
     def parts(self, x: Tensor, posterior: Posterior, z: Tensor) -> Parts:
         """Compare ``x`` with what is decoded from ``z``."""
-        return Parts(self.error(x, self.decode(z)), self.kl(posterior))
+        return Parts(self.error(x, self.decode(self.conditioned(z, x))), self.kl(posterior))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Give items without what they only tell, and is not explained."""
+        return x
+
+    def conditioned(self, z: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
+        """Put behind latents what the decoder is told of the items beside them, if anything."""
+        return z
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Give the mean of p(x | z) at z = the posterior mean, in the shape of ``x``."""
-        return self.expected(self.encode(x).mean)
+        return self.expected(self.conditioned(self.encode(x).mean, x))
 
     def expected(self, z: Tensor) -> Tensor:
         """Give the mean of p(x | z), in the shape of the items."""
@@ -194,23 +204,6 @@ class VAE(nn.Module):
         return mean, (bounded(log_variance, *_OUTPUT_RANGE).exp() + self.noise).log()
 
 
-class PatchVAE(VAE):
-    """One latent vector per location; encoder and decoder see a single location, [..., C].
-
-    The same network takes a batch of locations [B, C] in training and whole maps [N, h, w, C]
-    at inspection. Being told apart from its neighbours only by the features, a location that
-    is normal anywhere on the part is normal everywhere.
-    """
-
-    kl_per_location = True
-
-    def __init__(self, settings: ModelSettings, item_shape: tuple[int, ...]) -> None:
-        super().__init__(settings, item_shape)
-        width, latent = settings.hidden_size, settings.latent_size
-        self.encoder = _perceptron(item_shape[0], width, 2 * latent)
-        self.decoder = _perceptron(latent, width, self.outputs)
-
-
 class LinearVAE(VAE):
     """One latent vector per image, linear encoder and decoder, [N, C, S, T].
 
@@ -261,13 +254,3 @@ class LinearVAE(VAE):
 def bounded(values: Tensor, low: float, high: float) -> Tensor:
     """Clamp softly: outside the range the gradient does not vanish, so that learning goes on."""
     return low + softplus(high - softplus(high - values) - low)
-
-
-def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, outputs),
-    )

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
-from anomaly_vae.vae.maps import local_mean, without_border
+from anomaly_vae.vae.maps import CODE_SIZE, local_mean, place_codes, without_border
 from anomaly_vae.vae.networks import build_network, cut_network, default_layers
 from anomaly_vae.vae.student import EMBEDDED
 
@@ -41,6 +41,8 @@ class TrunkFeatures(FeatureExtractor):
 
     image_mean: Tensor
     image_std: Tensor
+    codes: Tensor
+    """[h + 2 b, w + 2 b, code_size], where places are; see ``place_codes``."""
     components: Tensor
     """[raw channels, C], from standardised channels to whitened components."""
     # Added to the variances of the components, of channels of variance 1: what is below is
@@ -52,7 +54,12 @@ class TrunkFeatures(FeatureExtractor):
     _NOISE = 0.01
 
     def __init__(
-        self, settings: FeatureSettings, shape: tuple[int, int], *, padded: bool = False
+        self,
+        settings: FeatureSettings,
+        shape: tuple[int, int],
+        *,
+        padded: bool = False,
+        coded: bool = False,
     ) -> None:
         trunk = build_network(settings.source)
         layers = settings.layers or default_layers(settings.source, trunk)
@@ -81,6 +88,8 @@ class TrunkFeatures(FeatureExtractor):
         if self.whitened:
             self.item_shape = (min(settings.components, *self.raw_shape),)
             self.register_buffer("components", torch.eye(self.raw_shape[0], self.item_shape[0]))
+        self.code_size = CODE_SIZE if coded else 0
+        self.register_buffer("codes", place_codes(*self.grid)[..., : self.code_size], False)
         self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).reshape(3, 1, 1), False)
         for parameter in self.trunk.parameters():
@@ -99,7 +108,7 @@ class TrunkFeatures(FeatureExtractor):
         """
         border = 0 if self.padded else self.border
         if not self.whitened:
-            return self.standardised(self._joined(images, border))
+            return self._standardised(self._joined(images, border))
         maps = self._averaged(images)
         weights = self.components / self.std[:, None]
         parts = torch.split(weights.T[:, :, None, None], [each.shape[1] for each in maps], 1)
@@ -136,8 +145,25 @@ class TrunkFeatures(FeatureExtractor):
         maps = self.trunk(self.normalised(images))
         return [local_mean(maps[name], self.window) for name in self.layers]
 
+    def with_codes(self, items: Tensor) -> Tensor:
+        """See ``FeatureExtractor``; of items of the grid, or without its border."""
+        if not self.code_size:
+            return items
+        codes = self.codes if items.shape[1] == self.grid[0] else self.inner_codes
+        return torch.cat([items, codes.to(items).expand(len(items), -1, -1, -1)], -1)
+
+    @property
+    def inner_codes(self) -> Tensor:
+        """Codes of the places that are judged, [h, w, code_size]."""
+        return without_border(self.codes.movedim(-1, 0), self.border).movedim(0, -1)
+
     def standardised(self, items: Tensor) -> Tensor:
         """Make items, [..., C], of raw ones: standardised channels, or whitened components."""
+        (channels,) = self.raw_shape
+        made = self._standardised(items[..., :channels])
+        return torch.cat([made, items[..., channels:]], -1) if self.code_size else made
+
+    def _standardised(self, items: Tensor) -> Tensor:
         if not self.whitened:
             return super().standardised(items)
         return (items - self.mean) @ (self.components / self.std[:, None])
@@ -160,6 +186,8 @@ class TrunkFeatures(FeatureExtractor):
 
     def fit(self, *items: NDArray[np.floating]) -> None:
         """Learn mean, standard deviation and components from pieces of raw items, [B, C] each."""
+        (channels,) = self.raw_shape
+        items = tuple(each[:, :channels] for each in items)  # whatever they are told of their place
         super().fit(*items)
         if self.whitened:
             every = math.ceil(sum(map(len, items)) / self._WHITENING_ITEMS)
@@ -184,9 +212,15 @@ class TrunkFeatures(FeatureExtractor):
 
 
 def build_features(
-    settings: FeatureSettings, shape: tuple[int, int], *, padded: bool = False
+    settings: FeatureSettings,
+    shape: tuple[int, int],
+    *,
+    padded: bool = False,
+    coded: bool = False,
 ) -> FeatureExtractor:
     """Make the extractor that ``settings`` name, for frames of ``shape``, which may be padded.
+
+    Items of a trunk that are ``coded`` tell where they are.
 
     A trunk has random weights until ``load_trunk_weights`` or a state dictionary fills it.
 
@@ -195,4 +229,4 @@ def build_features(
     """
     if settings.source == "pixels":
         return PixelFeatures(settings, shape)
-    return TrunkFeatures(settings, shape, padded=padded)
+    return TrunkFeatures(settings, shape, padded=padded, coded=coded)

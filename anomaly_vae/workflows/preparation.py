@@ -1,6 +1,8 @@
 """What a training learns from, made ready: images known again, alignment, drawn parts."""
 
 import json
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from anomaly_vae.images.many import Chosen
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.augmentation import draw_parts
-from anomaly_vae.training.dataset import ImageSet
+from anomaly_vae.training.dataset import ImageSet, read_images, refuse_unusable
 from anomaly_vae.training.extraction import Store
 from anomaly_vae.training.folds import Fold
 from anomaly_vae.training.loop import Items
@@ -22,6 +25,33 @@ from anomaly_vae.training.split import CALIBRATION, Split
 from anomaly_vae.vae.maps import luminance, unit_range
 
 _MOST_ALIGNED = 1000
+
+
+def read_good(
+    folder: Path,
+    settings: ImageSettings,
+    *,
+    skip: Path,
+    without: Collection[str],
+    scratch: Path,
+    track: Track,
+) -> ImageSet:
+    """Read the good images, on all cores, and refuse those that nothing can be learned from.
+
+    Raises:
+        FolderError, TrainingError: see ``read_images`` and ``refuse_unusable``.
+    """
+    images = read_images(
+        folder,
+        settings,
+        workers=os.cpu_count() or 1,
+        skip=skip,
+        without=without,
+        scratch=scratch,
+        track=track,
+    )
+    refuse_unusable(images)
+    return images
 
 
 def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:

@@ -48,6 +48,8 @@ class TrainingSummary:
     latents: LatentUse
     advice: str
     """What to do against posterior collapse; empty if there is none."""
+    position: str = ""
+    """Whether the model is told where it looks, and why; empty where that was set."""
     drawn: str = ""
     """What would be found of drawn defects, in a sentence; empty where that was not asked."""
 
@@ -71,7 +73,8 @@ def model_card(
         images=config.images,
         features=f"{config.features.source}{layers}",
         model=f"{model.kind} VAE, latent size {model.latent_size}, {model.likelihood}, "
-        f"variance {model.variance}, beta {model.beta:g}",
+        f"variance {model.variance}, beta {model.beta:g}"
+        + (", told its place" if detector.model.told else ""),
         kl_weight=config.scoring.kl_weight,
         center=float(detector.center),
         scale=float(detector.scale),

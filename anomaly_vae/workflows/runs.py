@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from anomaly_vae.errors import ConfigError, ModelFileError, OutputError
 from anomaly_vae.locking import lock_folder
@@ -17,6 +18,7 @@ from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.transaction import complete
+from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.trunk import TrunkFeatures
 from anomaly_vae.vae.weights import load_trunk_weights
 
@@ -141,9 +143,9 @@ def load_detector(run: Path, config: Config) -> Detector:
     Raises:
         ModelFileError: ``vae.safetensors`` is missing or does not fit ``config``.
     """
-    detector = build_detector(config)
     try:
         state = load_file(run / "vae.safetensors")
+        detector = build_detector(_settled(config, state))
         state.setdefault("model.noise", detector.model.noise)  # 0, as runs before it had none
         detector.load_state_dict(state)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -152,6 +154,25 @@ def load_detector(run: Path, config: Config) -> Detector:
             f"{run / 'vae.safetensors'}: does not fit config.yaml ({first}); it may be of "
             "another version: train again, or use that version"
         ) from error
+    return detector
+
+
+def _settled(config: Config, state: Mapping[str, Tensor]) -> Config:
+    """Give the settings with what ``model.position`` auto came to, which the weights show."""
+    model, decoder = config.model, state.get("model.decoder.0.weight")
+    if model.kind != "patch" or model.position != "auto" or decoder is None:
+        return config
+    return replace(config, model=replace(model, position=decoder.shape[1] > model.latent_size))
+
+
+def begun_detector(run: Path, config: Config) -> Detector:
+    """Read a detector whose training goes on: from its checkpoint, with the model of its begin.
+
+    Raises:
+        ModelFileError: see ``load_detector``.
+    """
+    detector = load_detector(run, config)
+    detector.model = build_model(config.model, detector.features.item_shape)
     return detector
 
 

@@ -87,23 +87,29 @@ def settle(
 
 
 def draw_defects(
-    said: HeldOut, unseen: Unseen | None, limit: Threshold, config: Config, track: Track
-) -> Drawn | None:
+    said: HeldOut,
+    unseen: Unseen | None,
+    limit: Threshold,
+    config: Config,
+    mm_per_pixel: float | None,
+    track: Track,
+) -> tuple[Drawn | None, str]:
     """Ask what would be found of defects drawn onto photographs that the models have not seen.
 
-    None where it is not asked for, there are no folds, or nothing can be drawn on the photographs.
+    Gives it, and in a sentence. None where it is not asked for, or there are no folds: then the
+    sentence is empty; or where nothing can be drawn on the photographs.
 
     Raises:
         TrainingError: a photograph can no longer be read.
     """
     if unseen is None or not config.training.sensitivity:
-        return None
+        return None, ""
     images, names = said.images, said.split.names
     # A defect on a photograph that does not pass by itself would be found unseen.
     passing = [limit.verdict(finding.score) == "pass" for finding in said.findings]
     folds = [names.index(part) for part in said.split.parts]
     try:
-        return measure(
+        drawn = measure(
             Photographs(images.folder, images.paths, config.images),
             np.where(passing, folds, -1),
             lambda pictures, fold: unseen.scores(squares(pictures, config.images), fold),
@@ -113,10 +119,6 @@ def draw_defects(
         )
     except ImageReadError as error:
         raise TrainingError(f"{images.folder}: {error}; put it back and give --resume") from error
-    except CalibrationError:  # nothing could be drawn
-        return None
-
-
-def say_drawn(drawn: Drawn | None, mm_per_pixel: float | None) -> str:
-    """Say in a sentence what would be found of drawn defects."""
-    return summary(drawn[0], mm_per_pixel) if drawn else _NOTHING_DRAWN
+    except CalibrationError:
+        return None, _NOTHING_DRAWN
+    return drawn, summary(drawn[0], mm_per_pixel)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
 from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.graph import export_model
+from anomaly_vae.exporting.parity import Parity
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.images.proportions import with_frame
@@ -33,9 +34,9 @@ from anomaly_vae.scoring.drawing import reconstruct
 from anomaly_vae.settings.files import config_to_yaml
 from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.dataset import ImageSet, read_images, refuse_unusable
 from anomaly_vae.training.extraction import Store
 from anomaly_vae.training.loop import EpochRecord, Trainer, select_device
+from anomaly_vae.training.position import settle_position
 from anomaly_vae.training.split import CALIBRATION, split_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.vae.features import PixelFeatures
@@ -43,6 +44,7 @@ from anomaly_vae.workflows.held_out import HeldOut, with_threshold
 from anomaly_vae.workflows.preparation import (
     Extracted,
     fit_alignment,
+    read_good,
     remember_images,
     with_drawn_parts,
 )
@@ -61,14 +63,14 @@ from anomaly_vae.workflows.runs import (
     RUN,
     STATE,
     UNEXPORTED,
+    begun_detector,
     built_in,
     goes_on,
-    load_detector,
     save_detector,
     saved_config,
     untrained,
 )
-from anomaly_vae.workflows.settling import Outcome, draw_defects, say_drawn, settle
+from anomaly_vae.workflows.settling import Outcome, draw_defects, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
 
 _CHECKED_IMAGES = 20
@@ -99,14 +101,17 @@ class TrainingSession:
     ) -> None:
         self.run, self.config, self._track, self._weights = out, config, track, weights
         self.exclusion = good if isinstance(good, Exclusion) else None
+        self._without = self.exclusion.paths if self.exclusion else frozenset()
         self.device = select_device(device)
         resumed = goes_on(out, config, weights, overwrite=overwrite, resume=resume)
         # Beside a model that there is already: it works until the new one takes its place.
         out = self.out = built_in(out, overwrite=overwrite)
         folder = good.folder if isinstance(good, Exclusion) else good
         config = self._framed(folder, saved_config(out).images if resumed else None)
-        self.detector = load_detector(out, config) if resumed else untrained(config, weights)
-        self.images = self._read(folder)
+        self.detector = begun_detector(out, config) if resumed else untrained(config, weights)
+        self.images = read_good(
+            folder, config.images, skip=self.run, without=self._without, scratch=out, track=track
+        )
         self.config = config = replace(config, images=self.images.settings)
         self.split = split_images(self.images, config.split, seed=config.training.seed)
         self._lock = lock_folder(self.run)  # as long as this session lives
@@ -126,11 +131,6 @@ class TrainingSession:
         )
         self._start(resumed)
 
-    @property
-    def _without(self) -> frozenset[str]:
-        """Paths of what a person leaves out."""
-        return self.exclusion.paths if self.exclusion else frozenset()
-
     def _framed(self, folder: Path, known: ImageSettings | None) -> Config:
         """Give the settings with the frame that photographs are seen in: a known one, or theirs."""
         images, self.note = known, ""
@@ -140,19 +140,6 @@ class TrainingSession:
             images, self.note = with_frame(folder, paths, self.config, os.cpu_count() or 1)
         self.config = replace(self.config, images=images)
         return self.config
-
-    def _read(self, folder: Path) -> ImageSet:
-        images = read_images(
-            folder,
-            self.config.images,
-            workers=os.cpu_count() or 1,
-            skip=self.run,
-            without=self._without,
-            scratch=self.out,
-            track=self._track,
-        )
-        refuse_unusable(images)
-        return images
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train; a checkpoint is written after each epoch, so that it can be interrupted."""
@@ -170,19 +157,21 @@ class TrainingSession:
     def finish(self, *, mm_per_pixel: float | None = None) -> TrainingSummary:
         """Train on the other folds and on all, calibrate on held-out images, export, draw.
 
-        ``mm_per_pixel`` is the side of a pixel of the photographs, for what is said of drawn
-        defects.
+        ``mm_per_pixel``, of the photographs, is for what is said of drawn defects.
 
         Raises:
             TrainingError: the held-out scores do not vary.
             ExportError: the exported model does not compute what the trained one does; all else is
                 in the run, and ``export_run`` can try again.
         """
+        self.trainer, settled, where = settle_position(
+            self.trainer, self.detector, self.config, self._track
+        )
         use = diagnose(self.detector, self.trainer.stopping, self.config, self.out)
         said = HeldOut(self.images, self.split, shown=SHOWN_IMAGES)
         unseen = settle(
             self.detector,
-            self.config,
+            settled,
             said,
             self.items,
             epochs=self.trainer.best_epoch,
@@ -191,23 +180,13 @@ class TrainingSession:
         )
         findings = said.findings
         calibration, card = self._judged(findings)
-        drawn = draw_defects(said, unseen, card.threshold, self.config, self._track)
-        asked = unseen is not None and self.config.training.sensitivity
-        said_of_drawn = say_drawn(drawn, mm_per_pixel) if asked else ""
+        drawn, sentence = draw_defects(
+            said, unseen, card.threshold, self.config, mm_per_pixel, self._track
+        )
         suspects = rank(self.images, findings, card.threshold)
-        outcome = Outcome(findings, suspects, card, use, drawn, said_of_drawn, mm_per_pixel)
+        outcome = Outcome(findings, suspects, card, use, drawn, sentence, mm_per_pixel)
         save_detector(self.detector, self.out)  # whatever becomes of the export
-        # It becomes the run's model only with its threshold.
-        model = self.out / STATE / "model.onnx"
-        try:
-            parity = export_model(self.detector, card, model, self._held_out[:_CHECKED_IMAGES])
-        except ExportError as error:
-            with Transaction(self.out) as files:
-                self._report(files, outcome)
-                files.commit()
-            write_text(self.out / UNEXPORTED, card_to_json(card))
-            raise ExportError(f"{error}. {_KEPT.format(out=self.out)}") from error
-        self._put_in_place(model, outcome)
+        parity = self._export(outcome)
         return TrainingSummary(
             card,
             parity,
@@ -216,7 +195,23 @@ class TrainingSession:
             latents=use,
             advice=remedies(use, self.config),
             drawn=outcome.said_of_drawn,
+            position=where,
         )
+
+    def _export(self, outcome: Outcome) -> Parity:
+        """Export the model; it becomes that of the run only with its threshold."""
+        model = self.out / STATE / "model.onnx"
+        check = self._held_out[:_CHECKED_IMAGES]
+        try:
+            parity = export_model(self.detector, outcome.card, model, check)
+        except ExportError as error:
+            with Transaction(self.out) as files:
+                self._report(files, outcome)
+                files.commit()
+            write_text(self.out / UNEXPORTED, card_to_json(outcome.card))
+            raise ExportError(f"{error}. {_KEPT.format(out=self.out)}") from error
+        self._put_in_place(model, outcome)
+        return parity
 
     def _save_history(self, folder: Path) -> None:
         history = pd.DataFrame([asdict(each) for each in self.trainer.history])

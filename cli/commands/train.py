@@ -155,6 +155,8 @@ def _say_epoch(record: "EpochRecord", latent_size: int) -> None:
 
 
 def _say_summary(summary: "TrainingSummary", out: Path) -> None:
+    if summary.position:
+        say_filled(summary.position)
     talk.say(f"{summary.latents.summary}: {out / 'latents.csv'}")
     if summary.advice:
         talk.warn(summary.advice)

@@ -29,7 +29,8 @@ def learned(*settings: str) -> Detector:
 
 @pytest.mark.parametrize("settings", [
     (), ("features.align=true",), ("model.variance=unit",), ("model.variance=shared",),
-    ("features.border=0",), ("features.local_mean=1",), ("features.source=embedded",),
+    ("model.position=true",), ("features.border=0", "model.position=true"),
+    ("features.local_mean=1",), ("features.source=embedded",),
     ("features.source=mobilenet_v2", "features.local_mean=5"),
 ])  # fmt: skip
 def test_what_is_folded_scores_alike(settings: tuple[str, ...]) -> None:

@@ -15,7 +15,6 @@ from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.dataset import ImageSet, read_images
 from anomaly_vae.training.split import CALIBRATION, TRAINING, split_images
 from anomaly_vae.workflows import preparation
-from anomaly_vae.workflows import train as one_training
 from anomaly_vae.workflows.train import TrainingSession
 
 from ..conftest import Command
@@ -71,7 +70,7 @@ def test_nothing_is_drawn_from_images_set_aside_for_calibration(
             pixels = np.where(which[:, None, None, None], noise, images.pixels)
             return replace(images, pixels=pixels)
 
-        monkeypatch.setattr(one_training, "read_images", read)
+        monkeypatch.setattr(preparation, "read_images", read)
         return drawn(TrainingSession(good, tmp_path / part, config()))
 
     assert np.array_equal(spoilt(CALIBRATION), expected)
