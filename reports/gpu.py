@@ -31,8 +31,9 @@ from anomaly_vae.calibration.metadata import Precision
 from anomaly_vae.errors import DeviceError, ExportError
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.files import list_images
-from anomaly_vae.inspection.inspector import Inspector, Read
+from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.providers import Kind, cuda_devices, providers_for, start_session
+from anomaly_vae.inspection.reading import Read
 from anomaly_vae.inspection.runtime import BATCH_SIZE_GPU
 from anomaly_vae.vae.trunk import TrunkFeatures
 from anomaly_vae.workflows.benchmark import benchmark

@@ -24,7 +24,8 @@ from anomaly_vae.calibration.metadata import METADATA_KEY, ModelCard, Threshold,
 from anomaly_vae.calibration.profile import GoodProfile
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.files import list_images, stamp
-from anomaly_vae.inspection.inspector import Inspector, Read
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.reading import Read
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows.recorder import Recorder

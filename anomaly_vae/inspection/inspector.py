@@ -3,7 +3,6 @@
 Letters: N images of a batch, S x S pixels of the square, h x w map.
 """
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +20,17 @@ from PIL import Image
 from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
 from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.arrays import Order, picture_from
-from anomaly_vae.images.decoding import LoadedImage, load_image, load_picture
-from anomaly_vae.images.files import Stamp, digest, stamp, whole
+from anomaly_vae.images.decoding import LoadedImage, load_picture
+from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.inspection.reading import READING_PATIENCE, Read, read_file, read_known
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
 
 T = TypeVar("T")
 Photograph = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 
 _PHOTOGRAPHS = "expected a photograph: a path, a PIL.Image, or an array"
-# Seconds: longer than a busy drive takes, shorter than a shift.
-READING_PATIENCE = 60.0
-_ATTEMPTS = 3  # to read a file that does not change meanwhile
 
 Shown = Callable[[float], bool]
 """Whether anybody will look at the anomaly map of an image that passes with this score."""
@@ -42,14 +39,6 @@ Shown = Callable[[float], bool]
 def always(_score: float) -> bool:
     """Somebody will."""
     return True
-
-
-class Read(NamedTuple):
-    """A file, decoded if that was possible."""
-
-    path: str
-    stamp: Stamp | None
-    image: LoadedImage | ImageReadError
 
 
 class Inspector:
@@ -87,6 +76,7 @@ class Inspector:
         self.provider, self.batch_size = self.model.provider, self.model.batch_size
         self.workers = workers or usable_cores()
         self.min_area = min_area
+        self._begun = False
 
     def __enter__(self) -> "Inspector":
         return self
@@ -161,35 +151,17 @@ class Inspector:
         Files are decoded on threads while the model runs. One that cannot be read gives a
         finding with the verdict ``error``; it never stops the run.
         """
-        return self._inspect_ahead(paths, lambda path: self._read_known(folder, path), shown)
+        return self._inspect_ahead(paths, lambda path: self._known(folder, path), shown)
 
-    def _read_known(self, folder: Path, path: str) -> Read:
-        """Read a file, and know by its stamp with digest which bytes were decoded.
-
-        They are the very same bytes; only of a huge file they are read twice. A camera may write
-        another photograph of that name meanwhile: then it is read again.
-        """
-        file = folder / path
-        for _attempt in range(_ATTEMPTS):
-            before, data = stamp(file), whole(file)
-            sha256 = digest(file) if data is None else hashlib.sha256(data).hexdigest()
-            _, seen, image = self._read_file(file, path, data)
-            if before == seen == stamp(file):
-                return Read(path, seen and seen._replace(sha256=sha256), image)
-        return Read(path, None, ImageReadError("was written anew while it was read"))
-
-    def _read_file(self, file: Path, path: str, data: bytes | None = None) -> Read:
-        seen = stamp(file)
-        try:
-            return Read(path, seen, load_image(file, self.card.images, data))
-        except ImageReadError as error:
-            return Read(path, seen, error)
+    def _known(self, folder: Path, path: str) -> Read:
+        (read,) = read_known(folder, path, [self.card.images])
+        return read
 
     def _read(self, photograph: Any, order: Order) -> Read:
         """Read a photograph of any kind; those in memory have no path."""
         settings = self.card.images
         if isinstance(photograph, str | Path):
-            return self._read_file(Path(photograph), Path(photograph).as_posix())
+            return read_file(Path(photograph), Path(photograph).as_posix(), settings)
         if isinstance(photograph, np.ndarray):
             photograph = picture_from(photograph, order, settings)
         if not isinstance(photograph, Image.Image):
@@ -233,8 +205,9 @@ class Inspector:
                 yield from self._judge(begun, outputs.result(), shown)
 
     def _batch_sizes(self) -> Iterator[int]:
-        """Begin small on a CPU, so that the first results are there at once."""
-        if self.model.on_cpu:
+        """Begin small on a CPU, so that the first results of all are there at once."""
+        if self.model.on_cpu and not self._begun:
+            self._begun = True
             yield from (size for size in (1, 2, 4) if size < self.batch_size)
         yield from repeat(self.batch_size)
 

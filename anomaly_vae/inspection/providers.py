@@ -101,7 +101,7 @@ def start_session(
 ) -> onnxruntime.InferenceSession:
     """Load a model without the lines that the runtime itself would print, and no telemetry.
 
-    It computes on ``threads``, or on all cores.
+    It computes on ``threads``, or on all cores. What a provider cannot load, the next one does.
     """
     onnxruntime.set_default_logger_severity(4)
     onnxruntime.disable_telemetry_events()  # nothing leaves the machine
@@ -110,8 +110,16 @@ def start_session(
     options.intra_op_num_threads = threads
     # Threads that spin while they wait would take the cores from those that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with redirect_stdout(io.StringIO()):
-        return onnxruntime.InferenceSession(data, options, providers=list(providers))
+    left = list(providers)
+    while True:
+        try:
+            # Not by the runtime's own way to the next provider: that prints, which cannot be kept
+            # back where other threads print, too, and forgets the options.
+            return onnxruntime.InferenceSession(data, options, providers=left, enable_fallback=0)
+        except (ValueError, RuntimeError):
+            if len(left) < 2:
+                raise
+            left = left[1:]
 
 
 def device_of(text: str) -> Device:

@@ -20,7 +20,8 @@ import numpy as np
 
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.inspection.inspector import Inspector, Read
+from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.reading import Read
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.workflows.recorder import Recorder
 

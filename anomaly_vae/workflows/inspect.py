@@ -1,10 +1,13 @@
 """A folder of images in, a folder of results out: what ``anomaly-vae inspect`` does."""
 
+from collections.abc import Iterator, Sequence
+
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.ahead import read_ahead
-from anomaly_vae.images.files import stamp
+from anomaly_vae.images.files import Stamp, stamp
 from anomaly_vae.images.sources import Source
 from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.several import Several, Wanted
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.workflows.recorder import Recorder
@@ -19,13 +22,7 @@ def inspect_images(
         OutputError: the results cannot be written.
     """
     folder, results = source.folder, recorder.results
-    # A drive may stall here, too; of what cannot be looked at in time, the reading is tried.
-    seen = read_ahead(source.paths, lambda path: stamp(folder / path), workers=1, ahead=1)
-    waiting = (
-        path
-        for path, now in seen
-        if not results.is_done(path, None if isinstance(now, ImageReadError) else now)
-    )
+    waiting = (path for path, now in _looked_at(source) if not results.is_done(path, now))
 
     def left() -> int | None:
         total = source.total() if callable(source.total) else source.total
@@ -37,6 +34,50 @@ def inspect_images(
             source.narrow.append(finding.path)
         recorder.record(finding)
     return recorder.finish(unlisted=source.unlisted)
+
+
+def inspect_with_several(
+    several: Several, source: Source, recorders: Sequence[Recorder], track: Track = untracked
+) -> list[Summary]:
+    """Inspect the images of ``source`` with several models, each with a recorder of its own.
+
+    Raises:
+        OutputError: the results cannot be written.
+    """
+    folder, all_results = source.folder, [each.results for each in recorders]
+
+    def waiting() -> Iterator[Wanted]:
+        for path, now in _looked_at(source):
+            judges = several.judges(path)
+            left = [each for each in judges if not all_results[each].is_done(path, now)]
+            if left:
+                yield path, left
+
+    def left() -> int | None:
+        total = source.total() if callable(source.total) else source.total
+        if total is None:
+            return None
+        times = 1 if several.routed else len(recorders)
+        return times * total - sum(each.skipped for each in all_results) - len(several.strays)
+
+    findings = several.inspect_files(folder, waiting(), [each.shows for each in recorders])
+    narrow: dict[str, None] = {}
+    for number, finding in track(findings, "Inspecting", left):
+        if finding.image and finding.image.narrow:
+            narrow[finding.path] = None  # once, however many models have judged it
+        recorders[number].record(finding)
+    source.narrow.extend(narrow)
+    for each in recorders:
+        each.stop()
+    return [each.finish(unlisted=source.unlisted) for each in recorders]
+
+
+def _looked_at(source: Source) -> Iterator[tuple[str, Stamp | None]]:
+    """Give the images with their stamps; those that cannot be looked at in time have none."""
+    folder = source.folder
+    # A drive may stall here, too; of what cannot be looked at in time, the reading is tried.
+    seen = read_ahead(source.paths, lambda path: stamp(folder / path), workers=1, ahead=1)
+    return ((path, None if isinstance(now, ImageReadError) else now) for path, now in seen)
 
 
 def identity(

@@ -71,7 +71,7 @@ class Recorder:
         self._drift = _Drift(inspector.card, drift_window, results.statistics())
         # Where there are none yet, none is to be removed.
         self._drawn_before = results.out is not None and (results.out / _HEATMAPS).exists()
-        self._start, self.command = time.perf_counter(), ""
+        self._start, self._seconds, self.command = time.perf_counter(), 0.0, ""
         """What was typed to come to these results."""
 
     def shows(self, score: float) -> bool:
@@ -98,6 +98,10 @@ class Recorder:
         if self._told:
             self._told(row, regions)
 
+    def stop(self) -> None:
+        """End the time that the summary tells, if it is not to end with ``finish``."""
+        self._seconds = time.perf_counter() - self._start
+
     def finish(self, unlisted: Sequence[FolderError] = ()) -> Summary:
         """Bring everything to the disk, and write the summary.
 
@@ -107,7 +111,7 @@ class Recorder:
         self.results.commit()
         summary = Summary(
             self.results.tally,
-            time.perf_counter() - self._start,
+            self._seconds or time.perf_counter() - self._start,
             skipped=self.results.skipped,
             renewed=self.results.renewed,
             shifts=self._drift.shifts(),

@@ -3,9 +3,10 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,8 +28,10 @@ from ..saying import say_inspection, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.images.sources import Source
+    from anomaly_vae.inspection.several import Several
     from anomaly_vae.reporting.results import Results
     from anomaly_vae.reporting.rows import Cell
+    from anomaly_vae.reporting.summary import Summary
     from anomaly_vae.reporting.tally import Passing
 
 
@@ -37,6 +40,7 @@ EXAMPLES = """
 anomaly-vae inspect run/model.onnx photos/today --out report
 anomaly-vae inspect run/model.onnx photos/today --out report --resume
 anomaly-vae inspect run/model.onnx part.png other.png --out two
+anomaly-vae inspect top.onnx photos --model side.onnx --route 'top|side' --out report
 """
 
 
@@ -59,6 +63,18 @@ def inspect(
         typer.Argument(help="Folders, searched recursively, or files; -: paths on standard input."),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and pictures.")] = None,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model", help="Another model for the same photographs; each writes into OUT/NAME."
+        ),
+    ] = None,
+    route: Annotated[
+        str,
+        typer.Option(
+            metavar="REGEX", help="Let one --model judge: whose name this finds in the path."
+        ),
+    ] = "",
     device: OnDevice = "auto",
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -87,45 +103,84 @@ def inspect(
 ) -> None:
     """Find the defective images of a folder and write a report of them."""
     from anomaly_vae.inspection.inspector import Inspector
+    from anomaly_vae.inspection.several import Several
 
     if out is None:
         pictures = not page or heatmaps is not Heatmaps.DEFECTS
         _refuse_nowhere(jsonl, resume or overwrite or table is not Format.CSV or pictures)
+    if route and not others:
+        raise typer.BadParameter("needs another --model to choose from", param_hint="--route")
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     source = _source(photographs, out)
     if photographs != _LISTED:  # a list may come slowly
         device = _enough_for(source, device)
-    inspector = Inspector(
-        model, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
-        told=talk.warn, wait=False,
-    )  # fmt: skip
-    # All of this is loaded while the model is.
-    from anomaly_vae.workflows.inspect import identity, inspect_images
-    from anomaly_vae.workflows.recorder import Recorder
-
-    inspector.model.ready()
-    talk.detail(f"model {inspector.model_id} on {inspector.provider}")
-    same = identity(inspector, source.name, mm_per_pixel)
+    inspectors = [
+        Inspector(
+            each, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
+            told=talk.warn, wait=False,
+        ) for each in (model, *(others or ()))
+    ]  # fmt: skip
+    several = Several(inspectors, route)
+    places = [out and out / each.name for each in inspectors] if others else [out]
+    wanted: dict[str, Any] = {
+        "heatmaps": heatmaps.value, "page": page, "drift_window": drift_window,
+        "mm_per_pixel": mm_per_pixel, "told": _write_json if jsonl else None,
+    }  # fmt: skip
+    tables = table, overwrite, resume
     try:
-        with _results(out, source, same, table, overwrite, resume) as results:
-            recorder = Recorder(
-                inspector, source.folder, results, heatmaps=heatmaps.value, page=page,
-                drift_window=drift_window, mm_per_pixel=mm_per_pixel,
-                told=_write_json if jsonl else None,
-            )  # fmt: skip
-            recorder.command = talk.command
-            summary = inspect_images(inspector, source, recorder, talk.track)
-            if out:
-                make_last(out)
+        with ExitStack() as stack:
+            summaries = _inspected(stack, several, source, places, tables, wanted)
+            for place in filter(None, places):
+                make_last(place)
     except KeyboardInterrupt:
         if out:
             talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
         raise
     warn_notes(source.notes)
-    say_inspection(summary, out)
-    if not (summary.clean or exit_zero):
+    _say(several, summaries, places)
+    clean = all(summary.clean for summary in summaries) and not several.strays
+    if not (clean or exit_zero):
         raise typer.Exit(1)
+
+
+def _inspected(
+    stack: ExitStack,
+    several: "Several",
+    source: "Source",
+    places: Sequence[Path | None],
+    tables: tuple[Format, bool, bool],
+    wanted: dict[str, Any],
+) -> "list[Summary]":
+    """Inspect with one model or several, each with results in a place of its own."""
+    # All of this is loaded while the models are.
+    from anomaly_vae.workflows.inspect import identity, inspect_images, inspect_with_several
+    from anomaly_vae.workflows.recorder import Recorder
+
+    recorders = []
+    for inspector, place in zip(several.inspectors, places, strict=True):
+        inspector.model.ready()
+        talk.detail(f"model {inspector.model_id} on {inspector.provider}")
+        same = identity(inspector, source.name, wanted["mm_per_pixel"])
+        results = _results(place, source, same, *tables)
+        stack.enter_context(results)
+        recorder = Recorder(inspector, source.folder, results, **wanted)
+        recorder.command = talk.command
+        recorders.append(recorder)
+    if len(recorders) > 1:
+        return inspect_with_several(several, source, recorders, talk.track)
+    return [inspect_images(several.inspectors[0], source, recorders[0], talk.track)]
+
+
+def _say(several: "Several", summaries: "list[Summary]", places: Sequence[Path | None]) -> None:
+    """Say what was found, by each model."""
+    for inspector, summary, place in zip(several.inspectors, summaries, places, strict=True):
+        if len(summaries) > 1:
+            talk.say(f"\n{inspector.name}:")
+        say_inspection(summary, place)
+    if several.strays:
+        more = f" and {len(several.strays) - 1} more" if len(several.strays) > 1 else ""
+        talk.warn(f"{several.strays[0]}{more}: --route finds no model's name: not inspected")
 
 
 def _refuse_nowhere(jsonl: bool, files: bool) -> None:

@@ -21,6 +21,7 @@ import pytest
 import typer
 
 import anomaly_vae
+from anomaly_vae.inspection.several import Several
 from anomaly_vae.outputs import prepare_folder, refuse_folder
 from anomaly_vae.reporting.results import INSPECTION
 from anomaly_vae.workflows.calibrate import refuse_ignored
@@ -80,6 +81,7 @@ OPTIONS = {
         *(f"--heatmaps all{NONE}", f"--no-page{NONE}", f"--format parquet{NONE}", "--out {out}"),
         *("--min-area 4; --jsonl", "--mm-per-pixel 2; --jsonl", "--drift-window 20; --jsonl"),
         *(f"--resume{NONE}", f"--overwrite{NONE}", "--exit-zero; --jsonl"),
+        *("--model {other}; --jsonl", "--route a|b; --jsonl --model {other}"),
     ],
     "watch": [
         *("--device cpu", "--heatmaps all", "--min-area 4", "--mm-per-pixel 2", "--polling"),
@@ -243,14 +245,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.sweep.Sweep", does=sweep)
     monkeypatch.setattr(f"{workflows}.sweep.build_detector", lambda _: parent.detector)
     # inspect, watch, benchmark
-    inspector = SimpleNamespace(min_area=0, model_id="m", provider="CPU", card=None, model=parent.m)
-    record(f"{vae}.inspection.inspector.Inspector", gives=inspector)
+    record(f"{vae}.inspection.inspector.Inspector", does=inspector)
+    record(f"{vae}.inspection.several.Several", does=Several)
     record(f"{workflows}.benchmark.benchmark", gives=SimpleNamespace())
     record(f"{workflows}.advice.ways")
     monkeypatch.setattr(f"{vae}.images.files.list_images", lambda *_, **__: [])
     record(f"{vae}.reporting.results.Results", does=results)
     record(f"{workflows}.recorder.Recorder", gives=parent.recorder)
-    record(f"{workflows}.inspect.inspect_images", gives=SimpleNamespace(clean=False))
+    dirty = SimpleNamespace(clean=False)
+    record(f"{workflows}.inspect.inspect_images", gives=dirty)
+    record(f"{workflows}.inspect.inspect_with_several", gives=[dirty, dirty])
     record(f"{vae}.inspection.watching.Arrivals", gives=parent.arrivals)
     record(f"{workflows}.watch.Watch", gives=parent.watched)
     record(f"{cli}.inspect.say_inspection", f"{cli}.watch.say_inspection", does=nothing)
@@ -261,6 +265,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.latents.write_latents", f"{workflows}.traverse.traverse_part")
     record(f"{workflows}.restore.restore_image", f"{workflows}.restore.restore_folder")
     return parent
+
+
+def inspector(model: Path, **_: Any) -> SimpleNamespace:
+    card = SimpleNamespace(images=None)
+    facts = {"min_area": 0, "model_id": "m", "provider": "CPU", "model": MagicMock()}
+    return SimpleNamespace(name=model.stem, card=card, **facts)
 
 
 def results(out: Path, *_: Any, overwrite: bool, resume: bool, **_how: Any) -> MagicMock:
@@ -280,6 +290,7 @@ def test_each_option_has_an_effect_beside_each_other_or_both_are_refused(
     places = {
         "run": run, "good": parts / "train" / "good", "test": parts / "test", "marks": marks,
         "config": config, "marked": marked,
+        "other": tmp_path / "other.onnx",
         "mask": next((parts / "ground_truth").rglob("*.png")), "out": tmp_path / "out",
     }  # fmt: skip
 
