@@ -76,7 +76,7 @@ class ModelSettings:
     """Dimensions of the latent vector of a place (`ladder`)."""
     codes: int = Field(default=128, ge=2, le=65536)
     """Vectors in the codebook (`vq`)."""
-    hidden_size: int = Field(default=256, ge=1, le=8192)
+    hidden_size: int = Field(default=384, ge=1, le=8192)
     """Width of the hidden layers (`patch`, `dense`)."""
     base_channels: int = Field(default=16, ge=1, le=512)
     """Channels of the first convolution, doubled at each next one (`image`, `ladder`, `vq`)."""
