@@ -71,8 +71,8 @@ class FoldedPatch(nn.Module):
         self.detector, model = detector, detector.model
         self.layers, self.window = features.layers, features.window
         self.grid, self.border = features.grid, features.border
-        # These have no weights.
-        self.resampled, self.viewed, self.reach = features.resampled, features.viewed, features.reach
+        self.reach = features.reach
+        self.resampled, self.viewed = features.resampled, features.viewed  # they have no weights
         self.half_precision, self.shifted = False, features.source != EMBEDDED
         trunk = copy.deepcopy(features.trunk)
         self.register_buffer("shift", self._taken_into(trunk, features))

@@ -44,6 +44,7 @@ from anomaly_vae.inspection.providers import (
     providers_for,
     start_session,
     tensorrt_options,
+    usual_batch,
 )
 from anomaly_vae.transaction import complete
 
@@ -51,7 +52,6 @@ Place = tuple[str, int]
 """What kind of memory, and of which device."""
 _HERE: Place = "cpu", 0
 _NUMBERS = ("score", "reconstruction_error", "kl")
-_BATCH_SIZE_CPU, BATCH_SIZE_GPU = 8, 32
 # Sums x - x over each map of [N, h, w]: 0, or NaN if any value is NaN or infinite. A score does not
 # tell: it is made of the highest values, and what sorts NaN where is not said. (ONNX, opset 11.)
 FINITE_MODEL = (
@@ -160,7 +160,7 @@ class LoadedModel:
         if kind != "cpu":
             preload_libraries(tensorrt=kind == "tensorrt")
         if kind == "tensorrt":
-            size = batch_size or BATCH_SIZE_GPU
+            size = batch_size or usual_batch(self.card.images.shape, on_cpu=False)
             folder = engine_folder(self.model_id, size)
             prepare_engines(folder, told)
             shape = self.card.images.input_shape
@@ -179,7 +179,7 @@ class LoadedModel:
                 f"to {self.provider}; see 'anomaly-vae doctor'"
             )
         self.on_cpu = self.provider == CPU
-        self.batch_size = batch_size or (_BATCH_SIZE_CPU if self.on_cpu else BATCH_SIZE_GPU)
+        self.batch_size = batch_size or usual_batch(self.card.images.shape, on_cpu=self.on_cpu)
         self.at_once = 1 if self.on_cpu else 2 * len(numbers)
         """How many batches are worth being under way."""
         self.busy = Busy()

@@ -97,15 +97,15 @@ def view_of(touched: Tensor, shape: tuple[int, int], margin: int) -> View | None
 
     The margin is in pixels. None if it is all of it.
     """
-    slices, beside = [], []
-    for axis, side in enumerate(shape):
-        stride = side // touched.shape[axis]
+
+    def along(axis: int) -> tuple[slice, int, int]:
+        side, stride = shape[axis], shape[axis] // touched.shape[axis]
         (hit,) = touched.any(1 - axis).nonzero(as_tuple=True)
         first, last = int(hit.min()) * stride - margin, (int(hit.max()) + 1) * stride + margin
         begin = max(0, _STEP * (first // _STEP))
         end = min(side, _STEP * math.ceil(last / _STEP))
-        slices.append(slice(begin, end))
-        beside.append((begin // stride, (side - end) // stride))
-    (above, below), (left, right) = beside
-    view = View(*slices, (left, right, above, below))
+        return slice(begin, end), begin // stride, (side - end) // stride
+
+    (rows, above, below), (columns, left, right) = along(0), along(1)
+    view = View(rows, columns, (left, right, above, below))
     return view if any(view.beside) else None

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.images.many import in_pieces
 from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
 from anomaly_vae.vae.maps import local_mean, without_border
@@ -23,6 +24,7 @@ from anomaly_vae.vae.student import EMBEDDED
 # What torchvision's ImageNet weights were trained on.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_ROWS = 1024
 
 
 class TrunkFeatures(FeatureExtractor):
@@ -192,7 +194,13 @@ class TrunkFeatures(FeatureExtractor):
         super().fit(*items)
         if self.whitened:
             every = math.ceil(sum(map(len, items)) / self._WHITENING_ITEMS)
-            chosen = np.concatenate([piece[::every] for piece in items])
+            chosen = np.concatenate(
+                [
+                    rows[::every].copy()
+                    for piece in items
+                    for rows in in_pieces(piece, _ROWS * every)
+                ]
+            )
             rows = torch.from_numpy(chosen).to(self.mean.device).float()
             rows = super().standardised(rows)
             variances, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())

@@ -105,7 +105,9 @@ def inspect(
     from anomaly_vae.workflows.recorder import Recorder
 
     inspector.model.ready()
-    talk.detail(f"model {inspector.model_id} on {inspector.provider}")
+    talk.detail(
+        f"model {inspector.model_id} on {inspector.provider}, {inspector.batch_size} images at once"
+    )
     same = identity(inspector, source.name, mm_per_pixel)
     try:
         with _results(out, source, same, table, overwrite, resume) as results:

@@ -248,8 +248,8 @@ def learned(settings: Config) -> Detector:
     detector = build_detector(settings).eval()
     if detector.alignment:
         seen = unit_range(torch.from_numpy(pictures(6)))
-        detector.alignment.fit(luminance(seen), luminance(seen))
-        detector.alignment.set_backdrop(seen, luminance(seen))
+        detector.alignment.fit([luminance(seen)], [luminance(seen)])
+        detector.alignment.set_backdrop([seen])
     detector.learn_places(*parts_of_images(detector, pictures(6)))
     detector.standardise(*parts_of_images(detector, pictures(5)))
     return detector
