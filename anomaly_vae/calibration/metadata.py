@@ -18,6 +18,8 @@ from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import OLDER
 
 METADATA_KEY = "anomaly_vae"
+ANY_SIZE_KEY = "anomaly_vae.any_size"
+"""The same of a model for other programs, which takes photographs instead of frames."""
 RECONSTRUCTION = "reconstruction"
 """Output of models of pixels beside those that all have: what they expect to see."""
 SCHEMA_VERSION = 2

@@ -26,6 +26,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from anomaly_vae.calibration.metadata import (
+    ANY_SIZE_KEY,
     METADATA_KEY,
     RECONSTRUCTION,
     ModelCard,
@@ -289,11 +290,11 @@ def _start(data: bytes, path: Path, providers: Providers) -> onnxruntime.Inferen
 
 
 def _read_card(data: bytes, path: Path) -> ModelCard:
-    text = metadata_in(data).get(METADATA_KEY)
-    if text is None:
+    found = metadata_in(data)
+    if METADATA_KEY not in found:
         _start(data, path, providers_for("cpu"))  # who cannot load it either, says so
+        what = "one for other programs" if ANY_SIZE_KEY in found else "not one of Anomaly VAE"
         raise ModelFileError(
-            f"{path}: an ONNX model, but not one of Anomaly VAE; expected the model.onnx that "
-            "'anomaly-vae train' writes"
+            f"{path}: an ONNX model, but {what}; expected the model.onnx of 'anomaly-vae train'"
         )
-    return card_from_json(text, origin=str(path))
+    return card_from_json(found[METADATA_KEY], origin=str(path))

@@ -88,13 +88,13 @@ def test_a_region_of_interest_is_computed_alone(settings: tuple[str, ...]) -> No
     view = model.features.view
     assert view is not None
     # 10 of 96 places, one of them by the window; what layers see, their mean and an enlarged place.
-    assert view.columns == slice(0, 320) and view.rows == slice(0, 64)
+    assert view.columns == slice(0, 256) and view.rows == slice(0, 64)
     with torch.no_grad():
         alone = model(torch.from_numpy(pictures(3))), folded(model)(torch.from_numpy(pictures(3)))
         learned = model.raw_items(torch.from_numpy(pictures(2)))
     # The same, computed as a whole.
     model.features.view, model.features.map_shape = None, (6, 94)
-    model.learned = model.learned + 56 * (model.learned // 40)  # type: ignore[operator]
+    model.learned = model.learned + 64 * (model.learned // 32)  # type: ignore[operator]
     with torch.no_grad():
         expected = model(torch.from_numpy(pictures(3)))
         torch.testing.assert_close(learned, model.raw_items(torch.from_numpy(pictures(2))))
