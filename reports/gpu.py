@@ -32,9 +32,14 @@ from anomaly_vae.errors import DeviceError, ExportError
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.files import list_images
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.providers import Kind, cuda_devices, providers_for, start_session
+from anomaly_vae.inspection.providers import (
+    BATCH_SIZE_GPU,
+    Kind,
+    cuda_devices,
+    providers_for,
+    start_session,
+)
 from anomaly_vae.inspection.reading import Read
-from anomaly_vae.inspection.runtime import BATCH_SIZE_GPU
 from anomaly_vae.vae.trunk import TrunkFeatures
 from anomaly_vae.workflows.benchmark import benchmark
 from anomaly_vae.workflows.export import export_lower

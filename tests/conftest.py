@@ -147,12 +147,12 @@ def forbidden_b(monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI only what needs the shared data, a GPU or a browser may be skipped."""
+    """In CI only what needs the shared data, a GPU, a browser or C++ headers may be skipped."""
     report = yield
     if (
         report.skipped
         and os.environ.get("CI")
-        and not re.search("shared|GPU|Chromium", str(report.longrepr))
+        and not re.search("shared|GPU|Chromium|headers", str(report.longrepr))
     ):
         report.outcome, report.longrepr = "failed", f"{item.name} was skipped: {report.longrepr}"
     return report

@@ -18,6 +18,8 @@ from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import OLDER
 
 METADATA_KEY = "anomaly_vae"
+ANY_SIZE_KEY = "anomaly_vae.any_size"
+"""The same of a model for other programs, which takes photographs instead of frames."""
 RECONSTRUCTION = "reconstruction"
 """Output of models of pixels beside those that all have: what they expect to see."""
 SCHEMA_VERSION = 2
@@ -191,8 +193,7 @@ def _with_older(text: str) -> str:
     """Say in a card of an earlier version what its settings meant; others stay as they are."""
     try:
         data = json.loads(text)
-        for section, values in OLDER.items():
-            data[section] = values | data[section]
+        data["images"] = OLDER["images"] | data["images"]
     except (ValueError, TypeError, KeyError):
         return text  # whoever reads it says what is wrong
     return json.dumps(data)

@@ -30,6 +30,7 @@ from anomaly_vae.scoring.detector import Detector, Scores
 from anomaly_vae.vae.maps import local_mean, without_border
 from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior, bounded
 from anomaly_vae.vae.patch import PatchVAE
+from anomaly_vae.vae.pieces import in_strips
 from anomaly_vae.vae.student import EMBEDDED
 from anomaly_vae.vae.trunk import TrunkFeatures
 
@@ -71,7 +72,8 @@ class FoldedPatch(nn.Module):
         self.detector, model = detector, detector.model
         self.layers, self.window = features.layers, features.window
         self.grid, self.border = features.grid, features.border
-        self.resampled = features.resampled  # it has no weights
+        self.reach = features.reach
+        self.resampled, self.viewed = features.resampled, features.viewed  # they have no weights
         self.half_precision, self.shifted = False, features.source != EMBEDDED
         trunk = copy.deepcopy(features.trunk)
         self.register_buffer("shift", self._taken_into(trunk, features))
@@ -99,7 +101,7 @@ class FoldedPatch(nn.Module):
 
     def forward(self, images: Tensor) -> Scores:
         """Score images, uint8 [N, S, S, 3] RGB."""
-        pixels, pose = images.permute(0, 3, 1, 2), None
+        pixels, pose = self.viewed(images.permute(0, 3, 1, 2)), None
         if self.detector.alignment:
             pixels, pose = self.detector.aligned(images)
         error, kl = self.parts(pixels.half() if self.half_precision else pixels.float())
@@ -108,7 +110,8 @@ class FoldedPatch(nn.Module):
 
     def parts(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Give error and KL, [N, h, w], in nats, of pixels, [N, 3, S, S]; aligned: in [0, 1]."""
-        maps = self.features["trunk"](pixels - self.shift if self.shifted else pixels)
+        pixels = pixels - self.shift if self.shifted else pixels
+        maps = in_strips(self.features["trunk"], pixels, self.reach)
         layers = zip(self.layers, self.features["whitening"].children(), strict=True)
         items = reduce(torch.add, [self._whitened(maps[name], layer) for name, layer in layers])
         mean, log_variance = self.model["encoder"](items).chunk(2, 1)

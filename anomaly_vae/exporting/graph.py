@@ -32,8 +32,8 @@ def export_model(
 ) -> Parity:
     """Write ``detector`` and ``card`` to ``path``, if it computes what torch computes.
 
-    ``check`` are good images not trained on, uint8 [N, S, T, 3 or 4], compared in batches of 1
-    and 5.
+    ``check`` are good images not trained on, uint8 [N, S, T, 3 or 4], compared one by
+    one and in batches.
 
     Raises:
         ExportError: an output differs from torch's by more than the tolerance.

@@ -3,6 +3,7 @@
 Letters: N images, S x S pixels, h x w map.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import ExportError
+from anomaly_vae.images.many import at_once
 from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.scoring.detector import Detector, Scores
 
@@ -23,7 +25,8 @@ Of the parts, relative to the scale that they are divided by in the score, too, 
 """
 MAP_TOLERANCE = 1e-3
 """The same for a single value of an anomaly map: a score averages many of them."""
-_CHECKED_BATCHES = (1, 5)
+_CHECKED, _FEWEST_CHECKED, _CHECKED_PIXELS = 20, 4, 2**24
+_LARGEST_BATCH = 5
 _MOST_ROUNDING = 1e-3
 
 Outputs = list[NDArray[np.float32]]
@@ -41,8 +44,15 @@ class Parity:
     """The same over all values of the anomaly maps."""
 
 
+def checked(shape: tuple[int, ...]) -> int:
+    """Give how many images of a shape, [S, T, ...], are compared: 20, of large ones fewer."""
+    return min(_CHECKED, max(_FEWEST_CHECKED, _CHECKED_PIXELS // math.prod(shape[:2])))
+
+
 def check_parity(detector: Detector, data: bytes, images: NDArray[np.uint8]) -> Parity:
-    """Compare the model ``data`` with ``detector``, on uint8 [N, S, S, 3], in batches of 1 and 5.
+    """Compare the model ``data`` with ``detector``, on uint8 [N, S, T, C], singly and in batches.
+
+    Batches are of 5 images, of large ones fewer.
 
     Raises:
         ExportError: an output differs by more than the tolerance, or the model does not start.
@@ -90,7 +100,7 @@ def _play(
     """
     at = Scores._fields.index("anomaly_map")
     apart = [np.abs(each[at] - trained[0][at]).max((1, 2)) for each in (*given, *trained)]
-    parts = _by_batches(lambda x: parts_of_images(detector, x), images, _CHECKED_BATCHES[0])
+    parts = _by_batches(lambda x: parts_of_images(detector, x), images, 1)
     near = torch.from_numpy(2 * np.max(apart, axis=0))
     error, kl = (torch.from_numpy(each) for each in parts)
     play = detector.play(error, kl, near)
@@ -100,7 +110,8 @@ def _play(
 def _in_both_batches(
     run: Callable[[NDArray[np.uint8]], Iterable[Any]], images: NDArray[np.uint8]
 ) -> list[Outputs]:
-    return [_by_batches(run, images, size) for size in _CHECKED_BATCHES]
+    most = max(2, min(_LARGEST_BATCH, at_once(images.shape[1:])))
+    return [_by_batches(run, images, size) for size in (1, most)]
 
 
 def _by_batches(

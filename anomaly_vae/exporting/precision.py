@@ -9,7 +9,6 @@ Letters: N images, S x S pixels.
 
 import copy
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,20 +104,26 @@ def _quantisable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
     The finer ones come first: what they lose goes through all that follow.
     """
-    widths = {
-        info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim][-1:]
-        for info in [*model.graph.value_info, *model.graph.output]
+    height = {
+        info.name: info.type.tensor_type.shape.dim[1].dim_value
+        for info in [*model.graph.input, *model.graph.output]
+        if len(info.type.tensor_type.shape.dim) > 1
     }
+    finest = height["images"] // height["anomaly_map"]
     scopes = [
         "".join(entry.value for entry in node.metadata_props if entry.key == _SCOPES)
         for node in model.graph.node
     ]
     # Beside a trunk, the products of the VAE are convolutions: see ``folding``.
     products = {"MatMul", "Gemm", *(["Conv"] if any(_TRUNK in each for each in scopes) else [])}
-    found = []
+    found, strides = [], dict[str, int]()  # of the trunk's maps, which may be those of strips
     for node, scope in zip(model.graph.node, scopes, strict=True):
+        if _TRUNK in scope:
+            stride = max(strides.get(name, 1) for name in node.input)
+            stride *= next((each.ints[0] for each in node.attribute if each.name == "strides"), 1)
+            strides.update(dict.fromkeys(node.output, stride))
         if node.op_type == "Conv" and _TRUNK in scope:
-            chosen = widths.get(node.output[0], [math.inf]) <= widths["anomaly_map"]
+            chosen = strides[node.output[0]] >= finest
         else:
             chosen = node.op_type in products and any(part in scope for part in _VAE)
         found += [node] if chosen else []

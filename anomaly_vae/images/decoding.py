@@ -26,7 +26,7 @@ from anomaly_vae.settings.masks import Mask
 _SCALED_DECODING = 2
 # What is much larger than the frame is first averaged over whole pixels, down to this many times
 # its sides: twice as fast from 12 megapixels on, and a pixel moves by 0.1 of 255 in the mean.
-_AVERAGED = 3.0
+AVERAGED = 3.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _fit(
 def _resized(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:
     """Bring ``image`` to another size, with antialiasing."""
     # Models of earlier versions, all bilinear, go on seeing the very same pixels.
-    averaged = None if settings.filter == "bilinear" else _AVERAGED
+    averaged = None if settings.filter == "bilinear" else AVERAGED
     return image.resize(size, Image.Resampling[settings.filter.upper()], reducing_gap=averaged)
 
 

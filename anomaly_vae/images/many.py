@@ -4,7 +4,9 @@ Letters: N images, S x T pixels of the frame, C channels.
 """
 
 import math
+import mmap
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TypeVar, overload
@@ -20,6 +22,31 @@ Pixels = NDArray[np.uint8]
 _CHUNK = 2**24
 IN_MEMORY = 2**30
 """Bytes of pixels that are kept in memory; more go into a file."""
+_AT_ONCE, _MOST_AT_ONCE = 2**22, 16
+
+
+def at_once(shape: Sequence[int]) -> int:
+    """Give how many frames of a shape, [S, T, ...], a model computes at once: 16, of large fewer.
+
+    As many pixels as in 40 frames of 320 x 320: what a trunk makes of them takes half a gigabyte.
+    """
+    return max(1, min(_MOST_AT_ONCE, _AT_ONCE // math.prod(shape[:2])))
+
+
+def let_go(numbers: NDArray[np.generic]) -> None:
+    """Let the system take back the memory of what was read or written of a file; it keeps all."""
+    base: object = numbers
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def in_pieces(numbers: NDArray[S], length: int = 1) -> Iterator[NDArray[S]]:
+    """Give so many rows at a time, each time letting go of those before."""
+    for begin in range(0, len(numbers), length):
+        yield numbers[begin : begin + length]
+        let_go(numbers)
 
 
 def room_for(
@@ -76,4 +103,5 @@ class Chosen:
 
     def __getitem__(self, place: int | slice) -> Pixels:
         pixels: Pixels = np.asarray(self._pixels[self._indices[place]])
+        let_go(self._pixels)
         return pixels

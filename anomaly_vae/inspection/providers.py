@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import io
+import math
 import os
 import re
 import sys
@@ -30,6 +31,16 @@ class Device(NamedTuple):
 
 
 CPU, CUDA, TENSORRT = (f"{each}ExecutionProvider" for each in ("CPU", "CUDA", "Tensorrt"))
+
+BATCH_SIZE_CPU, BATCH_SIZE_GPU = 8, 32
+# What a ResNet-18 makes of so many pixels takes about 1 and 3 GB.
+_PIXELS_CPU, _PIXELS_GPU = 2**22, 2**24
+
+
+def usual_batch(shape: tuple[int, int], *, on_cpu: bool) -> int:
+    """Give how many frames of ``shape`` are computed at once where nobody says it."""
+    most, pixels = (BATCH_SIZE_CPU, _PIXELS_CPU) if on_cpu else (BATCH_SIZE_GPU, _PIXELS_GPU)
+    return max(1, min(most, pixels // math.prod(shape)))
 
 
 def cuda_devices() -> int:

@@ -26,6 +26,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from anomaly_vae.calibration.metadata import (
+    ANY_SIZE_KEY,
     METADATA_KEY,
     RECONSTRUCTION,
     ModelCard,
@@ -44,6 +45,7 @@ from anomaly_vae.inspection.providers import (
     providers_for,
     start_session,
     tensorrt_options,
+    usual_batch,
 )
 from anomaly_vae.transaction import complete
 
@@ -51,7 +53,6 @@ Place = tuple[str, int]
 """What kind of memory, and of which device."""
 _HERE: Place = "cpu", 0
 _NUMBERS = ("score", "reconstruction_error", "kl")
-_BATCH_SIZE_CPU, BATCH_SIZE_GPU = 8, 32
 # Sums x - x over each map of [N, h, w]: 0, or NaN if any value is NaN or infinite. A score does not
 # tell: it is made of the highest values, and what sorts NaN where is not said. (ONNX, opset 11.)
 FINITE_MODEL = (
@@ -160,7 +161,7 @@ class LoadedModel:
         if kind != "cpu":
             preload_libraries(tensorrt=kind == "tensorrt")
         if kind == "tensorrt":
-            size = batch_size or BATCH_SIZE_GPU
+            size = batch_size or usual_batch(self.card.images.shape, on_cpu=False)
             folder = engine_folder(self.model_id, size)
             prepare_engines(folder, told)
             shape = self.card.images.input_shape
@@ -179,7 +180,7 @@ class LoadedModel:
                 f"to {self.provider}; see 'anomaly-vae doctor'"
             )
         self.on_cpu = self.provider == CPU
-        self.batch_size = batch_size or (_BATCH_SIZE_CPU if self.on_cpu else BATCH_SIZE_GPU)
+        self.batch_size = batch_size or usual_batch(self.card.images.shape, on_cpu=self.on_cpu)
         self.at_once = 1 if self.on_cpu else 2 * len(numbers)
         """How many batches are worth being under way."""
         self.busy = Busy()
@@ -289,11 +290,11 @@ def _start(data: bytes, path: Path, providers: Providers) -> onnxruntime.Inferen
 
 
 def _read_card(data: bytes, path: Path) -> ModelCard:
-    text = metadata_in(data).get(METADATA_KEY)
-    if text is None:
+    found = metadata_in(data)
+    if METADATA_KEY not in found:
         _start(data, path, providers_for("cpu"))  # who cannot load it either, says so
+        what = "one for other programs" if ANY_SIZE_KEY in found else "not one of Anomaly VAE"
         raise ModelFileError(
-            f"{path}: an ONNX model, but not one of Anomaly VAE; expected the model.onnx that "
-            "'anomaly-vae train' writes"
+            f"{path}: an ONNX model, but {what}; expected the model.onnx of 'anomaly-vae train'"
         )
-    return card_from_json(text, origin=str(path))
+    return card_from_json(found[METADATA_KEY], origin=str(path))

@@ -10,10 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomaly_vae.images.many import Chosen
+from anomaly_vae.images.many import Chosen, at_once
 from anomaly_vae.scoring.detector import Detector, Scores
-
-_BATCH = 16
 
 
 def score_images(detector: Detector, images: NDArray[np.uint8]) -> Scores:
@@ -33,9 +31,10 @@ def in_batches(
 ) -> list[Tensor]:
     """Run ``compute`` on batches of images, uint8 [N, S, T, 3]; gives its results on the CPU."""
     detector.eval()
+    size = at_once(images[:1].shape[1:])
     with torch.no_grad():
         batches = [
-            compute(torch.from_numpy(images[begin : begin + _BATCH]).to(detector.center.device))
-            for begin in range(0, len(images), _BATCH)
+            compute(torch.from_numpy(images[begin : begin + size]).to(detector.center.device))
+            for begin in range(0, len(images), size)
         ]
     return [torch.cat(column).cpu() for column in zip(*batches, strict=True)]

@@ -90,7 +90,7 @@ class Detector(nn.Module):
     places: Tensor | None
     """The same as indices of the flat map."""
     learned: Tensor | None
-    """Those that are learned from, as indices of the flat map with its border."""
+    """Those that are learned from, as indices of the flat map of items with its border."""
 
     def __init__(
         self,
@@ -104,16 +104,17 @@ class Detector(nn.Module):
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
         self.settings = settings
-        self.register_buffer("center", torch.zeros(()))
-        self.register_buffer("scale", torch.ones(()))
+        for name, start in (("center", 0.0), ("scale", 1.0), ("whole_weight", 0.0)):
+            self.register_buffer(name, torch.tensor(start))
         places = features.map_shape
         self.register_buffer("usual_error", torch.zeros(places))
         self.register_buffer("usual_kl", torch.zeros(places if model.kl_per_location else ()))
         self.register_buffer("spread", torch.ones(places))
-        self.register_buffer("whole_weight", torch.zeros(()))
         # They follow from the settings, and are not stored with what was learned.
         inside = None if touched is None else without_border(touched, features.border)
-        for name, given in (("places", inside), ("learned", touched)):
+        near = settings.window // 2  # only there are items; a part that was turned lies elsewhere
+        learned = touched if alignment or touched is None else features.look_at(touched, near)
+        for name, given in (("places", inside), ("learned", learned)):
             indices = None if given is None else given.flatten().nonzero()[:, 0]
             self.register_buffer(name, indices, persistent=False)
         self.register_buffer("inside", inside, persistent=False)
@@ -263,8 +264,8 @@ class Detector(nn.Module):
         return reduced(error), reduced(kl) if self.model.kl_per_location else kl
 
     def placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
-        """Turn maps, [N, h, w], back onto the photograph, and average them over the window."""
-        border = self.features.border
+        """Make maps, [N, h, w], of those of items: turned back, averaged over the window."""
+        maps, border = self.features.whole(maps), self.features.border
         if pose is not None:
             turned = warp(with_border(maps, border)[:, None], inverse(pose))[:, 0]
             maps = without_border(turned, border)
@@ -274,9 +275,8 @@ class Detector(nn.Module):
     def _mapped(self, joined: Tensor) -> Tensor:
         """Give the map of the whole frame, [N, h + 2 b, w + 2 b], from that of the places.
 
-        Places that are not inspected have the lowest value of their map. So its highest value is
-        that of an inspected place, no limit is exceeded outside alone, and maps can be enlarged
-        without a jump by an invented number.
+        Those not inspected have the lowest value of their map. So its highest value is that of an
+        inspected one, and maps can be enlarged without a jump by an invented number.
         """
         if self.inside is not None:
             lowest = self._counted(joined).amin(1)

@@ -128,6 +128,8 @@ class TrainingSettings:
     """Parts drawn by a first VAE that are learned from beside the images (`pixels`; 0: none)."""
     cache_gib: float = Field(default=1.0, ge=0)
     """Memory for the features of the training images, in GiB; beyond it they are kept on disk."""
+    places: int = Field(default=2_000_000, ge=10_000)
+    """Places, of all photographs, that are learned from at most; of each as many (`patch`)."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the split, of the initial weights and of everything drawn at random."""
 

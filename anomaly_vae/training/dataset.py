@@ -16,7 +16,7 @@ from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import LoadedImage, load_image, without_padding
 from anomaly_vae.images.files import digest, list_images
 from anomaly_vae.images.levels import said_narrow, sensor_white
-from anomaly_vae.images.many import Chosen, room_for
+from anomaly_vae.images.many import Chosen, in_pieces, let_go, room_for
 from anomaly_vae.images.opening import highest_in
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Track, untracked
@@ -100,6 +100,7 @@ def read_images(
         else:
             image, content = read
             pixels[len(kept)] = image.pixels
+            let_go(pixels)
             narrow += [path] if image.narrow else []
             kept.append((path, content, image.without_pixels()))
     if not kept:
@@ -142,7 +143,7 @@ def refuse_unusable(images: ImageSet) -> None:
     Raises:
         TrainingError: some show nothing, or all show the same.
     """
-    shown = (without_padding(each) for each in images.pixels)
+    shown = (without_padding(each) for (each,) in in_pieces(images.pixels))
     flat = [(each.min(axis=(0, 1)) == each.max(axis=(0, 1))).all() for each in shown]
     blank = [path for path, each in zip(images.paths, flat, strict=True) if each]
     if blank:
@@ -151,8 +152,8 @@ def refuse_unusable(images: ImageSet) -> None:
             f"{images.folder}: {blank[0]}{more} show nothing, all their pixels are the same; "
             "take them out"
         )
-    first, *others = images.pixels
-    if others and all(np.array_equal(first, each) for each in others):
+    first, others = images.pixels[0], in_pieces(images.pixels[1:])
+    if len(images.pixels) > 1 and all(np.array_equal(first, each) for (each,) in others):
         raise TrainingError(
             f"{images.folder}: all {len(images.paths)} images have the same pixels; expected "
             f"{FEWEST_GOOD_IMAGES} different good ones or more"

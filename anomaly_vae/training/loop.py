@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomaly_vae.errors import DeviceError, TrainingError
+from anomaly_vae.images.many import let_go
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.checkpoint import Checkpoint
 from anomaly_vae.vae.features import FeatureExtractor
@@ -80,6 +81,7 @@ class Items:
         begin, end = self.gap
         rows = np.where(indices < begin, indices, indices + (end - begin))
         items = torch.from_numpy(self.stored[rows]).to(self.device).float()
+        let_go(self.stored)
         with torch.no_grad():
             return self.features.standardised(items)
 

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from anomaly_vae.errors import TrainingError
+from anomaly_vae.images.many import in_pieces
 from anomaly_vae.settings.schema import SplitSettings
 from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet
 
@@ -166,5 +167,5 @@ def _first_of_same_pixels(images: ImageSet) -> list[str]:
     first: dict[bytes, str] = {}
     return [
         first.setdefault(hashlib.sha256(pixels.tobytes()).digest(), each)
-        for pixels, each in zip(images.pixels, images.digests, strict=True)
+        for pixels, each in zip(in_pieces(images.pixels), images.digests, strict=True)
     ]

@@ -14,11 +14,13 @@ A pose, [N, 3, 3], is a similarity in homogeneous coordinates, (1 + a, -b, tx; b
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample, max_pool2d
+
+from anomaly_vae.vae.maps import luminance
 
 _LEVELS = (4, 2, 1)  # the image at a quarter, half and its full size,
 _STEPS = (6, 4, 3)  # and the number of steps at each
@@ -36,7 +38,6 @@ _GENERATORS = (
 )
 # Alignment is kept if it lowers the squared distance to the template to this share.
 _WORTHWHILE = 0.9
-_BATCH, _MOST_IMAGES = 32, 512
 # Width of the seam along the edge of a region of interest that is not registered, as a share of
 # the shorter side: most parts move by less (the prior's shift is half of it).
 _SEAM = 0.05
@@ -126,20 +127,17 @@ class Alignment(nn.Module):
         return self.known * aligned + (1 - self._shown(pose)) * self.backdrop
 
     @torch.no_grad()
-    def set_backdrop(self, pixels: Tensor, luminance: Tensor) -> None:
-        """Set the mean good image from training images, [N, 3, S, T], and [N, 1, S, T] of them.
-
-        Comes after ``fit``.
-        """
+    def set_backdrop(self, pixels: Iterable[Tensor]) -> None:
+        """Set the mean good image from batches of training images, [N, 3, S, T], after ``fit``."""
         if self.inspected is None or self.backdrop is None or self.known is None:
             return
-        total, shown = torch.zeros_like(self.backdrop), torch.zeros_like(self.known)
-        pairs = zip(torch.split(pixels, _BATCH), torch.split(luminance, _BATCH), strict=True)
-        for batch, light in pairs:
-            pose = self(light)
+        total, shown, count = torch.zeros_like(self.backdrop), torch.zeros_like(self.known), 0
+        for batch in pixels:
+            pose = self(luminance(batch))
             total += warp(batch, pose).sum(0)
             shown += self._shown(pose).sum(0)
-        self.known.copy_(shown >= _KNOWN * len(pixels))
+            count += len(batch)
+        self.known.copy_(shown >= _KNOWN * count)
         self.backdrop.copy_(self.known * total / shown.clamp_min(1e-3))
 
     def _shown(self, pose: Tensor) -> Tensor:
@@ -157,32 +155,40 @@ class Alignment(nn.Module):
         return pose @ (self.identity - step.reshape(-1, 3, 3))
 
     @torch.no_grad()
-    def fit(self, luminance: Tensor, held_out: Tensor) -> None:
-        """Set the template from good images, both [N, 1, S, T]: coarse first, then finer.
+    def fit(self, light: Iterable[Tensor], held_out: Iterable[Tensor]) -> None:
+        """Set the template from luminances of good images: coarse first, then finer.
 
-        Where this brings ``held_out`` good images hardly nearer to the template (textures, parts
-        at any angle), the alignment is switched off: all poses are the identity.
+        Both are batches, [N, 1, S, T], that can be gone through several times. Where this brings
+        ``held_out`` good images hardly nearer to the template (textures, parts at any angle), the
+        alignment is switched off: all poses are the identity.
         """
-        luminance = luminance[:_MOST_IMAGES]
-        pose = self.identity.expand(len(luminance), 3, 3)
+        poses = [self.identity.expand(len(batch), 3, 3) for batch in light]
         for levels in range(1, len(_LEVELS) + 1):
-            self._set_template(_mean(luminance, pose))
-            pose = torch.cat([self(batch, levels) for batch in torch.split(luminance, _BATCH)])
-            pose = pose @ inverse(pose.mean(0, keepdim=True))  # the mean pose becomes the identity
-        self._set_template(_mean(luminance, pose))
+            self._set_template(_mean(light, poses))
+            poses = [self(batch, levels) for batch in light]
+            mean = torch.cat(poses).mean(0, keepdim=True)
+            poses = [pose @ inverse(mean) for pose in poses]  # the mean pose becomes the identity
+        self._set_template(_mean(light, poses))
         if not self._helps(held_out):
             for level in range(len(_LEVELS)):
                 self._table("gain", level).zero_()
                 self._table("pull", level).zero_()
 
-    def _helps(self, images: Tensor) -> bool:
+    def _helps(self, images: Iterable[Tensor]) -> bool:
         """Whether their own poses bring images nearer to the template than each other's do.
 
         (Compared with no pose at all, the smoothing of any resampling would look like a gain.)
         """
-        template, poses = self._table("template", len(_LEVELS) - 1), self(images)
-        own = _distance(warp(images, poses), template, self.weight)
-        others = _distance(warp(images, poses.roll(1, 0)), template, self.weight)
+        template = self._table("template", len(_LEVELS) - 1)
+        poses = [self(batch) for batch in images]
+        rolled = torch.split(torch.cat(poses).roll(1, 0), [len(pose) for pose in poses])
+        own, others = (
+            sum(
+                _distance(warp(batch, pose), template, self.weight)
+                for batch, pose in zip(images, each, strict=True)
+            )
+            for each in (poses, rolled)
+        )
         return own < _WORTHWHILE * others
 
     def _set_template(self, template: Tensor) -> None:
@@ -243,16 +249,16 @@ def _well_inside(inspected: Tensor) -> Tensor:
 
 
 def _distance(images: Tensor, template: Tensor, weight: Tensor) -> float:
-    """Mean squared difference to the template after each image's own exposure is taken out."""
+    """Squared difference to the template, of all, after each image's own exposure is taken out."""
     rows, template = (images * weight).flatten(1), template.flatten()
     exposure = (rows @ template / template.square().sum()).unsqueeze(1).clamp_min(1e-3)
-    return float((rows / exposure - template).square().mean())
+    return float((rows / exposure - template).square().mean(1).sum())
 
 
-def _mean(luminance: Tensor, pose: Tensor) -> Tensor:
-    pairs = zip(torch.split(luminance, _BATCH), torch.split(pose, _BATCH), strict=True)
-    total = torch.stack([warp(batch, poses).sum(0) for batch, poses in pairs]).sum(0)
-    return total.unsqueeze(0) / len(luminance)
+def _mean(light: Iterable[Tensor], poses: Sequence[Tensor]) -> Tensor:
+    pairs = zip(light, poses, strict=True)
+    total = torch.stack([warp(batch, pose).sum(0) for batch, pose in pairs]).sum(0)
+    return total.unsqueeze(0) / sum(map(len, poses))
 
 
 def _jacobian(template: Tensor, weight: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.maps import local_mean, luminance, mean_and_std, unit_range, within_photographs
+from anomaly_vae.vae.pieces import View
 
 
 class FeatureExtractor(nn.Module, ABC):
@@ -32,6 +34,8 @@ class FeatureExtractor(nn.Module, ABC):
     """Whether photographs need not fill the frame; then items have that border, too."""
     code_size = 0
     """How many numbers behind those of an item tell where in the frame it is."""
+    view: View | None = None
+    """The part of the frame that has items; none where all of it has."""
 
     def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()
@@ -64,6 +68,21 @@ class FeatureExtractor(nn.Module, ABC):
         if not self.padded:
             return unit_range(images)
         return torch.where(images[..., 3][:, None] > 0, unit_range(images[..., :3]), self.neutral)
+
+    def look_at(self, touched: Tensor, around: int) -> Tensor:  # noqa: ARG002
+        """Give items near ``touched`` places of the map, [h + 2 b, w + 2 b], if not of others.
+
+        That is, there and ``around`` so many places. Gives the touched ones of those with items.
+        """
+        return touched
+
+    def viewed(self, images: Tensor) -> Tensor:
+        """Give the part of images, [..., S, T], that has items."""
+        return images if self.view is None else self.view.of_frame(images)
+
+    def whole(self, maps: Tensor) -> Tensor:
+        """Give maps of the whole frame, [N, h, w], of those of what has items; 0 elsewhere."""
+        return maps if self.view is None else pad(maps, self.view.beside)
 
     def of_photographs(self, items: Tensor, images: Tensor, border: int) -> Tensor:
         """Give the items of photographs, where padded those alone; see ``within_photographs``."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
+from anomaly_vae.images.many import in_pieces
 from anomaly_vae.images.quality import LUMINANCE
 
 CODE_SIZE = 10
@@ -40,8 +41,8 @@ def mean_and_std(*items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
     total, squares = np.zeros(shape), np.zeros(shape)
     step = max(1, 2**22 // math.prod(shape))
     for piece in items:
-        for begin in range(0, len(piece), step):
-            chunk = piece[begin : begin + step].astype(np.float64)
+        for rows in in_pieces(piece, step):
+            chunk = rows.astype(np.float64)
             total += chunk.sum(0)
             squares += np.square(chunk).sum(0)
     count = sum(len(piece) for piece in items)

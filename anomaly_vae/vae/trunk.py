@@ -13,15 +13,18 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from anomaly_vae.errors import ConfigError
+from anomaly_vae.images.many import in_pieces
 from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
 from anomaly_vae.vae.maps import CODE_SIZE, local_mean, place_codes, without_border
 from anomaly_vae.vae.networks import build_network, cut_network, default_layers
+from anomaly_vae.vae.pieces import STRIP_PIXELS, in_strips, reach_of, view_of
 from anomaly_vae.vae.student import EMBEDDED
 
 # What torchvision's ImageNet weights were trained on.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_ROWS = 1024
 
 
 class TrunkFeatures(FeatureExtractor):
@@ -64,8 +67,9 @@ class TrunkFeatures(FeatureExtractor):
         trunk = build_network(settings.source)
         layers = settings.layers or default_layers(settings.source, trunk)
         extractor = cut_network(trunk, settings.source, layers)
+        self.reach = reach_of(extractor) if math.prod(shape) > STRIP_PIXELS else None
         with torch.no_grad():
-            maps = extractor(torch.zeros(1, 3, *shape))
+            maps = in_strips(extractor, torch.zeros(1, 3, *shape), self.reach)
         shapes = [tuple(maps[layer].shape) for layer in layers]
         if any(len(shape) != 4 for shape in shapes):
             raise ConfigError(f"features.layers: {layers} of {settings.source} are not all maps")
@@ -81,6 +85,7 @@ class TrunkFeatures(FeatureExtractor):
         super().__init__((sum(widths),), (height, width))
         self.widths = widths
         """Channels of each layer."""
+        self.frame, self.shapes = shape, [tuple(each[2:]) for each in shapes]
         self.border, self.padded = settings.border, padded
         self.source, self.layers, self.window = settings.source, layers, settings.local_mean
         self.trunk = extractor
@@ -120,6 +125,32 @@ class TrunkFeatures(FeatureExtractor):
                 items = items + conv2d(self.resampled(each, border), part)
         return items.permute(0, 2, 3, 1)
 
+    def look_at(self, touched: Tensor, around: int) -> Tensor:
+        """See ``FeatureExtractor``; what cannot be computed by parts is computed as a whole."""
+        reach = reach_of(self.trunk) if self.reach is None else self.reach
+        if self.padded or reach is None or not self._even:
+            return touched
+        stride = self.frame[0] // self.grid[0]
+        # Beyond what the layers see: their local mean, and the next place where one is enlarged.
+        coarsest = max(self.frame[0] // height for height, _ in self.shapes)
+        margin = reach + coarsest * (self.window // 2 + 1) + around * stride
+        self.view = view_of(touched, self.frame, margin)
+        if self.view is None:
+            return touched
+        touched, self.codes = self.view.of_map(touched), self.view.of_map(self.codes)
+        height, width = touched.shape
+        self.map_shape = height - 2 * self.border, width - 2 * self.border
+        return touched
+
+    @property
+    def _even(self) -> bool:
+        """Whether all maps are enlarged or averaged by whole numbers: so are parts of them."""
+        return all(
+            side % places == 0 and max(places, wanted) % min(places, wanted) == 0
+            for shape in self.shapes
+            for side, places, wanted in zip(self.frame, shape, self.grid, strict=True)
+        )
+
     @property
     def neutral(self) -> Tensor | float:
         """See ``FeatureExtractor``: what convolutions pad with."""
@@ -142,7 +173,7 @@ class TrunkFeatures(FeatureExtractor):
 
     def _averaged(self, images: Tensor) -> list[Tensor]:
         """Give the map of each layer, [N, channels, height, width], averaged over the window."""
-        maps = self.trunk(self.normalised(images))
+        maps = in_strips(self.trunk, self.normalised(self.viewed(images)), self.reach)
         return [local_mean(maps[name], self.window) for name in self.layers]
 
     def with_codes(self, items: Tensor) -> Tensor:
@@ -191,7 +222,13 @@ class TrunkFeatures(FeatureExtractor):
         super().fit(*items)
         if self.whitened:
             every = math.ceil(sum(map(len, items)) / self._WHITENING_ITEMS)
-            chosen = np.concatenate([piece[::every] for piece in items])
+            chosen = np.concatenate(
+                [
+                    rows[::every].copy()
+                    for piece in items
+                    for rows in in_pieces(piece, _ROWS * every)
+                ]
+            )
             rows = torch.from_numpy(chosen).to(self.mean.device).float()
             rows = super().standardised(rows)
             variances, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).double())

@@ -13,6 +13,7 @@ from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.parity import Parity
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.training.loop import EpochRecord
+from anomaly_vae.workflows.any_size import Alike, export_any_size
 from anomaly_vae.workflows.calibrate import Calibration, ReviewBand, calibrate_run
 from anomaly_vae.workflows.evaluate import Evaluation, evaluate_model
 from anomaly_vae.workflows.export import LowerModel, export_lower, export_run
@@ -139,19 +140,28 @@ def export(
     out: File,
     precision: Precision = "fp32",
     *,
+    any_size: bool = False,
     good: Folder | None = None,
     defective: Folder | None = None,
     overwrite: bool = False,
     track: Track = untracked,
-) -> Parity | LowerModel:
+) -> Parity | LowerModel | Alike:
     """Write the model of a run to the file ``out``, checked against torch, or against fp32.
 
     In lower ``precision`` (``fp16``, ``int8``) it is judged by ``good`` and ``defective`` images.
+    With ``any_size`` it takes one photograph of any size, for other programs, and is compared with
+    the run's own model on ``good`` ones.
 
     Raises:
         ExportError: it does not compute what it should.
         FolderError, ModelFileError, OutputError: a folder, the run or ``out`` cannot be used.
     """
+    if any_size:
+        if precision != "fp32" or defective:
+            raise ExportError("--any-size goes with --precision fp32, and without --defective")
+        return export_any_size(
+            Path(run), Path(out), good=_path(good), overwrite=overwrite, track=track
+        )
     if precision == "fp32":
         if good or defective:
             raise ExportError("--good and --defective go with --precision fp16 or int8")

@@ -19,7 +19,7 @@ from anomaly_vae.calibration.seen import packed
 from anomaly_vae.errors import ExportError, ModelFileError, OutputError
 from anomaly_vae.exporting.agreement import Lower, compare_scores, objection
 from anomaly_vae.exporting.graph import export_model, set_card, to_onnx
-from anomaly_vae.exporting.parity import Parity
+from anomaly_vae.exporting.parity import Parity, checked
 from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.runtime import model_id
@@ -34,7 +34,6 @@ from anomaly_vae.workflows.labelled import with_origins
 from anomaly_vae.workflows.runs import CHECKPOINT, STATE, UNEXPORTED, load_detector, saved_config
 
 _MOST_FOR_RANGES = 100
-_DRAWN_IMAGES = 20
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def drawn_images(image: tuple[int, int, int]) -> NDArray[np.uint8]:
     They are of the shape ``image``; those that may be padded are not.
     """
     height, width, channels = image
-    noise = np.random.default_rng(0).random((_DRAWN_IMAGES, height, width, 3))
+    noise = np.random.default_rng(0).random((checked(image), height, width, 3))
     smooth = gaussian_filter(noise, (0, height / 32, width / 32, 0))
     low, high = smooth.min(), smooth.max()
     images: NDArray[np.uint8] = ((smooth - low) / (high - low) * 255).astype(np.uint8)

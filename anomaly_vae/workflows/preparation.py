@@ -1,16 +1,18 @@
 """What a training learns from, made ready: images known again, alignment, drawn parts."""
 
 import json
+import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anomaly_vae.errors import TrainingError
-from anomaly_vae.images.many import Chosen
+from anomaly_vae.images.many import Chosen, at_once
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
@@ -24,7 +26,7 @@ from anomaly_vae.training.loop import Items
 from anomaly_vae.training.split import CALIBRATION, Split
 from anomaly_vae.vae.maps import luminance, unit_range
 
-_MOST_ALIGNED = 1000
+_MOST_ALIGNED = 500
 
 
 def read_good(
@@ -73,18 +75,29 @@ def remember_images(images: ImageSet, folder: Path, *, resumed: bool) -> None:
 def fit_alignment(detector: Detector, images: ImageSet, split: Split, device: torch.device) -> None:
     """Set the mean good image that all others are turned onto, where that helps."""
     if detector.alignment is not None:
-        training, stopping = (
-            unit_range(torch.from_numpy(_some(images.chosen(which))).to(device))
-            for which in (split.training, split.stopping)
-        )
-        light = luminance(training)
-        detector.alignment.fit(light, luminance(stopping))
-        detector.alignment.set_backdrop(training, light)
+        training, stopping = images.chosen(split.training), images.chosen(split.stopping)
+        light, held_out = (_Batches(each, device, luminance) for each in (training, stopping))
+        detector.alignment.fit(light, held_out)
+        detector.alignment.set_backdrop(_Batches(training, device))
 
 
-def _some(images: Chosen) -> NDArray[np.uint8]:
-    """Give at most 1,000 of the images, evenly: more do not change their mean."""
-    return images[:: -(-len(images) // _MOST_ALIGNED)]
+class _Batches:
+    """At most 500 of the images, evenly, in batches made when they are asked for.
+
+    More do not change their mean.
+    """
+
+    def __init__(
+        self, images: Chosen, device: torch.device, made: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> None:
+        self._images, self._device, self._made = images, device, made
+
+    def __iter__(self) -> Iterator[Tensor]:
+        images, every = self._images, math.ceil(len(self._images) / _MOST_ALIGNED)
+        step = every * at_once(images[0].shape)
+        for begin in range(0, len(images), step):
+            batch = torch.from_numpy(images[begin : begin + step : every])
+            yield self._made(unit_range(batch.to(self._device)))
 
 
 class Extracted:

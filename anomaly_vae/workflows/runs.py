@@ -26,6 +26,8 @@ STATE = ".state"
 CHECKPOINT = Path(STATE) / "checkpoint.safetensors"
 UNEXPORTED = Path(STATE) / "card.json"
 """The model card of a training that ended without a model, because its export failed."""
+REFERENCE = "reference.npz"
+"""A photograph, and what a model for other programs says of it."""
 RESULTS = (
     "config.yaml",
     "vae.safetensors",
@@ -49,6 +51,7 @@ RESULTS = (
     "thumbnails.jpg",
     "card.html",
     "model.onnx",
+    REFERENCE,
     STATE,
 )
 

@@ -213,7 +213,7 @@ class Sweep:
             device=self.device.type, resume=True, track=self._track,
         )  # fmt: skip
         self.unreadable = session.images.unreadable
-        self.notes = (*session.images.notes, *([session.note] if session.note else []))
+        self.notes = (*session.images.notes, *session.notes)
         try:
             for record in session.epochs():
                 watch(record)

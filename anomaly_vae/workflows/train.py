@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
 from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.graph import export_model
-from anomaly_vae.exporting.parity import Parity
+from anomaly_vae.exporting.parity import Parity, checked
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.images.proportions import with_frame
@@ -73,7 +73,6 @@ from anomaly_vae.workflows.runs import (
 from anomaly_vae.workflows.settling import Outcome, draw_defects, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
 
-_CHECKED_IMAGES = 20
 _KEPT = (
     "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
     "{out}/model.onnx' tries again, with this version or a newer one"
@@ -121,8 +120,9 @@ class TrainingSession:
         self.detector.to(self.device).eval()
         if not resumed:
             fit_alignment(self.detector, self.images, self.split, self.device)
-        self.store = Store(self.detector, out / STATE, limit=config.training.cache_gib * 2**30)
+        self.store = Store(self.detector, out / STATE, config.training)
         self.items = Extracted(self.store, self.images, self.split, config, self.device, track)
+        self.notes = [each for each in (self.note, self.store.note) if each]
         if config.model.likelihood == "gaussian":
             self.detector.features.fit(*self.items.training.raw)
         write_text(out / "config.yaml", config_to_yaml(config))
@@ -201,7 +201,7 @@ class TrainingSession:
     def _export(self, outcome: Outcome) -> Parity:
         """Export the model; it becomes that of the run only with its threshold."""
         model = self.out / STATE / "model.onnx"
-        check = self._held_out[:_CHECKED_IMAGES]
+        check = self._held_out[: checked(self.images.settings.shape)]
         try:
             parity = export_model(self.detector, outcome.card, model, check)
         except ExportError as error:
@@ -282,8 +282,7 @@ class TrainingSession:
         told = training_record(self.images, self.split, self.config, command)
         told["drawn"] = outcome.said_of_drawn
         told["excluded"] = sorted(map(spelled, self.exclusion.paths)) if self.exclusion else []
-        items = len(self.trainer.stopping) / self.split.stopping.sum()
-        told["latents"] = latent_record(outcome.use, items, self.config)
+        told["latents"] = latent_record(outcome.use, self.store.per_image, self.config)
         write_json(out / "training.json", told)
         sheet = contact_sheet(self.images.chosen(self.split.training))
         save_picture(sheet, out / "thumbnails.jpg")

@@ -160,7 +160,8 @@ def _inspected(
     recorders = []
     for inspector, place in zip(several.inspectors, places, strict=True):
         inspector.model.ready()
-        talk.detail(f"model {inspector.model_id} on {inspector.provider}")
+        size = f"{inspector.batch_size} images at once"
+        talk.detail(f"model {inspector.model_id} on {inspector.provider}, {size}")
         same = identity(inspector, source.name, wanted["mm_per_pixel"])
         results = _results(place, source, same, *tables)
         stack.enter_context(results)

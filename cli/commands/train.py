@@ -112,8 +112,8 @@ def train_session(session: "TrainingSession", mm_per_pixel: float | None = None)
     warn_notes(session.images.notes)
     if session.exclusion:
         talk.say(session.exclusion.note)
-    if session.note:
-        talk.say(session.note)
+    for note in session.notes:
+        talk.say(note)
     talk.say(
         f"{len(session.images.paths)} good images: {session.split}; training on {session.device}"
     )

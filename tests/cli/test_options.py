@@ -74,7 +74,7 @@ OPTIONS = {
     ],
     "export": [
         *("--overwrite", "--precision fp16", "--good {good}; --precision fp16"),
-        f"--defective {{test}}/dent; --precision fp16 {GOOD[2:]}",
+        f"--defective {{test}}/dent; --precision fp16 {GOOD[2:]}", "--any-size",
     ],
     "inspect": [
         *("--device cpu; --jsonl", "--batch-size 3; --jsonl", "--workers 2; --jsonl", "--jsonl"),
@@ -236,7 +236,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     workflows, nothing = f"{vae}.workflows", lambda *_, **__: None
     record(f"{vae}.outputs.refuse_folder", does=refuse_folder)
     record(f"{vae}.outputs.prepare_folder", does=prepare_folder)
-    record(f"{workflows}.api.export_run", f"{workflows}.api.export_lower")
+    record(*(f"{workflows}.api.export_{each}" for each in ("run", "lower", "any_size")))
     record(f"{workflows}.evaluate.evaluate_model", f"{cli}.demo.train")
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)

@@ -8,6 +8,7 @@ import pytest
 from anomaly_vae.errors import OutputError
 from anomaly_vae.images import many
 from anomaly_vae.images.many import Chosen, room_for
+from anomaly_vae.settings.schema import TrainingSettings
 from anomaly_vae.training.extraction import Store
 
 from .. import small
@@ -41,7 +42,7 @@ def test_a_disk_without_room_is_said_before_the_work(
     with pytest.raises(OutputError, match=r"no room for 0\.0 GiB of images .* \(No space left"):
         room_for(SHAPE, BYTES, tmp_path, limit=0)
     # Nor do what is taken out of images, as features of a trunk.
-    store = Store(small.detector(), tmp_path, limit=0)
+    store = Store(small.detector(), tmp_path, TrainingSettings(cache_gib=0))
     with pytest.raises(OutputError, match="has no room for"):
         store.room(3)
 

@@ -56,7 +56,7 @@ def test_the_border_counts_in_no_score_and_looks_like_its_neighbours(align: bool
     for each in (whole, model):
         if each.alignment is not None:
             light = luminance(unit_range(torch.from_numpy(pictures(6))))
-            each.alignment.fit(light, light)
+            each.alignment.fit([light], [light])
     error, kl = parts_of_images(model, pictures(6))
     assert error.shape == kl.shape == (6, 4, 4)
     if not align:

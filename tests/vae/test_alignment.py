@@ -74,7 +74,7 @@ def test_the_pose_of_a_long_part_is_found() -> None:
     images, _ = moved(40, 0.015)
     wide = torch.full((40, 1, SIDE, 2 * SIDE), 0.2)
     wide[..., SIDE // 2 : -SIDE // 2] = images
-    alignment.fit(wide, wide)
+    alignment.fit([wide], [wide])
     aligned = warp(wide, alignment(wide))
     exposure = wide.mean((1, 2, 3), keepdim=True)
     assert (aligned / exposure).var(0).mean() < 0.3 * (wide / exposure).var(0).mean()
@@ -83,7 +83,7 @@ def test_the_pose_of_a_long_part_is_found() -> None:
 def test_the_pose_of_a_moved_part_is_found() -> None:
     images, _ = moved(40, 0.015)
     alignment = Alignment((SIDE, SIDE))
-    alignment.fit(images, images)
+    alignment.fit([images], [images])
     test, true = moved(20, 0.015, seed=1)
     found = alignment(test)
     # Up to the mean pose of the template, which is one and the same for all.
@@ -103,7 +103,7 @@ def test_the_edge_of_a_region_of_interest_does_not_hold_a_part_where_it_is() -> 
     errors = []
     for seen in (inspected, None):
         alignment = Alignment((SIDE, SIDE), seen)
-        alignment.fit(images * inspected, images * inspected)
+        alignment.fit([images * inspected], [images * inspected])
         rest = alignment(test * inspected) @ inverse(true)
         errors.append((rest - rest.mean(0)).abs().max().item())
     assert errors[0] < 0.01  # a third of a pixel
@@ -117,7 +117,7 @@ def test_what_is_seen_of_a_part_is_laid_over_the_mean_one() -> None:
     poses = torch.cat([pose(x=-0.25), pose(), pose(), pose(x=0.25)])  # 8 pixels each
     alignment.forward = lambda luminance, levels=3: poses[: len(luminance)]  # type: ignore[method-assign, assignment]
     images = (torch.rand(4, 3, SIDE, SIDE) + 0.1) * inspected
-    alignment.set_backdrop(images, images[:, :1])
+    alignment.set_backdrop([images])
     assert alignment.known is not None and alignment.backdrop is not None
     # The first image shows columns up to 40, the two next ones up to 32, the last one up to 24.
     assert torch.equal(alignment.known[0].all(0), torch.arange(SIDE) < 32)
@@ -134,7 +134,7 @@ def test_nothing_is_moved_where_the_region_of_interest_is_too_thin_to_see_it() -
     inspected[30:34] = True
     images, _ = moved(30, 0.015)
     alignment = Alignment((SIDE, SIDE), inspected)
-    alignment.fit(images * inspected, images * inspected)
+    alignment.fit([images * inspected], [images * inspected])
     assert (alignment(images) == torch.eye(3)).all()
 
 
@@ -142,14 +142,14 @@ def test_textures_are_left_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     texture = torch.rand(40, 1, SIDE, SIDE, generator=generator)
     alignment = Alignment((SIDE, SIDE))
-    alignment.fit(texture[:30], texture[30:])
+    alignment.fit([texture[:30]], [texture[30:]])
     assert (alignment(texture[30:]) == torch.eye(3)).all()
 
 
 def test_no_pose_runs_away() -> None:
     images, _ = moved(30, 0.01)
     alignment = Alignment((SIDE, SIDE))
-    alignment.fit(images, images)
+    alignment.fit([images], [images])
     upside_down = torch.flip(images, (2, 3))
     assert (alignment(upside_down) - torch.eye(3)).abs().max() <= alignment.limit.max() + 1e-6
 
@@ -161,7 +161,7 @@ def test_drawn_parts_come_to_lie_alike(seed: int) -> None:
     drawn = [draw_sample(np.random.default_rng(100 * seed + k), size=SIDE).image for k in range(30)]
     images = luminance(torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255)
     alignment = Alignment((SIDE, SIDE))
-    alignment.fit(images[:20], images[20:])
+    alignment.fit([images[:20]], [images[20:]])
 
     def spread(pictures: Tensor) -> Tensor:
         return (pictures / pictures.mean((1, 2, 3), keepdim=True)).var(0).mean()

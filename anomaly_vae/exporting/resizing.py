@@ -1,0 +1,231 @@
+"""A photograph of any size becomes the frame of a model inside its graph, to the bit as in Pillow.
+
+Pillow computes in whole numbers: it averages blocks of pixels where a photograph is much larger
+than the frame, then resizes along rows, then along columns, by weights of 22 bits, and rounds to 8
+bits each time. Here the weights are matrices whose size follows from the photograph, in doubles, by
+which such sums are exact. ONNX's own ``Resize`` rounds otherwise, and has no Lanczos.
+
+Letters: H x W are the pixels of the photograph, S x T those of the frame that the model sees.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from anomaly_vae.exporting.nodes import BOOL, DOUBLE, FLOAT, INT32, INT64, UINT8, Graph, Value
+from anomaly_vae.images.decoding import AVERAGED
+from anomaly_vae.settings.images import Filter, ImageSettings
+from anomaly_vae.settings.masks import mask_from_text
+
+_BITS = 2.0**22
+
+
+def framed(graph: Graph, image: Value, settings: ImageSettings) -> Value:
+    """Give the frame, uint8 [1, S, T, 3 or 4], of a photograph, uint8 [H, W, 3]."""
+    shape = graph.of("Shape", image).cast(DOUBLE)
+    sides = [graph.of("Gather", shape, graph.value(np.array(axis))) for axis in (0, 1)]
+    if settings.restricted:
+        kept = _inspected(graph, sides, settings).shaped(*sides, 1)
+        image = image.where(kept, graph.value(np.uint8(0)))
+    sizes, offsets = _placed(graph, sides, settings)
+    averaged, lengths, counts = _averaged(graph, image, sides, sizes, settings)
+    weights, within = zip(
+        *(
+            _weights(*each, settings.filter)
+            for each in zip(settings.shape, lengths, counts, sizes, offsets, strict=True)
+        ),
+        strict=True,
+    )
+    along_rows = _rounded(averaged.turned(2, 0, 1) @ weights[1].turned(1, 0))
+    frame = _rounded(weights[0] @ along_rows).turned(1, 2, 0).cast(UINT8)
+    if settings.padded:
+        alpha = (within[0] & within[1].turned(1, 0)).cast(UINT8).shaped(*settings.shape, 1)
+        frame = graph.of("Concat", frame, alpha * graph.value(np.uint8(255)), axis=2)
+    return frame.shaped(1, *settings.input_shape)
+
+
+def _placed(
+    graph: Graph, sides: Sequence[Value], settings: ImageSettings
+) -> tuple[list[Value], list[Value]]:
+    """Give height and width of the photograph in the frame, and what is above and beside it."""
+    frame = [graph.value(side) for side in settings.shape]
+    none = [graph.value(0), graph.value(0)]
+    letterbox = settings.fit == "letterbox"
+    if not (settings.padded or letterbox):
+        return frame, none
+    if letterbox:
+        scale = frame[0] / sides[0].most(sides[1])
+    else:
+        scale = (frame[0] / sides[0]).least(frame[1] / sides[1])
+    sizes = [graph.of("Round", side * scale).most(1) for side in sides]
+    if letterbox:
+        return sizes, [((side - size) / 2).floor() for side, size in zip(frame, sizes, strict=True)]
+    return sizes, none
+
+
+def _averaged(
+    graph: Graph,
+    image: Value,
+    sides: Sequence[Value],
+    sizes: Sequence[Value],
+    settings: ImageSettings,
+) -> tuple[Value, list[Value], list[Value]]:
+    """Average whole blocks of a photograph, uint8 [H, W, 3]; see ``Image.reduce`` of Pillow.
+
+    Gives numbers of 8 bits, as doubles; how long the photograph is in blocks, along both sides, and
+    how many there are: the last one may be cut.
+    """
+    if settings.filter == "bilinear":
+        return image.cast(DOUBLE), list(sides), list(sides)
+    pairs = [*zip(sides, sizes, strict=True)]
+    factors = [(side / size / AVERAGED).floor().most(1) for side, size in pairs]
+    rows, columns = (side / factor for side, factor in zip(sides, factors, strict=True))
+    counts = [graph.of("Ceil", each) for each in (rows, columns)]
+    missing = [n * f - side for n, f, side in zip(counts, factors, sides, strict=True)]
+    beyond = [each.cast(INT64).shaped(1) for each in missing]
+    zeros = graph.value([0, 0, 0])
+    pads = graph.of("Concat", zeros, *beyond, graph.value([0]), axis=0)
+    whole = graph.of("Pad", image, pads).cast(FLOAT)
+    sums = whole.shaped(counts[0], factors[0], -1).sum(1)
+    sums = sums.shaped(*counts, factors[1], 3).sum(2).cast(DOUBLE)
+    in_rows, in_columns = (
+        (side - _range(graph, count) * factor).least(factor)
+        for side, count, factor in zip(sides, counts, factors, strict=True)
+    )
+    pixels = in_rows.shaped(counts[0], 1, 1) * in_columns.shaped(1, counts[1], 1)
+    # Pillow divides by a product and a shift of 24 bits, whose factor it finds in single precision.
+    share = graph.value(np.float32(2**24)) / pixels.cast(FLOAT)
+    share = share.floor().cast(DOUBLE)
+    averaged = ((sums + (pixels / 2).floor()) * share / 2.0**24).floor()
+    # It takes the sides of what is resized in single precision.
+    return averaged, [each.cast(FLOAT).cast(DOUBLE) for each in (rows, columns)], counts
+
+
+def _weights(
+    places: int,
+    length: Value,
+    count: Value,
+    size: Value,
+    offset: Value,
+    kind: Filter,
+) -> tuple[Value, Value]:
+    """Give how much each of ``count`` pixels counts in each place of a side of the frame.
+
+    A matrix, [places, count], in units of 22 bits, and whether a place shows the photograph,
+    [places, 1]: it lies at ``offset``, ``size`` places long.
+    """
+    graph, (radius, curve) = size.graph, _CURVES[kind]
+    place = graph.value(np.arange(places, dtype=np.float64)[:, None]) - offset
+    within = (place >= 0) & (place < size)
+    scale = length / size
+    wide = scale.most(1)
+    middle, reach = (place + 0.5) * scale, wide * radius
+    pixel = _range(graph, count)
+    near = (pixel >= (middle - reach + 0.5).floor()) & (pixel < (middle + reach + 0.5).floor())
+    raw = curve((pixel - middle + 0.5) * (graph.value(1) / wide)).where(near & within)
+    total = raw.sum(1, keep=True)
+    exact = raw / total.where(within, 1.0) * _BITS
+    rounded = (exact + 0.5).floor().where(exact >= 0, graph.of("Ceil", exact - 0.5))
+    return rounded, within
+
+
+def _rounded(sums: Value) -> Value:
+    """Make numbers of 8 bits of sums in units of 22 bits."""
+    return ((sums + _BITS / 2) / _BITS).floor().most(0).least(255)
+
+
+def _range(graph: Graph, count: Value) -> Value:
+    return graph.of("Range", graph.value(0), count, graph.value(1))
+
+
+def _box(x: Value) -> Value:
+    inside = (x.graph.value(-0.5) < x) & (x.graph.value(0.5) >= x)
+    return x.graph.of("Cast", inside, to=DOUBLE)
+
+
+def _bilinear(x: Value) -> Value:
+    return (x.graph.value(1) - x.graph.of("Abs", x)).most(0)
+
+
+def _bicubic(x: Value) -> Value:
+    x = x.graph.of("Abs", x)
+    near = (x * 1.5 - 2.5) * x * x + 1
+    far = ((x - 5) * x + 8) * x * -0.5 + 2
+    return near.where(x < 1, far.where(x < 2))
+
+
+def _lanczos(x: Value) -> Value:
+    def sinc(x: Value) -> Value:
+        size, angle = x.graph.of("Abs", x), x * math.pi
+        somewhere = size >= 1e-300
+        quotient = x.graph.of("Sin", angle) / angle.where(somewhere, 1.0)
+        return quotient.where(somewhere, 1.0)
+
+    inside = (x >= -3) & (x < 3)
+    return (sinc(x) * sinc(x / 3)).where(inside)
+
+
+_CURVES: dict[Filter, tuple[float, Callable[[Value], Value]]] = {
+    "box": (0.5, _box),
+    "bilinear": (1.0, _bilinear),
+    "bicubic": (2.0, _bicubic),
+    "lanczos": (3.0, _lanczos),
+}
+
+
+def _inspected(graph: Graph, sides: Sequence[Value], settings: ImageSettings) -> Value:
+    """Give what is inspected of a photograph, bool [H, W]; see ``images.roi.inspected``."""
+    parts = [_filled(graph, polygon, sides) for polygon in settings.inspect]
+    kept = parts[0] if parts else None
+    for each in parts[1:]:
+        kept = graph.of("Or", kept, each) if kept else each
+    if settings.roi:
+        mask = graph.value(mask_from_text(settings.roi))
+        for axis, side in enumerate(sides):
+            mask = graph.of("Gather", mask, _nearest(graph, mask, axis, side), axis=axis)
+        kept = kept & mask if kept else mask
+    for polygon in settings.ignore:
+        outside = graph.of("Not", _filled(graph, polygon, sides))
+        kept = kept & outside if kept else outside
+    assert kept is not None  # noqa: S101 - something restricts
+    return kept
+
+
+def _nearest(graph: Graph, mask: Value, axis: int, side: Value) -> Value:
+    """Give the pixel of a mask that each of a photograph is in; Pillow adds step by step."""
+    shape = graph.of("Shape", mask).cast(DOUBLE)
+    step = graph.of("Gather", shape, graph.value(np.array(axis))) / side
+    steps = (_range(graph, side) * 0 + 1) * step
+    first = _range(graph, side) < 1
+    places = graph.of("CumSum", (steps * 0.5).where(first, steps), graph.value(np.array(0)))
+    return places.cast(INT64)
+
+
+def _filled(graph: Graph, polygon: Sequence[tuple[float, float]], sides: Sequence[Value]) -> Value:
+    """Give the pixels whose centres lie in a polygon, bool [H, W]; see ``masks.filled``.
+
+    Along a row, each edge that is crossed turns outside into inside, or back.
+    """
+    height, width = sides
+    corners = np.array(polygon)
+    ends = np.roll(corners, -1, axis=0)
+    (x0, y0), (x1, y1) = (
+        (graph.value(each[:, 0]) * width, graph.value(each[:, 1]) * height)
+        for each in (corners, ends)
+    )
+    centre = (_range(graph, height) + 0.5).shaped(height, 1)
+    crossed = graph.of("Xor", centre < y0, centre < y1)
+    flat = graph.of("Equal", y0, y1)
+    crossing = x0 + (centre - y0) * (x1 - x0) / graph.value(1).where(flat, y1 - y0)
+    column = graph.of("Ceil", crossing - 0.5).most(0).least(width).where(crossed, width)
+    none = (_range(graph, height).shaped(height, 1) + _range(graph, width + 1)) * 0
+    ones = column * 0 + 1
+    turns = graph.of(
+        "ScatterElements", none.cast(INT32), column.cast(INT64), ones.cast(INT32),
+        axis=1, reduction="add",
+    )  # fmt: skip
+    passed = graph.of("CumSum", turns, graph.value(np.array(1)))
+    inside = graph.of("Mod", passed, graph.value(np.int32(2))).cast(BOOL)
+    beyond = width.cast(INT64).shaped(1)
+    return graph.of("Slice", inside, graph.value([0]), beyond, graph.value([1]))
