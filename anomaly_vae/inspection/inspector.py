@@ -3,7 +3,6 @@
 Letters: N images of a batch, S x S pixels of the square, h x w map.
 """
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,8 @@ from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
 from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.arrays import Order, picture_from
 from anomaly_vae.images.decoding import LoadedImage, load_image, load_picture
-from anomaly_vae.images.files import Stamp, digest, stamp, whole
+from anomaly_vae.images.files import Stamp
+from anomaly_vae.images.reading import with_stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
@@ -33,7 +33,6 @@ Photograph = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 _PHOTOGRAPHS = "expected a photograph: a path, a PIL.Image, or an array"
 # Seconds: longer than a busy drive takes, shorter than a shift.
 READING_PATIENCE = 60.0
-_ATTEMPTS = 3  # to read a file that does not change meanwhile
 
 Shown = Callable[[float], bool]
 """Whether anybody will look at the anomaly map of an image that passes with this score."""
@@ -161,29 +160,12 @@ class Inspector:
         Files are decoded on threads while the model runs. One that cannot be read gives a
         finding with the verdict ``error``; it never stops the run.
         """
-        return self._inspect_ahead(paths, lambda path: self._read_known(folder, path), shown)
+        return self._inspect_ahead(paths, lambda path: self._read_file(folder / path, path), shown)
 
-    def _read_known(self, folder: Path, path: str) -> Read:
-        """Read a file, and know by its stamp with digest which bytes were decoded.
-
-        They are the very same bytes; only of a huge file they are read twice. A camera may write
-        another photograph of that name meanwhile: then it is read again.
-        """
-        file = folder / path
-        for _attempt in range(_ATTEMPTS):
-            before, data = stamp(file), whole(file)
-            sha256 = digest(file) if data is None else hashlib.sha256(data).hexdigest()
-            _, seen, image = self._read_file(file, path, data)
-            if before == seen == stamp(file):
-                return Read(path, seen and seen._replace(sha256=sha256), image)
-        return Read(path, None, ImageReadError("was written anew while it was read"))
-
-    def _read_file(self, file: Path, path: str, data: bytes | None = None) -> Read:
-        seen = stamp(file)
-        try:
-            return Read(path, seen, load_image(file, self.card.images, data))
-        except ImageReadError as error:
-            return Read(path, seen, error)
+    def _read_file(self, file: Path, path: str) -> Read:
+        """Read a file, and know by its stamp with digest which bytes were decoded."""
+        image, seen = with_stamp(file, lambda data: load_image(file, self.card.images, data))
+        return Read(path, seen, image)
 
     def _read(self, photograph: Any, order: Order) -> Read:
         """Read a photograph of any kind; those in memory have no path."""
