@@ -19,7 +19,7 @@ from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.training.dataset import read_images
 from anomaly_vae.training.loop import Trainer
-from anomaly_vae.workflows.grid import FIXED, plan_runs
+from anomaly_vae.workflows.grid import FIXED, overruled, plan_runs
 from anomaly_vae.workflows.runs import load_detector, saved_config
 from anomaly_vae.workflows.study import MEASURES
 from anomaly_vae.workflows.train import TrainingSession
@@ -88,6 +88,17 @@ def test_a_mistake_is_named(vary: list[str], expected: str) -> None:
 def test_a_second_training_is_refused_and_not_ignored() -> None:
     with pytest.raises(ConfigError, match="--set training.refit: a study compares .*leave it out"):
         plan_runs(["model.beta=1"], assignments=[*PIXELS, " training.refit = true"])
+
+
+def test_settings_of_a_file_that_a_study_does_not_follow_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {refit: true, epochs: 2}\nsplit: {folds: 3}\n", encoding="utf-8")
+    assert overruled(file) == (
+        f"{file}: not followed: training.refit true and split.folds 3; a study compares models on "
+        "images that none has seen"
+    )
+    file.write_text("training: {refit: false}\n", encoding="utf-8")
+    assert overruled(file) == overruled(Path("ladder")) == ""
 
 
 def test_all_mistakes_are_named_at_once_and_each_once() -> None:
