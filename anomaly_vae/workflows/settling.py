@@ -1,13 +1,15 @@
 """After the first training: the model that inspects, its scales, what would be found with it."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity
-from anomaly_vae.errors import CalibrationError, ImageReadError, TrainingError
+from anomaly_vae.errors import CalibrationError, FolderError, ImageReadError, TrainingError
+from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.latent.collapse import LatentUse
 from anomaly_vae.progress import Track
@@ -94,7 +96,7 @@ def draw_defects(
     None where it is not asked for, there are no folds, or nothing can be drawn on the photographs.
 
     Raises:
-        TrainingError: a photograph can no longer be read.
+        TrainingError: a photograph can no longer be read, or is another one now.
     """
     if unseen is None or not config.training.sensitivity:
         return None
@@ -104,16 +106,17 @@ def draw_defects(
     folds = [names.index(part) for part in said.split.parts]
     try:
         return measure(
-            Photographs(images.folder, images.paths, config.images),
+            Photographs(images.folder, images.paths, images.digests, config.images),
             np.where(passing, folds, -1),
             lambda pictures, fold: unseen.scores(squares(pictures, config.images), fold),
             limit,
             seed=config.training.seed,
+            inspected=partial(inspected, config.images),
             track=track,
         )
     except ImageReadError as error:
-        raise TrainingError(f"{images.folder}: {error}; put it back and give --resume") from error
-    except CalibrationError:  # nothing could be drawn
+        raise TrainingError(f"{error}; put it back and give --resume") from error
+    except (CalibrationError, FolderError):  # nothing could be drawn, or nothing is inspected
         return None
 
 
