@@ -17,7 +17,7 @@ from anomaly_vae.reporting.sensitivity import Example, summary
 from anomaly_vae.reporting.suspects import Suspect
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.folds import CrossFit
+from anomaly_vae.training.folds import LAST, CrossFit
 from anomaly_vae.training.refit import refit
 from anomaly_vae.training.split import TRAINING
 from anomaly_vae.workflows.held_out import HeldOut, Unseen
@@ -81,7 +81,7 @@ def settle(
             items.training,
             items.everything,
             epochs=epochs,
-            checkpoint=folder / "refit.safetensors",
+            checkpoint=folder / LAST,
             track=track,
         )
     said.known(detector.cpu(), TRAINING)
