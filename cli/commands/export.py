@@ -8,7 +8,7 @@ import typer
 
 from ..console import talk
 from ..options import Overwrite
-from ..saying import warn_unreadable
+from ..saying import warn_notes, warn_unreadable
 
 if TYPE_CHECKING:
     from anomaly_vae.workflows.export import LowerModel
@@ -60,6 +60,7 @@ def export(
         talk.say(f"{out}: differs from torch by {result.largest:.1e} of a score at most")
     else:
         warn_unreadable(result.unreadable)
+        warn_notes(result.notes)
         _say_lower(result, out, precision.value)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -304,7 +305,7 @@ def test_an_interrupted_study_goes_on_and_trains_nothing_twice(
 
 
 def test_a_finished_study_is_shown_again_without_training(
-    done: Path, parts: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    done: Path, parts: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("it trains")
@@ -316,7 +317,11 @@ def test_a_finished_study_is_shown_again_without_training(
     assert (done / "sweep.csv").read_text() == before
     # Without its table, models are measured again; nothing is trained.
     (done / "sweep.csv").unlink()
-    assert command(*arguments(parts, done), "--test", parts / "test", "--resume").code == 0
+    test = shutil.copytree(parts / "test", tmp_path / "test")
+    (test / "good" / "broken.png").touch()
+    other = command(*arguments(parts, done), "--test", test, "--resume")
+    assert other.code == 0, other.err
+    assert f"warning: {test}: good/broken.png could not be read and is left out\n" in other.err
     assert (done / "sweep.csv").read_text() == before
 
 
