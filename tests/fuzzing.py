@@ -67,7 +67,7 @@ def readers(place: Path) -> dict[str, Callable[[Path], object]]:
     def journal(path: Path) -> None:
         read = Journal(path.parents[1])
         with contextlib.closing(read):
-            known = [*read.facts, *read.changed(lambda _: False)]
+            known = [*read.facts, *(done.id for done in read.all())]
             for each in known:
                 read.picture(each)
                 read.sha256(each)

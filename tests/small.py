@@ -28,6 +28,11 @@ def rows(count: int, seed: int = 0, *, scale: float = 1.0) -> NDArray[np.float16
     return line.astype(np.float16)
 
 
+def shuffled(count: int) -> NDArray[np.float64]:
+    """The numbers 1 to ``count``, so that the k-th smallest is k."""
+    return np.random.default_rng(count).permutation(np.arange(1.0, count + 1))
+
+
 class Given(FeatureExtractor):
     """Features that are there already."""
 

@@ -161,16 +161,19 @@ def inspected_frame(settings: ImageSettings, size: tuple[int, int] | None = None
     return framed
 
 
-def decode_image(path: Path, settings: ImageSettings, smallest: int | None = None) -> Image.Image:
+def decode_image(
+    path: Path, settings: ImageSettings, smallest: int | None = None, data: bytes | None = None
+) -> Image.Image:
     """Decode a photograph as 8-bit RGB, upright as its EXIF data say.
 
     At its own size, or with ``smallest`` not much larger than so many pixels, where that is faster.
+    ``data`` are the bytes of the file, if they were read.
 
     Raises:
         ImageReadError: as ``load_image``.
     """
     sides = (smallest, smallest) if smallest else None
-    with opened(path, settings, sides) as photograph, explained():
+    with opened(path, settings, sides, data) as photograph, explained():
         return to_8_bit(photograph.image, photograph.levels, settings).convert("RGB")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly_vae.images.part import Mask, Part, Pixels
+from anomaly_vae.images.part import Inspected, Mask, Part, Pixels
 from anomaly_vae.images.patches import LONG, OUTLINES, blended, filled, turned
 from anomaly_vae.images.plate import Field
 
@@ -79,14 +79,14 @@ def draw_defects(
     wishes: Sequence[Wish],
     *,
     seed: int,
-    inspected: Mask | None = None,
+    inspected: Inspected | None = None,
 ) -> Iterator[Drawn]:
     """Draw defects onto good photographs, uint8 [H, W, 3] each, in the order of ``wishes``.
 
     A wish that a photograph does not allow (a patch as strange as that, a region as large) is left
     out. What blends in comes from another photograph among those of the wishes. The same seed draws
-    the same. A photograph is asked for once, if all its wishes stand together. ``inspected``,
-    [H, W], restricts where they lie.
+    the same. A photograph is asked for once, if all its wishes stand together. ``inspected``
+    restricts where they lie.
     """
     order = list(dict.fromkeys(wish.photograph for wish in wishes))
     others = dict(zip(order, [*order[-1:], *order[:-1]], strict=True))
@@ -105,7 +105,7 @@ def draw_defects(
                 break
 
 
-def _shown(photograph: Pixels, part: Part, inspected: Mask | None) -> _Shown:
+def _shown(photograph: Pixels, part: Part, inspected: Inspected | None) -> _Shown:
     return _Shown(photograph, part.mask(photograph, inspected))
 
 

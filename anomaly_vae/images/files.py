@@ -62,6 +62,14 @@ def digest(path: Path) -> str:
         return ""
 
 
+def digest_in_time(path: Path) -> str:
+    """Give the same; nothing, too, where the drive does not answer."""
+    try:
+        return patiently(lambda: digest(path))
+    except ImageReadError:
+        return ""
+
+
 def whole(path: Path) -> bytes | None:
     """Give the bytes of a file; none if there are very many, or if it cannot be read."""
     try:

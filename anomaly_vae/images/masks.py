@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from anomaly_vae.errors import ConfigError, ImageReadError
+from anomaly_vae.images.ahead import patiently
 from anomaly_vae.images.decoding import placed
 from anomaly_vae.images.memory import DECODING, needed
 from anomaly_vae.images.opening import check_size, explained, header, main_page, swaps_sides
@@ -70,10 +70,10 @@ def read_roi(path: Path) -> str:
     """Read a mask (anything but black is inspected) as the text that ``images.roi`` takes.
 
     Raises:
-        ConfigError: it is not a readable image, or black.
+        ConfigError: it is not a readable image, or black, or its drive does not answer.
     """
     try:
-        return mask_to_text(_not_black(path, ImageSettings(min_size=1)))
+        return mask_to_text(patiently(lambda: _not_black(path, ImageSettings(min_size=1))))
     except (ImageReadError, ValueError) as error:
         raise ConfigError(f"--roi {path}: {error}; expected white where to inspect") from error
 
@@ -124,8 +124,3 @@ def _spans(of: int, cells: int) -> list[tuple[int, int]]:
     """Give the pixels, from the first to behind the last, that each of ``cells`` cells touches."""
     edges = np.arange(cells + 1, dtype=np.int64) * of
     return list(zip((edges[:-1] // cells).tolist(), (-(-edges[1:] // cells)).tolist(), strict=True))
-
-
-def no_truth(settings: ImageSettings) -> NDArray[np.bool_]:
-    """Give the frame of a photograph without a defect, [S, T]."""
-    return np.zeros(settings.shape, dtype=bool)

@@ -3,7 +3,7 @@
 Letters: H x W pixels of a photograph; its sides need not be those of the next one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,9 @@ _SMALLEST, _LARGEST = 0.01, 0.9
 """Shares of the photograph between which a part stands before a background."""
 _MAD_TO_STD = 1.4826
 
+Inspected = Callable[[int, int], Mask]
+"""Gives the pixels that are inspected of a photograph of a width and height, bool [H, W]."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -49,10 +52,10 @@ class Part:
         where = "before a background" if self.background else "everywhere in the photograph"
         return f"the part lies {where}, {self.size:.0f} pixels large, {self.levels:.0f} grey levels"
 
-    def mask(self, photograph: Pixels, inspected: Mask | None = None) -> Mask:
+    def mask(self, photograph: Pixels, inspected: Inspected | None = None) -> Mask:
         """Say which pixels of a photograph, uint8 [H, W, 3], show it, bool [H, W].
 
-        ``inspected``, [H, W], restricts them. None does where its frame is not of one colour, as
+        ``inspected`` restricts them. None does where its frame is not of one colour, as
         those of the others are.
         """
         height, width = photograph.shape[:2]
@@ -60,10 +63,10 @@ class Part:
         if self.background:
             found = Image.fromarray(_before_background(_small(photograph)))
             shown = np.asarray(found.resize((width, height), Image.Resampling.NEAREST))
-        return shown if inspected is None else shown & inspected
+        return shown if inspected is None else shown & inspected(width, height)
 
 
-def measure_part(photographs: Sequence[Pixels], inspected: Mask | None = None) -> Part:
+def measure_part(photographs: Sequence[Pixels], inspected: Inspected | None = None) -> Part:
     """Look at some of several good photographs, uint8 [H, W, 3] each, evenly chosen.
 
     A part stands before a background where the outermost frame of nearly all of them is of one

@@ -14,10 +14,10 @@ from PIL import ExifTags, Image
 
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.ahead import read_ahead
-from anomaly_vae.images.decoding import load_image
-from anomaly_vae.images.files import digest
+from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.opening import explained, header
 from anomaly_vae.images.quality import LUMINANCE, ImageStatistics
+from anomaly_vae.images.reading import with_digest
 from anomaly_vae.settings.images import ImageSettings
 
 SIDE = 64
@@ -63,12 +63,12 @@ def survey(
 
 
 def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
-    image = load_image(folder / path, settings)
-    with explained(folder / path), header(folder / path) as file:
-        exif = file.getexif()
-        names = (exif.get(tag, "") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-        camera = " ".join(str(name).strip("\0 ") for name in names if name)
-        kind = f"{file.format} {file.mode}"
+    file = folder / path
+
+    def make(data: bytes | None) -> tuple[LoadedImage, str, str]:
+        return load_image(file, settings, data), *_described(file, data)
+
+    (image, kind, camera), sha256 = with_digest(file, make)
     pixels = image.pixels
     red, green, blue = (float(pixels[..., channel].mean()) for channel in range(3))
     light = (pixels @ np.array(LUMINANCE, dtype=np.float32)) / 255
@@ -79,7 +79,7 @@ def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
         height=image.height,
         kind=kind,
         camera=camera,
-        digest=digest(folder / path),
+        digest=sha256,
         statistics=image.statistics,
         tint=(red / max(green, 1.0), blue / max(green, 1.0)),
         dark=float((pixels.max(-1) <= _DARK).mean()),
@@ -87,3 +87,12 @@ def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
         levels=len(np.unique(pixels[..., 1])),
         thumbnail=np.asarray(small, dtype=np.float32),
     )
+
+
+def _described(file: Path, data: bytes | None) -> tuple[str, str]:
+    """Give kind and camera of a photograph."""
+    with explained(file), header(file, data) as image:
+        exif = image.getexif()
+        names = (exif.get(tag, "") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+        camera = " ".join(str(name).strip("\0 ") for name in names if name)
+        return f"{image.format} {image.mode}", camera

@@ -24,7 +24,7 @@ from anomaly_vae.images.decoding import LoadedImage, load_picture
 from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.inspection.reading import READING_PATIENCE, Read, read_file, read_known
+from anomaly_vae.inspection.reading import READING_PATIENCE, Read, read_known
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
 
 T = TypeVar("T")
@@ -151,17 +151,17 @@ class Inspector:
         Files are decoded on threads while the model runs. One that cannot be read gives a
         finding with the verdict ``error``; it never stops the run.
         """
-        return self._inspect_ahead(paths, lambda path: self._known(folder, path), shown)
+        return self._inspect_ahead(paths, lambda path: self._known(folder / path, path), shown)
 
-    def _known(self, folder: Path, path: str) -> Read:
-        (read,) = read_known(folder, path, [self.card.images])
+    def _known(self, file: Path, path: str) -> Read:
+        (read,) = read_known(file, path, [self.card.images])
         return read
 
     def _read(self, photograph: Any, order: Order) -> Read:
         """Read a photograph of any kind; those in memory have no path."""
         settings = self.card.images
         if isinstance(photograph, str | Path):
-            return read_file(Path(photograph), Path(photograph).as_posix(), settings)
+            return self._known(Path(photograph), Path(photograph).as_posix())
         if isinstance(photograph, np.ndarray):
             photograph = picture_from(photograph, order, settings)
         if not isinstance(photograph, Image.Image):

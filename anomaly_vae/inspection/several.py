@@ -72,7 +72,7 @@ class Several:
 
         def load(each: Wanted) -> dict[int, Read]:
             ways = sorted({self._way(number) for number in each[1]})
-            reads = read_known(folder, each[0], [self._ways[way] for way in ways])
+            reads = read_known(folder / each[0], each[0], [self._ways[way] for way in ways])
             return dict(zip(ways, reads, strict=True))
 
         turn = _BATCHES * max(each.batch_size for each in self.inspectors)

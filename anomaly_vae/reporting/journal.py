@@ -10,7 +10,7 @@ The database is locked as long as its process lives: the system drops the lock, 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -155,11 +155,10 @@ class Journal:
             while rows := cursor.fetchmany(_CHUNK):
                 yield rows
 
-    def changed(self, same: Callable[[Done], bool]) -> list[str]:
-        """Give the ids of what is done whose file is not the ``same`` any more."""
+    def all(self) -> Iterator[Done]:
+        """Yield all that is done."""
         with self._spoken():
-            rows = self._database.execute("SELECT * FROM done")
-            return [done.id for done in map(_as_done, rows) if not same(done)]
+            yield from map(_as_done, self._database.execute("SELECT * FROM done"))
 
     def forget(self, ids: Collection[str], **facts: Any) -> None:
         """Take files out of what is done, and note facts, all at once."""

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from anomaly_vae.errors import OutputError
-from anomaly_vae.images.files import Stamp, digest, stamp
+from anomaly_vae.errors import ImageReadError, OutputError
+from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.files import Stamp, digest, digest_in_time, stamp
 from anomaly_vae.images.quality import STATISTICS
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import Made, make_folder, refuse_folder, remove
@@ -33,6 +34,7 @@ INSPECTION = Made("inspect", OWN, known=lambda out: (out / JOURNAL).is_file())
 # Made of complete tables: while rows are added, it would tell half of them.
 _MADE_LAST = ("report.html", "report.xlsx", "summary.json")
 _MOST_WAITING = 10_000  # rows in memory
+_COMPARED = 64  # files that are looked at ahead
 
 
 class Results:
@@ -116,7 +118,7 @@ class Results:
     def done(self, path: str, now: Stamp | None) -> Done | None:
         """Give what was done of the very photograph that is there now; of none if it is new."""
         known = self._journal.known(path, now)
-        return next((each for each in known if self._is_same(each, now)), None)
+        return next((each for each in known if self._is_same(each, now, digest_in_time)), None)
 
     def put_back(self, path: str) -> None:
         """Take back that a file was begun: it is not done, and comes again."""
@@ -226,16 +228,12 @@ class Results:
     def _known(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Give the tables to go on with; rows of files that have changed are taken out of them."""
         self._check(facts["identity"])
-        remove(self.out, _MADE_LAST)
         if facts.get("replacing"):
             self._replace()
         tables: dict[str, Any] = facts["tables"]
         self._kind(self.out, tables).close()  # they are as they were left
-        if not self.renew:
-            return tables
-        changed = self._journal.changed(
-            lambda each: self._is_same(each, stamp(self.folder / each.path))
-        )
+        changed = self._changed() if self.renew else []
+        remove(self.out, _MADE_LAST)  # not before all is known to go on
         if changed:
             tables = self._kind.without(self.out, set(changed))
             # From here on the new tables are the true ones, wherever they stand.
@@ -244,7 +242,31 @@ class Results:
             self.renewed = len(changed)
         return tables
 
-    def _is_same(self, done: Done, now: Stamp | None) -> bool:
+    def _changed(self) -> list[str]:
+        """Give the ids of what is done whose file has changed since.
+
+        Raises:
+            OutputError: a drive does not answer, so that nobody knows.
+        """
+        changed = []
+        compared = read_ahead(
+            self._journal.all(),
+            lambda each: self._is_same(each, stamp(self.folder / each.path)),
+            workers=1,
+            ahead=_COMPARED,
+        )
+        for each, same in compared:
+            if isinstance(same, ImageReadError):
+                raise OutputError(
+                    f"{self.folder / each.path}: {same}, so nobody knows whether it has changed; "
+                    "give --resume again when its drive answers"
+                )
+            changed += [] if same else [each.id]
+        return changed
+
+    def _is_same(
+        self, done: Done, now: Stamp | None, sha256: Callable[[Path], str] = digest
+    ) -> bool:
         """Whether a photograph is the one that was done; one that is gone keeps its row.
 
         Where a drive numbers its files anew, their content tells.
@@ -255,7 +277,7 @@ class Results:
             return True
         known = done.stamp.sha256
         same = now.facts[:2] == done.stamp.facts[:2] and known
-        return bool(same) and digest(self.folder / done.path) == known
+        return bool(same) and sha256(self.folder / done.path) == known
 
     def _replace(self) -> None:
         self._kind.replace(self.out)

@@ -61,7 +61,7 @@ def load_config(
             mistyped or out of range; the message lists all mistakes.
     """
     origin = str(path) if path else "--set"
-    given = _read_yaml(_shipped(path)) if path else {}
+    given = said_in(path) if path else {}
     if of_run:
         given = _merged(OLDER, given)
     for assignment in assignments:
@@ -74,6 +74,15 @@ def load_config(
     if isinstance(model, dict) and isinstance(beta := model.get("beta"), int | float):
         joined = _merged({"scoring": {"kl_weight": min(float(beta), 1.0)}}, joined)
     return config_from_dict(joined, origin=origin)
+
+
+def said_in(path: Path) -> dict[str, Any]:
+    """Read what a settings file says itself, by section, unchecked; also one of ``model_names()``.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return _read_yaml(_shipped(path))
 
 
 def parse_values(text: str) -> list[Any]:

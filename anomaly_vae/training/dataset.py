@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import LoadedImage, load_image, without_padding
-from anomaly_vae.images.files import digest, list_images
+from anomaly_vae.images.files import list_images
 from anomaly_vae.images.levels import said_narrow, sensor_white
 from anomaly_vae.images.many import Chosen, in_pieces, let_go, room_for
 from anomaly_vae.images.opening import highest_in
+from anomaly_vae.images.reading import with_digest
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.settings.images import ImageSettings
@@ -88,10 +89,8 @@ def read_images(
     unreadable: list[tuple[str, str]] = []
 
     def load(path: str) -> tuple[LoadedImage, str]:
-        image, content = load_image(folder / path, settings), digest(folder / path)
-        if not content:
-            raise ImageReadError("can be read no more")
-        return image, content
+        file = folder / path
+        return with_digest(file, lambda data: load_image(file, settings, data))
 
     tracked = track(found, "Reading images", len(found))
     for path, read in read_ahead(tracked, load, workers=workers, ahead=16):

@@ -35,6 +35,8 @@ from anomaly_vae.training.loop import EpochRecord, Items
 from anomaly_vae.training.refit import Retraining, level
 from anomaly_vae.vae.model import Parts
 
+LAST = "refit.safetensors"
+"""Checkpoint of the training on all images."""
 _STATE = "state/"
 # What features learn of items; ``components`` are those of a whitened trunk.
 _LEARNED = ("features.mean", "features.std", "features.components")
@@ -87,7 +89,9 @@ class CrossFit:
         Raises:
             TrainingError: the loss is no longer a number, or a file of an earlier run is damaged.
         """
-        trainings = sum(not self._kept(number).is_file() for number in range(1, len(self.folds)))
+        trainings = sum(
+            not _kept(self.folder, number).is_file() for number in range(1, len(self.folds))
+        )
         for _ in track(
             self._epochs(), f"Training on {len(self.folds)} folds", (trainings + 1) * self.length
         ):
@@ -96,7 +100,7 @@ class CrossFit:
 
     def _epochs(self) -> Iterator[EpochRecord]:
         for number, fold in enumerate(self.folds):
-            if self._kept(number).is_file():
+            if _kept(self.folder, number).is_file():
                 continue
             if number == 0:
                 self._keep(number)
@@ -105,16 +109,13 @@ class CrossFit:
             yield from self._retrained(fold.known, checkpoint)
             self._keep(number)
             checkpoint.unlink()
-        yield from self._retrained(self.everything, self.folder / "refit.safetensors")
+        yield from self._retrained(self.everything, self.folder / LAST)
 
     def _retrained(self, items: Items, checkpoint: Path) -> Iterator[EpochRecord]:
         training = Retraining(
             self.detector, self.config, items, epochs=self.length, checkpoint=checkpoint
         )
         yield from training.epochs()
-
-    def _kept(self, number: int) -> Path:
-        return self.folder / f"held-out-{number + 1}.safetensors"
 
     def _keep(self, number: int) -> None:
         """Write down the present model, what it says of the images of a fold, and its level."""
@@ -127,10 +128,10 @@ class CrossFit:
             if name.startswith("model.") or name in _LEARNED
         }
         tensors = {name: value.cpu().contiguous() for name, value in said.items()}
-        write_bytes(self._kept(number), save(tensors))
+        write_bytes(_kept(self.folder, number), save(tensors))
 
     def _at_last_level(self, number: int) -> FoldModel:
-        path = self._kept(number)
+        path = _kept(self.folder, number)
         try:
             said = load_file(path)
             error, kl, before = said["error"], said["kl"], said["level"]
@@ -139,3 +140,12 @@ class CrossFit:
         shift = torch.stack(level(self.detector, self.folds[number].known)).cpu() - before
         state = {key.removeprefix(_STATE): said[key] for key in said if key.startswith(_STATE)}
         return FoldModel(state, Parts(*shift), Parts(error + shift[0], kl + shift[1]))
+
+
+def first_is_done(folder: Path) -> bool:
+    """Tell whether trainings have begun in a folder that take as many epochs as the first did."""
+    return _kept(folder, 0).is_file() or (folder / LAST).is_file()
+
+
+def _kept(folder: Path, number: int) -> Path:
+    return folder / f"held-out-{number + 1}.safetensors"

@@ -4,6 +4,7 @@ Letters: M pictures, B x B pixels of each.
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -19,6 +20,7 @@ from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import decode_image
 from anomaly_vae.images.files import list_images
+from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.images.textures import draw_picture
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.settings.images import ImageSettings
@@ -29,15 +31,23 @@ _LONG = 1.1  # proportions from which a photograph gives two squares, one at eac
 
 
 def read_bank(
-    folder: Path | None, drawn: int, *, seed: int, side: int = SIDE, track: Track = untracked
+    folder: Path | None,
+    drawn: int,
+    *,
+    seed: int,
+    side: int = SIDE,
+    track: Track = untracked,
+    warned: Callable[[str], None] = lambda _: None,
 ) -> Tensor:
     """Give a bank of pictures, uint8 [M, 3, B, B]: all in ``folder``, and ``drawn`` others.
+
+    ``warned`` hears of files that are left out.
 
     Raises:
         FolderError: the folder is missing or has no image that can be read, or there is none and
             nothing is to be drawn.
     """
-    squares = _photographs(folder, side, track) if folder else []
+    squares = _photographs(folder, side, track, warned) if folder else []
     draw = partial(_drawn, seed=seed, side=side)
     # Processes: drawing holds Python's lock. Spawned ones, because torch has threads already.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -52,14 +62,26 @@ def _drawn(index: int, *, seed: int, side: int) -> NDArray[np.uint8]:
     return draw_picture(np.random.default_rng((seed, index)), side)
 
 
-def _photographs(folder: Path, side: int, track: Track) -> list[NDArray[np.uint8]]:
-    names, squares = list_images(folder), []
+def _photographs(
+    folder: Path, side: int, track: Track, warned: Callable[[str], None]
+) -> list[NDArray[np.uint8]]:
+    left_out, squares = LeftOut(), list[NDArray[np.uint8]]()
+    names, unreadable = list_images(folder, left_out=left_out), list[str]()
     reading = read_ahead(names, lambda name: _squares(folder / name, side), workers=8, ahead=32)
-    for _, found in track(reading, "Reading pictures", len(names)):
-        if not isinstance(found, ImageReadError):
+    for name, found in track(reading, "Reading pictures", len(names)):
+        if isinstance(found, ImageReadError):
+            unreadable.append(f"{name}: {found}")
+        else:
             squares += found
     if not squares:
-        raise FolderError(f"{folder}: none of {len(names)} images can be read")
+        raise FolderError(f"{folder}: none of {len(names)} images is readable; {unreadable[0]}")
+    if unreadable:
+        warned(
+            f"left out as unreadable: {len(unreadable)} of {len(names)} pictures; first "
+            f"{unreadable[0]}"
+        )
+    if left_out:
+        warned(str(left_out))
     return squares
 
 

@@ -1,6 +1,6 @@
 """Makes a trunk of one's own: distilled from a larger one, as one small file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,11 @@ def distill(
     widths: Widths = WIDTHS,
     overwrite: bool = False,
     track: Track = untracked,
+    warned: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Progress]:
     """Distill a trunk into the file ``out``, which is there from the first report on.
+
+    ``warned`` hears of pictures that are left out.
 
     Raises:
         ConfigError: the teacher is no network of torchvision.
@@ -57,7 +60,7 @@ def distill(
     chosen = select_device(device)
     first = read_student(sources.start, widths, COMPONENTS) if sources.start else None
     large = _teacher(sources.teacher, sources.weights, recipe.size)
-    bank = read_bank(sources.pictures, sources.drawn, seed=recipe.seed, track=track)
+    bank = read_bank(sources.pictures, sources.drawn, seed=recipe.seed, track=track, warned=warned)
     training = Distillation(large, bank, recipe, chosen, widths, first)
     for progress in training.train():
         described = {

@@ -54,6 +54,8 @@ class LowerModel:
     agreement: Agreement
     changed: list[Changed]
     unreadable: list[str]
+    notes: tuple[str, ...] = ()
+    """What a person should know of the images, each a line."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ def export_lower(
     set_card(lower, replace(card, set_with=packed(used, card.set_with)))
     write_bytes(out, lower.SerializeToString())
     unreadable = [f"{each.folder / path}" for each in sets for path, _ in each.unreadable]
-    return replace(result, agreement=agreement, unreadable=unreadable)
+    notes = tuple(note for each in sets for note in each.notes)
+    return replace(result, agreement=agreement, unreadable=unreadable, notes=notes)
 
 
 def _refuse(precision: Lower, good: Path | None, defective: Path | None) -> None:

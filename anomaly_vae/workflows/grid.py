@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.settings.files import load_config, parse_values
+from anomaly_vae.settings.files import load_config, parse_values, said_in
 from anomaly_vae.settings.schema import Config
 
 _LONGEST = 24  # characters of a value in a name: Windows allows 260 for a whole path
 SEED = "training.seed"
 # A study compares models on images held out, which all of them must not have seen.
 FIXED = {"training.refit": "false", "split.folds": "1"}
-_NONE_HAS_SEEN = "a study compares models on images that none has seen; leave it out"
+_NONE_HAS_SEEN = "a study compares models on images that none has seen"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def plan_runs(
     for each in assignments:
         key, _, value = (part.strip() for part in each.partition("="))
         if value.lower() != FIXED.get(key, value.lower()):
-            mistakes.append(f"--set {key}: {_NONE_HAS_SEEN}")
+            mistakes.append(f"--set {key}: {_NONE_HAS_SEEN}; leave it out")
     planned = []
     for numbers in product(*(range(len(axis.values)) for axis in axes)):
         point = {a.key: a.values[number] for a, number in zip(axes, numbers, strict=True)}
@@ -80,6 +80,17 @@ def plan_runs(
         each = "; ".join(dict.fromkeys(mistakes))
         raise ConfigError(f"{each} (see 'anomaly-vae config show')")
     return planned
+
+
+def overruled(config: Path) -> str:
+    """Say which settings of a file a study does not follow; empty if it follows all."""
+    said = {
+        f"{section}.{key}": json.dumps(value, default=str)
+        for section, values in said_in(config).items()
+        for key, value in values.items()
+    }
+    others = [f"{key} {said[key]}" for key, fixed in FIXED.items() if said.get(key, fixed) != fixed]
+    return f"{config}: not followed: {' and '.join(others)}; {_NONE_HAS_SEEN}" if others else ""
 
 
 def _read_axes(vary: Sequence[str]) -> tuple[list[Axis], list[str]]:
@@ -101,7 +112,7 @@ def _read_axes(vary: Sequence[str]) -> tuple[list[Axis], list[str]]:
         elif key == SEED:
             mistakes.append(f"--vary {key}: expected --seeds NUMBER instead")
         elif key in FIXED:
-            mistakes.append(f"--vary {key}: {_NONE_HAS_SEEN}")
+            mistakes.append(f"--vary {key}: {_NONE_HAS_SEEN}; leave it out")
         elif not listed:
             mistakes.append(f"--vary {text}: nothing to vary; expected one value or more")
         elif twice:

@@ -17,7 +17,7 @@ from anomaly_vae.calibration.drift import DriftMonitor, Shift
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images.decoding import LoadedImage
-from anomaly_vae.images.files import stamp
+from anomaly_vae.images.files import stamp_in_time
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_json
@@ -192,7 +192,7 @@ class Recorder:
         file = self._folder / finding.path
         with suppress(ImageReadError):
             photo = shown_photo(file, self._inspector.card.images)
-            now = stamp(file)
+            now = stamp_in_time(file)
             if now and finding.stamp and now.facts == finding.stamp.facts:
                 return photo
         return seen(image)

@@ -17,6 +17,7 @@ from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
+from anomaly_vae.training.folds import first_is_done
 from anomaly_vae.transaction import complete
 from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.trunk import TrunkFeatures
@@ -203,7 +204,7 @@ def goes_on(
         lock_folder(out).release()
     built = built_in(out, overwrite=overwrite)
     begun = resume and (built / CHECKPOINT).is_file()
-    if begun and _fixed(as_given(saved_config(built), config)) != _fixed(config):
+    if begun and not _may_go_on(as_given(saved_config(built), config), config, built / STATE):
         raise ConfigError(
             f"{out}: its training began with other settings; give --resume without settings, "
             "or --overwrite"
@@ -229,7 +230,13 @@ def as_given(saved: Config, given: Config) -> Config:
     return replace(saved, images=images)
 
 
-def _fixed(config: Config) -> Config:
-    """Give the settings without those that may change when a training is resumed."""
-    free = replace(config.training, epochs=1, patience=1, pictures=True, cache_gib=0.0)
-    return replace(config, training=free)
+def _may_go_on(saved: Config, given: Config, state: Path) -> bool:
+    """Say whether a training may go on with other settings than it began with.
+
+    Its length may change as long as no other training has taken it over.
+    """
+    now = given.training
+    training = replace(saved.training, pictures=now.pictures, cache_gib=now.cache_gib)
+    if not first_is_done(state):
+        training = replace(training, epochs=now.epochs, patience=now.patience)
+    return replace(saved, training=training) == given

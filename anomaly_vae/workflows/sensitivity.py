@@ -16,10 +16,12 @@ from PIL import Image
 
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity, sensitivity
-from anomaly_vae.errors import CalibrationError
+from anomaly_vae.errors import CalibrationError, ImageReadError
+from anomaly_vae.images.ahead import patiently
 from anomaly_vae.images.decoding import decode_image, load_picture
 from anomaly_vae.images.drawn import AS_THEY_ARE, KINDS, Drawn, Wish, draw_defects
-from anomaly_vae.images.part import Mask, Part, Pixels, measure_part
+from anomaly_vae.images.part import Inspected, Part, Pixels, measure_part
+from anomaly_vae.images.reading import Make, with_digest
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.sensitivity import Example, example
 from anomaly_vae.settings.images import ImageSettings
@@ -32,10 +34,17 @@ _BATCH_BYTES = 2**26
 
 
 class Photographs(Sequence[Pixels]):
-    """Photographs at their own size, uint8 RGB [H, W, 3] each, decoded when they are asked for."""
+    """Photographs at their own size, uint8 RGB [H, W, 3] each, decoded when they are asked for.
 
-    def __init__(self, folder: Path, paths: Sequence[str], settings: ImageSettings) -> None:
-        self.folder, self.paths, self.settings = folder, paths, settings
+    Raises:
+        ImageReadError: when asked for one whose file has no longer the bytes of its SHA-256.
+    """
+
+    def __init__(
+        self, folder: Path, paths: Sequence[str], digests: Sequence[str], settings: ImageSettings
+    ) -> None:
+        self.folder, self.paths, self.digests = folder, paths, digests
+        self.settings = settings
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -48,8 +57,18 @@ class Photographs(Sequence[Pixels]):
 
     def __getitem__(self, place: int | slice) -> Pixels | Sequence[Pixels]:
         if isinstance(place, slice):
-            return Photographs(self.folder, self.paths[place], self.settings)
-        return np.asarray(decode_image(self.folder / self.paths[place], self.settings))
+            return Photographs(self.folder, self.paths[place], self.digests[place], self.settings)
+        path = self.folder / self.paths[place]
+        try:
+            pixels, sha256 = patiently(lambda: with_digest(path, self._decoded(path)))
+        except ImageReadError as error:
+            raise ImageReadError(f"{path}: {error}") from error
+        if sha256 != self.digests[place]:
+            raise ImageReadError(f"{path}: is another photograph than before")
+        return pixels
+
+    def _decoded(self, path: Path) -> Make[Pixels]:
+        return lambda data: np.asarray(decode_image(path, self.settings, data=data))
 
 
 def squares(pictures: Sequence[Pixels], settings: ImageSettings) -> Pixels:
@@ -82,7 +101,7 @@ def measure(
     settings: DrawnSettings = DrawnSettings(),
     *,
     seed: int,
-    inspected: Mask | None = None,
+    inspected: Inspected | None = None,
     track: Track = untracked,
 ) -> tuple[Sensitivity, list[Example]]:
     """Draw defects onto good photographs, score them, and count what is found at the limits.
@@ -90,7 +109,7 @@ def measure(
     ``photographs`` give uint8 RGB [H, W, 3] when they are asked for, and need not lie in memory.
     ``fold_of``, [N], is the fold whose model has not seen a photograph, or -1 where all have; only
     such are drawn on that one has not seen. Give -1 for photographs that do not pass by themselves,
-    too: a defect on them would be found without being seen. ``inspected``, [H, W], restricts where.
+    too: a defect on them would be found without being seen. ``inspected`` restricts where.
 
     Gives the shares, and a small picture of each drawn defect.
 

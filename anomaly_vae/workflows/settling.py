@@ -1,13 +1,15 @@
 """After the first training: the model that inspects, its scales, what would be found with it."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity
-from anomaly_vae.errors import CalibrationError, ImageReadError, TrainingError
+from anomaly_vae.errors import CalibrationError, FolderError, ImageReadError, TrainingError
+from anomaly_vae.images.roi import inspected
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.latent.collapse import LatentUse
 from anomaly_vae.progress import Track
@@ -15,7 +17,7 @@ from anomaly_vae.reporting.sensitivity import Example, summary
 from anomaly_vae.reporting.suspects import Suspect
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.folds import CrossFit
+from anomaly_vae.training.folds import LAST, CrossFit
 from anomaly_vae.training.refit import refit
 from anomaly_vae.training.split import TRAINING
 from anomaly_vae.workflows.held_out import HeldOut, Unseen
@@ -79,7 +81,7 @@ def settle(
             items.training,
             items.everything,
             epochs=epochs,
-            checkpoint=folder / "refit.safetensors",
+            checkpoint=folder / LAST,
             track=track,
         )
     said.known(detector.cpu(), TRAINING)
@@ -100,7 +102,7 @@ def draw_defects(
     sentence is empty; or where nothing can be drawn on the photographs.
 
     Raises:
-        TrainingError: a photograph can no longer be read.
+        TrainingError: a photograph can no longer be read, or is another one now.
     """
     if unseen is None or not config.training.sensitivity:
         return None, ""
@@ -110,15 +112,16 @@ def draw_defects(
     folds = [names.index(part) for part in said.split.parts]
     try:
         drawn = measure(
-            Photographs(images.folder, images.paths, config.images),
+            Photographs(images.folder, images.paths, images.digests, config.images),
             np.where(passing, folds, -1),
             lambda pictures, fold: unseen.scores(squares(pictures, config.images), fold),
             limit,
             seed=config.training.seed,
+            inspected=partial(inspected, config.images),
             track=track,
         )
     except ImageReadError as error:
-        raise TrainingError(f"{images.folder}: {error}; put it back and give --resume") from error
-    except CalibrationError:
+        raise TrainingError(f"{error}; put it back and give --resume") from error
+    except (CalibrationError, FolderError):  # nothing could be drawn, or nothing is inspected
         return None, _NOTHING_DRAWN
     return drawn, summary(drawn[0], mm_per_pixel)

@@ -229,6 +229,7 @@ class Sweep:
         images = read_images(
             self.good, config.images, workers=os.cpu_count() or 1, scratch=folder, track=self._track
         )
+        self.unreadable, self.notes = images.unreadable, images.notes
         card = Inspector(folder / "model.onnx", device="cpu").card
         if card.training_fingerprint != images.fingerprint:
             raise TrainingError(f"{self.good}: not the images that {folder} was trained on; give "
@@ -240,6 +241,8 @@ class Sweep:
         on_cpu = self.device.type == "cpu"
         inspector = Inspector(folder / "model.onnx", device="cpu" if on_cpu else "auto")
         found = inspect_all(inspector, Photographs(test), self._track)
+        unread = [f"{path} could not be read and is left out" for path in found.unreadable]
+        self.notes += tuple(f"{test}: {note}" for note in (*found.notes, *unread))
         if not self.seen_before:
             self.seen_before = seen_before(inspector.card, found, calibrated=True)
         classes = name_classes(test, found.paths, self._good_class)

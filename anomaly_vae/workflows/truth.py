@@ -4,7 +4,7 @@ Letters: N images, S x T pixels of the frame that the model sees.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.files import list_images
-from anomaly_vae.images.masks import Truth, load_truth, no_truth
+from anomaly_vae.images.masks import Truth, load_truth
 from anomaly_vae.images.opening import upright_size
 from anomaly_vae.images.rules import MASK_ENDINGS, MASK_EXTENSIONS
 from anomaly_vae.settings.images import ImageSettings
@@ -75,17 +76,14 @@ def _good_ones(names: Iterable[str], good: str | None) -> list[str]:
 
 
 def _by_masks(test: Path, paths: Sequence[str]) -> NDArray[np.str_]:
-    finder, settings = _Masks(test, None), ImageSettings(min_size=1)
     classes = []
-    for path in paths:
-        files = finder.of(path)
-        if not files:
+    for path, truth in _read_all(_Masks(test, None), paths, ImageSettings(min_size=1)):
+        if truth is None:
             raise FolderError(
                 f"{test}: has no sub-folders, and no mask beside {path}; expected one sub-folder "
                 "per class, one of them good, ok or normal"
             )
-        defective = _read(test, path, files, settings).square.any()
-        classes.append(DEFECTIVE if defective else GOOD)
+        classes.append(DEFECTIVE if truth.square.any() else GOOD)
     return np.array(classes)
 
 
@@ -119,21 +117,19 @@ def read_truths(
     Raises:
         FolderError: there is no folder ``masks`` or none in it, or a mask cannot be used.
     """
-    finder = _Masks(test, masks)
     squares = np.zeros((len(paths), *settings.shape), dtype=bool)
     shares = np.zeros(len(paths))
     missing, black = [], []
-    for number, (path, name) in enumerate(zip(paths, classes, strict=True)):
-        if name == GOOD:
-            continue
-        files = finder.of(path)
-        truth = _read(test, path, files, settings) if files else Truth(no_truth(settings), 0.0)
-        squares[number], shares[number] = truth
-        if not files:
+    defective = np.flatnonzero(classes != GOOD).tolist()
+    read = _read_all(_Masks(test, masks), [paths[number] for number in defective], settings)
+    for number, (path, truth) in zip(defective, read, strict=True):
+        if truth is None:
             missing.append(path)
-        elif not truth.square.any():
+            continue
+        squares[number], shares[number] = truth
+        if not truth.square.any():
             black.append(path)
-    if masks is not None and missing and len(missing) == (classes != GOOD).sum():
+    if masks is not None and missing and len(missing) == len(defective):
         raise FolderError(
             f"{masks}: has no mask for {missing[0]}, nor for another image; expected "
             "CLASS/NAME_mask.png or what data sets have instead"
@@ -141,11 +137,33 @@ def read_truths(
     return Truths(squares, shares, (classes == GOOD) | (shares > 0), missing, black)
 
 
-def _read(test: Path, path: str, files: Sequence[Path], settings: ImageSettings) -> Truth:
+def _read_all(
+    finder: "_Masks", paths: Sequence[str], settings: ImageSettings
+) -> Iterator[tuple[str, Truth | None]]:
+    """Read the masks of photographs on threads, in their order; None stands where there is none.
+
+    Raises:
+        FolderError: one cannot be used, or its drive does not answer.
+    """
+    workers = usable_cores()
+
+    def read(path: str) -> Truth | None:
+        return _read(finder, path, settings)
+
+    for path, truth in read_ahead(paths, read, workers=workers, ahead=2 * workers):
+        if isinstance(truth, ImageReadError):
+            raise FolderError(f"{finder.test / path}: it or its mask {truth}")
+        yield path, truth
+
+
+def _read(finder: "_Masks", path: str, settings: ImageSettings) -> Truth | None:
+    files = finder.of(path)
+    if not files:
+        return None
     try:
-        size, orientation = upright_size(test / path)
+        size, orientation = upright_size(finder.test / path)
     except ImageReadError as error:
-        raise FolderError(f"{test / path}: {error}") from error
+        raise FolderError(f"{finder.test / path}: {error}") from error
     try:
         return load_truth(files, size, orientation, settings)
     except ImageReadError as error:
@@ -162,7 +180,7 @@ class _Masks:
     """
 
     def __init__(self, test: Path, masks: Path | None) -> None:
-        self._test, self._names = test, dict[Path, dict[str, str]]()
+        self.test, self._names = test, dict[Path, dict[str, str]]()
         if masks is not None and not masks.is_dir():
             raise FolderError(f"{masks}: no such folder; expected that of the masks")
         above = test.resolve().parent
@@ -175,7 +193,7 @@ class _Masks:
         """Give the mask of a photograph, or several that are to be joined; empty without one."""
         photograph = Path(path)
         place, stem = photograph.parent, photograph.stem
-        beside = self._test / place
+        beside = self.test / place
         for folder in self._folders:
             if found := self._in(folder / place, stem):
                 return found

@@ -67,6 +67,7 @@ def distill(
         device=chosen,
         overwrite=overwrite,
         track=talk.track,
+        warned=talk.warn,
     )
     talk.say("  done      steps       crops  seconds    loss  explained  (strongest 96)")
     for each in talk.track(reports, "Distilling", REPORTS):

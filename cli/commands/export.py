@@ -74,6 +74,7 @@ def export(
         talk.say(f"{out}: differs from torch by {result.largest:.1e} of a score at most")
     else:
         warn_unreadable(result.unreadable)
+        warn_notes(result.notes)
         _say_lower(result, out, precision.value)
 
 

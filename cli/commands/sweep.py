@@ -69,7 +69,7 @@ def sweep(
 ) -> None:
     """Train with all combinations of settings, and compare what they give."""
     from anomaly_vae.outputs import refuse_folder
-    from anomaly_vae.workflows.grid import plan_runs
+    from anomaly_vae.workflows.grid import overruled, plan_runs
     from anomaly_vae.workflows.runs import refuse_twice
     from anomaly_vae.workflows.sweep import STUDY, Sweep
 
@@ -78,6 +78,8 @@ def sweep(
     given += settings or []
     refuse_twice(given, [each.partition("=")[0].strip() for each in vary])
     plan = plan_runs(vary, config=config, assignments=given, seeds=seeds)
+    if note := overruled(config) if config else "":
+        talk.warn(note)
     refuse_folder(out, STUDY, overwrite=overwrite, resume=resume)
     study = Sweep(
         good_dir, out, plan, test=test, good_class=good_class, weights=weights, device=device,

@@ -18,12 +18,9 @@ from anomaly_vae.calibration.conformal import (
 from anomaly_vae.calibration.intervals import highest_false_alarm_rate
 from anomaly_vae.errors import CalibrationError
 
+from ..small import shuffled
+
 Floats = NDArray[np.float64]
-
-
-def shuffled(count: int) -> Floats:
-    """The numbers 1 to ``count``, so that the k-th smallest is k."""
-    return np.random.default_rng(count).permutation(np.arange(1.0, count + 1))
 
 
 def evidence(count: int, folds: int = 1) -> Evidence:

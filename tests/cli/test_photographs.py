@@ -31,7 +31,8 @@ def labelled(parts: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "words",
     [("evaluate", "RUN"), ("inspect", "RUN/model.onnx"), ("latents", "RUN"), ("restore", "RUN"),
-     ("watch", "RUN/model.onnx", "--idle", "0.3"), ("calibrate", "RUN", "--good")],
+     ("watch", "RUN/model.onnx", "--idle", "0.3"), ("calibrate", "RUN", "--good"),
+     ("export", "RUN", "--precision", "fp16", "--good")],
 )  # fmt: skip
 def test_what_is_left_out_is_said_by_each_command(
     command: Command, own_run: Path, labelled: Path, tmp_path: Path, words: tuple[str, ...]

@@ -8,7 +8,7 @@ import pytest
 
 from anomaly_vae.images import files
 from anomaly_vae.images.decoding import LoadedImage, load_image
-from anomaly_vae.inspection import inspector as inspection
+from anomaly_vae.inspection import reading
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.settings.images import ImageSettings
 
@@ -35,7 +35,7 @@ def test_digest_and_verdict_are_of_the_same_bytes(
         return load_image(path, settings, data)
 
     if most == files.AT_ONCE:
-        monkeypatch.setattr(inspection, "load_image", load)
+        monkeypatch.setattr(reading, "load_image", load)
     monkeypatch.setattr(files, "AT_ONCE", most)
     (after,) = inspector.inspect_files(tmp_path, ["live.png"])
     assert before.stamp and after.stamp

@@ -1,6 +1,7 @@
 """Reading the good images, once."""
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from anomaly_vae.errors import FolderError, TrainingError
-from anomaly_vae.images.decoding import LoadedImage
+from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.training import dataset
 from anomaly_vae.training.dataset import read_images, refuse_unusable
@@ -61,22 +62,26 @@ def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
         read_images(tmp_path, SETTINGS, workers=1)
 
 
-def test_a_file_that_vanishes_between_decoding_and_hashing_is_unreadable(
+def test_digest_and_pixels_are_of_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(tmp_path, "a.png", 1)
-    save(tmp_path, "b.png", 2)
-    loaded = dataset.load_image
+    save(tmp_path, "a.bmp", 1)
+    save(tmp_path, "b.bmp", 1)
+    save(tmp_path, "other.bmp", 2)
+    written, other = (tmp_path / "a.bmp").read_bytes(), (tmp_path / "other.bmp").read_bytes()
 
-    def load(path: Path, settings: ImageSettings) -> LoadedImage:
-        image = loaded(path, settings)
-        if path.name == "b.png":
-            path.unlink()
-        return image
+    def load(path: Path, settings: ImageSettings, data: bytes | None) -> LoadedImage:
+        if path.name == "b.bmp":
+            seen = path.stat()
+            with path.open("r+b") as file:  # the same size, time and inode
+                file.write(other)
+            os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        return load_image(path, settings, data)
 
     monkeypatch.setattr(dataset, "load_image", load)
-    images = read_images(tmp_path, SETTINGS, workers=1)
-    assert images.unreadable == (("b.png", "can be read no more"),)
+    images = read_images(tmp_path, SETTINGS, workers=1, paths=["a.bmp", "b.bmp"])
+    assert images.digests == (hashlib.sha256(written).hexdigest(),) * 2
+    assert np.array_equal(*images.pixels)
 
 
 def test_what_is_left_out_and_what_uses_little_of_its_range_is_said(tmp_path: Path) -> None:

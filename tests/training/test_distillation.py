@@ -162,6 +162,18 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         list(distill(out, recipe(1), Sources(weights=tmp_path / "absent.pth"), device="cpu"))
 
 
+def test_pictures_that_are_left_out_are_said(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").touch()
+    (tmp_path / ".thumbnails").mkdir()
+    said = list[str]()
+    assert len(read_bank(tmp_path, 0, seed=0, side=20, warned=said.append)) == 1
+    assert said == [
+        "left out as unreadable: 1 of 2 pictures; first b.png: the file is empty",
+        "left out as no photographs: 1 folder; first .thumbnails (hidden)",
+    ]
+
+
 def test_photographs_give_a_square_at_each_end(tmp_path: Path) -> None:
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:, 40:] = 255

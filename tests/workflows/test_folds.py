@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from anomaly_vae.calibration.conformal import good_only_limit
+from anomaly_vae.errors import ConfigError
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.training import folds as cross_fitting
@@ -132,6 +133,9 @@ def test_an_interrupted_cross_fit_goes_on_with_what_is_done(
     with pytest.raises(KeyboardInterrupt):
         session.finish()
     monkeypatch.setattr(cross_fitting, "Retraining", original)
+    longer = load_config(None, [*SETTINGS, "training.epochs=3"])  # the folds would differ in length
+    with pytest.raises(ConfigError, match="began with other settings"):
+        TrainingSession(good, tmp_path / "run", longer, resume=True)
     resumed = TrainingSession(good, tmp_path / "run", config, resume=True)
     assert list(resumed.epochs()) == []
     resumed.finish()

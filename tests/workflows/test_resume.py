@@ -20,6 +20,7 @@ import pytest
 from anomaly_vae import __version__
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.inspection import inspector as inspection
+from anomaly_vae.inspection import reading
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.reporting.journal import Journal
 from anomaly_vae.settings.images import ImageSettings
@@ -367,7 +368,7 @@ def test_a_photograph_that_vanishes_or_stalls_is_a_row(
             ever.wait()
         return load_image(path, settings, data)
 
-    monkeypatch.setattr(inspection, "load_image", load)
+    monkeypatch.setattr(reading, "load_image", load)
     monkeypatch.setattr(inspection, "READING_PATIENCE", 0.5)
     inspector = Inspector(run / "model.onnx", device="cpu", workers=2)
     findings = list(inspector.inspect_files(photos, [gone, good, stalled, last]))

@@ -1,15 +1,21 @@
 """What would be found: a model that sees every change, on the photographs that it does not know."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from anomaly_vae.errors import CalibrationError
+from anomaly_vae.errors import CalibrationError, ImageReadError
+from anomaly_vae.images.files import digest
+from anomaly_vae.images.roi import inspected
 from anomaly_vae.images.samples import draw_sample
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows import sensitivity
-from anomaly_vae.workflows.sensitivity import DrawnSettings, measure
+from anomaly_vae.workflows.sensitivity import DrawnSettings, Photographs, measure
 from tests.small import card
 
 LIMITS = card().threshold
@@ -72,6 +78,36 @@ def test_a_contrast_that_a_patch_has_of_itself_counts_where_it_is_nearest(
     strong = found.cell(found.sizes[0], found.contrasts[-1])
     assert strong is not None
     assert strong.found.of >= len(examples) / 2
+
+
+def test_only_the_very_photographs_that_were_learned_from_are_drawn_on(tmp_path: Path) -> None:
+    image_settings = ImageSettings(size=32)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 40), (9, 90, 200)).save(tmp_path / name)
+    digests = [digest(tmp_path / name) for name in ("a.png", "b.png")]
+    Image.new("RGB", (40, 40)).save(tmp_path / "b.png")
+    shown = Photographs(tmp_path, ["a.png", "b.png"], digests, image_settings)
+    assert shown[:1][0].tolist() == [[[9, 90, 200]] * 40] * 40
+    with pytest.raises(ImageReadError, match=r"b\.png: is another photograph than before"):
+        shown[1]
+
+
+def test_nothing_is_drawn_where_nothing_is_inspected(
+    photographs: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = ImageSettings(inspect=(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),))
+    changed = list[np.intp]()
+
+    def scores(images: Sequence[NDArray[np.uint8]], _fold: int) -> NDArray[np.floating]:
+        for image in images:
+            away = np.array([(image != each).any(-1) for each in photographs])
+            changed.append(away[away.sum((1, 2)).argmin()].any(0).nonzero()[0].max())
+        return np.zeros(len(images))
+
+    measure(
+        photographs, FOLDS, scores, LIMITS, SETTINGS, seed=0, inspected=partial(inspected, left)
+    )
+    assert changed and max(changed) < 52  # half of 96 pixels, and the soft edge of a defect
 
 
 def test_without_a_photograph_that_a_model_has_not_seen_nothing_is_asked(

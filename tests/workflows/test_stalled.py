@@ -8,20 +8,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from anomaly_vae.errors import ConfigError, FolderError, OutputError
 from anomaly_vae.images import ahead
 from anomaly_vae.images.ahead import on_thread, patiently, read_ahead
 from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.images.masks import read_roi
 from anomaly_vae.inspection import watching
 from anomaly_vae.inspection.watching import Arrivals
+from anomaly_vae.reporting import results
 from anomaly_vae.reporting.heatmaps import shown_photo
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.training.dataset import read_images
 from anomaly_vae.workflows import inspect as inspecting
 from anomaly_vae.workflows import watch
 from anomaly_vae.workflows.recorder import Recorder
+from anomaly_vae.workflows.truth import read_truths
 
 from ..conftest import Command
 from .test_faults import BRIGHT, SETTINGS, Judge, Once, photograph
@@ -91,6 +96,37 @@ def test_a_training_and_a_picture_do_not_wait_for_a_stalled_drive(folder: Path) 
     assert images.unreadable == (("b.png", "could not be read within 0.3 seconds"),)
     with pytest.raises(ahead.ImageReadError, match=r"could not be read within 0\.3 seconds"):
         shown_photo(folder / "b.png", SETTINGS)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_masks_do_not_wait_for_a_stalled_drive(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (folder / "b.png").rename(tmp_path / "c" / "c_mask.png")
+    classes = np.array(["good", "bad"])
+    with pytest.raises(FolderError, match=r"c\.png: it or its mask could not be read within 0\.3"):
+        read_truths(folder, ["a.png", "c.png"], classes, SETTINGS, tmp_path / "c")
+    with pytest.raises(ConfigError, match=r"--roi .*c_mask\.png: could not be read within 0\.3"):
+        read_roi(tmp_path / "c" / "c_mask.png")
+    (tmp_path / "c" / "c_mask.png").rename(folder / "b.png")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_without_an_answer_of_the_drive_nothing_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ever: threading.Event
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        photograph(photos / name, BRIGHT)
+    rows, there = inspect(photos, out), set(out.rglob("*"))
+    assert out / "summary.json" in there
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "stamp", lambda _: ever.wait() and None)
+        with pytest.raises(OutputError, match=r"\.png: could not .* nobody knows whether it has"):
+            Results(out, photos, {}, resume=True)
+    assert set(out.rglob("*")) == there
+    with Results(out, photos, {}, resume=True) as opened:
+        assert list(opened.images()) == rows
 
 
 def interrupted(when: Callable[[], bool], release: Path) -> threading.Thread:

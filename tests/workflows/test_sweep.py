@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.training.dataset import read_images
 from anomaly_vae.training.loop import Trainer
-from anomaly_vae.workflows.grid import FIXED, plan_runs
+from anomaly_vae.workflows.grid import FIXED, overruled, plan_runs
 from anomaly_vae.workflows.runs import load_detector, saved_config
 from anomaly_vae.workflows.study import MEASURES
 from anomaly_vae.workflows.train import TrainingSession
@@ -88,6 +89,17 @@ def test_a_mistake_is_named(vary: list[str], expected: str) -> None:
 def test_a_second_training_is_refused_and_not_ignored() -> None:
     with pytest.raises(ConfigError, match="--set training.refit: a study compares .*leave it out"):
         plan_runs(["model.beta=1"], assignments=[*PIXELS, " training.refit = true"])
+
+
+def test_settings_of_a_file_that_a_study_does_not_follow_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {refit: true, epochs: 2}\nsplit: {folds: 3}\n", encoding="utf-8")
+    assert overruled(file) == (
+        f"{file}: not followed: training.refit true and split.folds 3; a study compares models on "
+        "images that none has seen"
+    )
+    file.write_text("training: {refit: false}\n", encoding="utf-8")
+    assert overruled(file) == overruled(Path("ladder")) == ""
 
 
 def test_all_mistakes_are_named_at_once_and_each_once() -> None:
@@ -293,7 +305,7 @@ def test_an_interrupted_study_goes_on_and_trains_nothing_twice(
 
 
 def test_a_finished_study_is_shown_again_without_training(
-    done: Path, parts: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    done: Path, parts: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("it trains")
@@ -305,7 +317,11 @@ def test_a_finished_study_is_shown_again_without_training(
     assert (done / "sweep.csv").read_text() == before
     # Without its table, models are measured again; nothing is trained.
     (done / "sweep.csv").unlink()
-    assert command(*arguments(parts, done), "--test", parts / "test", "--resume").code == 0
+    test = shutil.copytree(parts / "test", tmp_path / "test")
+    (test / "good" / "broken.png").touch()
+    other = command(*arguments(parts, done), "--test", test, "--resume")
+    assert other.code == 0, other.err
+    assert f"warning: {test}: good/broken.png could not be read and is left out\n" in other.err
     assert (done / "sweep.csv").read_text() == before
 
 
