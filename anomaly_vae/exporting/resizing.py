@@ -1,7 +1,7 @@
 """A photograph of any size becomes the frame of a model inside its graph, to the bit as in Pillow.
 
 Pillow computes in whole numbers: it averages blocks of pixels where a photograph is much larger
-than the frame, then resizes along rows, then along columns, by weights of 22 bits, and rounds to 8
+than the frame, then resizes along rows and along columns, by weights of 22 bits, and rounds to 8
 bits each time. Here the weights are matrices whose size follows from the photograph, in doubles, by
 which such sums are exact. ONNX's own ``Resize`` rounds otherwise, and has no Lanczos.
 
@@ -10,8 +10,10 @@ Letters: H x W are the pixels of the photograph, S x T those of the frame that t
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
+from PIL import Image
 
 from anomaly_vae.exporting.nodes import BOOL, DOUBLE, FLOAT, INT32, INT64, UINT8, Graph, Value
 from anomaly_vae.images.decoding import AVERAGED
@@ -37,8 +39,13 @@ def framed(graph: Graph, image: Value, settings: ImageSettings) -> Value:
         ),
         strict=True,
     )
-    along_rows = _rounded(averaged.turned(2, 0, 1) @ weights[1].turned(1, 0))
-    frame = _rounded(weights[0] @ along_rows).turned(1, 2, 0).cast(UINT8)
+    channels = averaged.turned(2, 0, 1)
+    frame = graph.either(
+        _columns_first(counts, sizes),
+        lambda: _along_rows(_along_columns(channels, weights[0]), weights[1]),
+        lambda: _along_columns(_along_rows(channels, weights[1]), weights[0]),
+    )
+    frame = frame.turned(1, 2, 0).cast(UINT8)
     if settings.padded:
         alpha = (within[0] & within[1].turned(1, 0)).cast(UINT8).shaped(*settings.shape, 1)
         frame = graph.of("Concat", frame, alpha * graph.value(np.uint8(255)), axis=2)
@@ -128,6 +135,31 @@ def _weights(
     exact = raw / total.where(within, 1.0) * _BITS
     rounded = (exact + 0.5).floor().where(exact >= 0, graph.of("Ceil", exact - 0.5))
     return rounded, within
+
+
+def _columns_first(counts: Sequence[Value], sizes: Sequence[Value]) -> Value:
+    """Say whether Pillow resizes along columns first, which newer versions do if it saves work."""
+    rows, columns = (count - size for count, size in zip(counts, sizes, strict=True))
+    if not _saves_work():
+        return rows.graph.value(np.bool_(False))
+    return columns.most(0) * 2 < rows
+
+
+@cache
+def _saves_work() -> bool:
+    """Try it: enlarged along rows first, grey 0 and 255 would be cut off elsewhere."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 8), dtype=np.uint8))
+    kind = Image.Resampling.LANCZOS
+    in_steps = image.resize((8, 16), kind).resize((16, 16), kind)
+    return in_steps.tobytes() == image.resize((16, 16), kind).tobytes()
+
+
+def _along_rows(channels: Value, weights: Value) -> Value:
+    return _rounded(channels @ weights.turned(1, 0))
+
+
+def _along_columns(channels: Value, weights: Value) -> Value:
+    return _rounded(weights @ channels)
 
 
 def _rounded(sums: Value) -> Value:
