@@ -101,6 +101,14 @@ class Value:
         """The greater of both."""
         return self._with("Max", other)
 
+    def lowest(self) -> "Value":
+        """The lowest of all, a number."""
+        return self.graph.of("ReduceMin", self, keepdims=0)
+
+    def highest(self) -> "Value":
+        """The highest of all, a number."""
+        return self.graph.of("ReduceMax", self, keepdims=0)
+
     def floor(self) -> "Value":
         """The whole number below."""
         return self.graph.of("Floor", self)
