@@ -1,6 +1,6 @@
 """ONNX graphs written as arithmetic: a value knows the graph that it is computed in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Graph:
         """Of all names, so that those of several graphs are different."""
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._made = 0
 
     def value(self, array: NDArray[Any] | np.generic | Number | Sequence[int]) -> "Value":
         """Give a constant: numbers are doubles, lists are shapes or axes (int64)."""
@@ -36,10 +37,22 @@ class Graph:
 
     def of(self, kind: str, *given: "Value", **attributes: Any) -> "Value":
         """Give what an operator of ONNX makes of values."""
-        name = f"{self.prefix}{kind.lower()}_{len(self.nodes)}"
+        name, self._made = f"{self.prefix}{kind.lower()}_{self._made}", self._made + 1
         inputs = [each.name for each in given]
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return Value(self, name)
+
+    def either(
+        self, condition: "Value", this: Callable[[], "Value"], other: Callable[[], "Value"]
+    ) -> "Value":
+        """Give this where a condition holds, else the other; only one of them is computed."""
+        branches = []
+        for make in (this, other):
+            outside, self.nodes = self.nodes, []
+            made = helper.make_tensor_value_info(make().name, DOUBLE, None)
+            branches.append(helper.make_graph(self.nodes, made.name, [], [made]))
+            self.nodes = outside
+        return self.of("If", condition, then_branch=branches[0], else_branch=branches[1])
 
 
 class Value:
@@ -87,6 +100,14 @@ class Value:
     def most(self, other: "Value | Number") -> "Value":
         """The greater of both."""
         return self._with("Max", other)
+
+    def lowest(self) -> "Value":
+        """The lowest of all, a number."""
+        return self.graph.of("ReduceMin", self, keepdims=0)
+
+    def highest(self) -> "Value":
+        """The highest of all, a number."""
+        return self.graph.of("ReduceMax", self, keepdims=0)
 
     def floor(self) -> "Value":
         """The whole number below."""

@@ -1,7 +1,7 @@
 """A photograph of any size becomes the frame of a model inside its graph, to the bit as in Pillow.
 
 Pillow computes in whole numbers: it averages blocks of pixels where a photograph is much larger
-than the frame, then resizes along rows, then along columns, by weights of 22 bits, and rounds to 8
+than the frame, then resizes along rows and along columns, by weights of 22 bits, and rounds to 8
 bits each time. Here the weights are matrices whose size follows from the photograph, in doubles, by
 which such sums are exact. ONNX's own ``Resize`` rounds otherwise, and has no Lanczos.
 
@@ -10,8 +10,11 @@ Letters: H x W are the pixels of the photograph, S x T those of the frame that t
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from anomaly_vae.exporting.nodes import BOOL, DOUBLE, FLOAT, INT32, INT64, UINT8, Graph, Value
 from anomaly_vae.images.decoding import AVERAGED
@@ -19,6 +22,7 @@ from anomaly_vae.settings.images import Filter, ImageSettings
 from anomaly_vae.settings.masks import mask_from_text
 
 _BITS = 2.0**22
+_PLACES, _MOST_BANDS = 32, 16
 
 
 def framed(graph: Graph, image: Value, settings: ImageSettings) -> Value:
@@ -30,17 +34,21 @@ def framed(graph: Graph, image: Value, settings: ImageSettings) -> Value:
         image = image.where(kept, graph.value(np.uint8(0)))
     sizes, offsets = _placed(graph, sides, settings)
     averaged, lengths, counts = _averaged(graph, image, sides, sizes, settings)
-    weights, within = zip(
-        *(
-            _weights(*each, settings.filter)
-            for each in zip(settings.shape, lengths, counts, sizes, offsets, strict=True)
-        ),
-        strict=True,
+    rows, columns = (
+        _bands(*each, settings.filter)
+        for each in zip(settings.shape, lengths, counts, sizes, offsets, strict=True)
     )
-    along_rows = _rounded(averaged.turned(2, 0, 1) @ weights[1].turned(1, 0))
-    frame = _rounded(weights[0] @ along_rows).turned(1, 2, 0).cast(UINT8)
+    channels = averaged.turned(2, 0, 1)
+    frame = graph.either(
+        _columns_first(counts, sizes),
+        lambda: _along_rows(_along_columns(channels, rows), columns),
+        lambda: _along_columns(_along_rows(channels, columns), rows),
+    )
+    frame = frame.turned(1, 2, 0).cast(UINT8)
     if settings.padded:
-        alpha = (within[0] & within[1].turned(1, 0)).cast(UINT8).shaped(*settings.shape, 1)
+        places = zip(settings.shape, sizes, offsets, strict=True)
+        upright, across = (_within(_places(graph, range(n)), *each) for n, *each in places)
+        alpha = (upright & across.turned(1, 0)).cast(UINT8).shaped(*settings.shape, 1)
         frame = graph.of("Concat", frame, alpha * graph.value(np.uint8(255)), axis=2)
     return frame.shaped(1, *settings.input_shape)
 
@@ -102,32 +110,89 @@ def _averaged(
     return averaged, [each.cast(FLOAT).cast(DOUBLE) for each in (rows, columns)], counts
 
 
-def _weights(
-    places: int,
-    length: Value,
-    count: Value,
-    size: Value,
-    offset: Value,
-    kind: Filter,
-) -> tuple[Value, Value]:
+class _Band(NamedTuple):
+    """How some places beside each other in the frame are made, along one of its sides."""
+
+    weights: Value
+    """[places, pixels], in units of 22 bits."""
+    first: Value
+    """Of the pixels, int64 [1]."""
+    end: Value
+    """Behind the last of them, int64 [1]."""
+
+
+def _bands(
+    places: int, length: Value, count: Value, size: Value, offset: Value, kind: Filter
+) -> list[_Band]:
     """Give how much each of ``count`` pixels counts in each place of a side of the frame.
 
-    A matrix, [places, count], in units of 22 bits, and whether a place shows the photograph,
-    [places, 1]: it lies at ``offset``, ``size`` places long.
+    The photograph, as long as ``length`` pixels, lies at ``offset``, ``size`` places long. A place
+    is made of pixels near it: so one matrix of all would be nearly empty.
     """
     graph, (radius, curve) = size.graph, _CURVES[kind]
-    place = graph.value(np.arange(places, dtype=np.float64)[:, None]) - offset
-    within = (place >= 0) & (place < size)
     scale = length / size
     wide = scale.most(1)
-    middle, reach = (place + 0.5) * scale, wide * radius
-    pixel = _range(graph, count)
-    near = (pixel >= (middle - reach + 0.5).floor()) & (pixel < (middle + reach + 0.5).floor())
-    raw = curve((pixel - middle + 0.5) * (graph.value(1) / wide)).where(near & within)
-    total = raw.sum(1, keep=True)
-    exact = raw / total.where(within, 1.0) * _BITS
-    rounded = (exact + 0.5).floor().where(exact >= 0, graph.of("Ceil", exact - 0.5))
-    return rounded, within
+    reach, bands = wide * radius, list[_Band]()
+    step = max(_PLACES, math.ceil(places / _MOST_BANDS))
+    for begin in range(0, places, step):
+        place = _places(graph, range(begin, min(begin + step, places)))
+        middle = (place - offset + 0.5) * scale
+        first = (middle - reach + 0.5).floor().most(0)
+        end = (middle + reach + 0.5).floor().least(count)
+        ends = first.lowest().least(count - 1), end.highest()
+        ends = ends[0], ends[1].most(ends[0] + 1)  # beside the photograph there would be none
+        pixel = graph.of("Range", *ends, graph.value(1))
+        seen = (pixel >= first) & (pixel < end) & _within(place, size, offset)
+        raw = curve((pixel - middle + 0.5) * (graph.value(1) / wide)).where(seen)
+        total = raw.sum(1, keep=True)
+        exact = raw / total.where(_within(place, size, offset), 1.0) * _BITS
+        rounded = (exact + 0.5).floor().where(exact >= 0, graph.of("Ceil", exact - 0.5))
+        bands.append(_Band(rounded, *(each.cast(INT64).shaped(1) for each in ends)))
+    return bands
+
+
+def _places(graph: Graph, places: range) -> Value:
+    return graph.value(np.array(places, dtype=np.float64)[:, None])
+
+
+def _within(place: Value, size: Value, offset: Value) -> Value:
+    """Say which places, [n, 1], show the photograph."""
+    return (place >= offset) & (place < offset + size)
+
+
+def _columns_first(counts: Sequence[Value], sizes: Sequence[Value]) -> Value:
+    """Say whether Pillow resizes along columns first, which newer versions do if it saves work."""
+    rows, columns = (count - size for count, size in zip(counts, sizes, strict=True))
+    if not _saves_work():
+        return rows.graph.value(np.bool_(False))
+    return columns.most(0) * 2 < rows
+
+
+@cache
+def _saves_work() -> bool:
+    """Try it: enlarged along rows first, grey 0 and 255 would be cut off elsewhere."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 8), dtype=np.uint8))
+    kind = Image.Resampling.LANCZOS
+    in_steps = image.resize((8, 16), kind).resize((16, 16), kind)
+    return in_steps.tobytes() == image.resize((16, 16), kind).tobytes()
+
+
+def _along_rows(channels: Value, bands: Sequence[_Band]) -> Value:
+    axis = channels.graph.value([2])
+    made = [
+        _rounded(channels.graph.of("Slice", channels, first, end, axis) @ weights.turned(1, 0))
+        for weights, first, end in bands
+    ]
+    return channels.graph.of("Concat", *made, axis=2)
+
+
+def _along_columns(channels: Value, bands: Sequence[_Band]) -> Value:
+    axis = channels.graph.value([1])
+    made = [
+        _rounded(weights @ channels.graph.of("Slice", channels, first, end, axis))
+        for weights, first, end in bands
+    ]
+    return channels.graph.of("Concat", *made, axis=1)
 
 
 def _rounded(sums: Value) -> Value:

@@ -136,6 +136,8 @@ EXCLUDED = {
         ("--resume", "--overwrite"), ("--features", "--weights"),
         ("--weights", "--augment-with-samples"),
     },
+    # --good goes with --any-size as well, but not beside the --precision that is tried here.
+    "export": {*itertools.product(("--any-size",), ("--precision", "--good", "--defective"))},
     "inspect": {("--resume", "--overwrite")},
     "benchmark": {*itertools.product(("--advise",), ("--device", "--batch-size", "--workers", "--json"))},
     "calibrate": {

@@ -1,5 +1,7 @@
 """A photograph is resized inside a graph as Pillow does it, to the bit."""
 
+from contextlib import suppress
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -7,13 +9,27 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 
+from anomaly_vae.errors import ImageReadError
 from anomaly_vae.exporting.nodes import UINT8, Graph
 from anomaly_vae.exporting.resizing import framed
 from anomaly_vae.images.decoding import load_picture
 from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.masks import mask_to_text
 
-SIZES = [(97, 131), (48, 64), (49, 66), (300, 401), (333, 447), (1000, 1333), (30, 39), (48, 65)]
+SIZES = [
+    (97, 131),
+    (65, 63),
+    (131, 97),
+    (750, 350),
+    (1501, 402),
+    (48, 64),
+    (49, 66),
+    (300, 401),
+    (333, 447),
+    (1000, 1333),
+    (30, 39),
+    (48, 65),
+]
 STAR = ((0.1, 0.1), (0.9, 0.15), (0.2, 0.8), (0.5, 0.03), (0.7, 0.95))
 BOX = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.8), (0.25, 0.8))
 ROUND = mask_to_text(np.hypot(*np.mgrid[-1:1:90j, -1:1:120j]) < 0.9)
@@ -43,9 +59,12 @@ def session(settings: ImageSettings) -> onnxruntime.InferenceSession:
     ImageSettings(frame=(48, 64), roi=ROUND, ignore=(STAR,)),
 ], ids=str)  # fmt: skip
 def test_the_frame_is_that_of_the_program(settings: ImageSettings) -> None:
-    run = session(settings)
-    for size in SIZES[: -2 if settings.restricted else None]:
+    run, compared = session(settings), 0
+    for size in SIZES:
         picture = photograph(*size)
-        (given,) = run.run(None, {"image": picture})
-        expected = load_picture(Image.fromarray(picture), settings).pixels
-        assert np.array_equal(given[0], expected), size
+        with suppress(ImageReadError):  # it has other proportions than the frame
+            expected = load_picture(Image.fromarray(picture), settings).pixels
+            (given,) = run.run(None, {"image": picture})
+            assert np.array_equal(given[0], expected), size
+            compared += 1
+    assert compared >= 6

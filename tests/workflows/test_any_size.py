@@ -58,8 +58,10 @@ def test_the_reference_is_what_comes_out_for_its_photograph(exported: Path) -> N
         np.testing.assert_allclose(value, reference[name], 1e-4, 1e-4)
 
 
-def test_the_program_inspects_with_its_own_model(exported: Path, command: Command) -> None:
-    outcome = command("inspect", exported / "any.onnx", exported, "--jsonl")
+def test_the_program_inspects_with_its_own_model(
+    exported: Path, parts: Path, command: Command
+) -> None:
+    outcome = command("inspect", exported / "any.onnx", parts / "test", "--jsonl")
     assert outcome.code == 2
     assert "one for other programs" in outcome.err and outcome.err.count("\n") == 1
     own = command("export", exported / "run", "--out", exported / "run/model.onnx", "--any-size",
