@@ -45,7 +45,7 @@ from anomaly_vae.errors import TrainingError
 from anomaly_vae.settings.schema import ScoringSettings
 from anomaly_vae.vae.alignment import Alignment, inverse, warp
 from anomaly_vae.vae.features import FeatureExtractor
-from anomaly_vae.vae.maps import local_mean, luminance, with_border, without_border
+from anomaly_vae.vae.maps import local_mean, luminance, mad, with_border, without_border
 from anomaly_vae.vae.model import VAE
 
 SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale")
@@ -99,11 +99,15 @@ class Detector(nn.Module):
         settings: ScoringSettings,
         alignment: Alignment | None = None,
         touched: Tensor | None = None,
+        near: int = 1,
     ) -> None:
-        """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest."""
+        """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest.
+
+        What is usual at a place is averaged over those ``near``, so many on each side.
+        """
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
-        self.settings = settings
+        self.settings, self.around = settings, 2 * near + 1
         self.register_buffer("center", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
         places = features.map_shape
@@ -191,14 +195,14 @@ class Detector(nn.Module):
             _, _, joined = self._judged(error, kl)
             whole = self._counted(joined).mean(1)
             outstanding = self._over(joined, self._highest(joined)) - whole
-            steady = _mad(whole).maximum(least / _MAD_TO_STD)
+            steady = mad(whole).maximum(least / _MAD_TO_STD)
             if steady > 0:
-                weight = _mad(outstanding) / (2 * steady) - 1
+                weight = mad(outstanding) / (2 * steady) - 1
                 self.whole_weight.copy_(weight.clamp_min(0))
         scores = self.join(error, kl)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
-        scale = (_MAD_TO_STD * _mad(raw)).maximum((1 + self.whole_weight) * least)
+        scale = (_MAD_TO_STD * mad(raw)).maximum((1 + self.whole_weight) * least)
         if not scale.isfinite() or scale <= 0 or raw.amin() == raw.amax():
             raise TrainingError(
                 f"the scores of {len(raw)} held-out good images do not vary "
@@ -289,12 +293,7 @@ class Detector(nn.Module):
         Neighbours that are not inspected say nothing.
         """
         if self.inside is None:
-            return local_mean(values[None, None], 3)[0, 0]
+            return local_mean(values[None, None], self.around)[0, 0]
         weight = self.inside.to(values)
-        sums = local_mean(torch.stack([weight * values, weight])[None], 3)[0]
+        sums = local_mean(torch.stack([weight * values, weight])[None], self.around)[0]
         return sums[0] / sums[1].clamp_min(1e-6)
-
-
-def _mad(values: Tensor) -> Tensor:
-    """Median absolute deviation."""
-    return (values - values.quantile(0.5)).abs().quantile(0.5)
