@@ -20,12 +20,12 @@ def in_pixels(text: str, mm_per_pixel: float | None) -> float:
     Raises:
         ConfigError: it is none, or nothing says how large a pixel is.
     """
-    number, unit, _ = text.strip().partition("mm")
+    number, unit, rest = text.partition("mm")
     try:
         length = float(number)
     except ValueError:
         length = math.nan
-    if not 0 < length < math.inf:
+    if rest.strip() or not 0 < length < math.inf:
         raise ConfigError(
             f"--smallest-defect {text}: expected pixels of a photograph, as in 12, or 0.4mm"
         )

@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from anomaly_vae.images.decoding import LoadedImage
 from anomaly_vae.images.detail import detail_for
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.proportions import sizes_of
@@ -30,10 +32,13 @@ def detail_of(
     return detail_for(smallest, sizes_of(folder, paths, os.cpu_count() or 1), settings)
 
 
-def cost(detector: Detector, settings: ImageSettings) -> str:
-    """Say what the detail of a detector costs, in a line: its places, and its pace here, measured.
+def cost(
+    detector: Detector, settings: ImageSettings, photographs: Iterable[LoadedImage]
+) -> Iterator[str]:
+    """Say what the detail of a detector costs: its places, and its pace here, measured.
 
-    It takes as long as two photographs.
+    That takes as long as two photographs. And whether ``photographs``, those of the training, have
+    that detail.
     """
     frame = np.zeros((1, *settings.input_shape), np.uint8)
     parts_of_images(detector, frame)  # the first one takes longer than all others
@@ -41,8 +46,12 @@ def cost(detector: Detector, settings: ImageSettings) -> str:
     parts_of_images(detector, frame)  # which waits for a graphics card
     pace = 1 / (time.perf_counter() - begin)
     height, width = settings.shape
-    return (
+    yield (
         f"images.detail = {settings.detail:g}: {width} x {height} pixels, "
         f"{(settings.side / settings.size) ** 2:.3g} times the places; the model alone takes in "
         f"{pace:.2g} images/s on {detector.center.device.type}"
     )
+    largest = max(photographs, key=lambda each: each.width * each.height)
+    if largest.width * largest.height < height * width:
+        size = f"{largest.width} x {largest.height}"
+        yield f"photographs have {size}: what is finer is only enlarged"

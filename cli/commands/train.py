@@ -150,7 +150,8 @@ def train_session(session: "TrainingSession", mm_per_pixel: float | None = None)
     if session.note:
         talk.say(session.note)
     if session.config.images.detail > 1:
-        talk.say(cost(session.detector, session.config.images))
+        for line in cost(session.detector, session.config.images, session.images.photographs):
+            talk.say(line)
     talk.say(
         f"{len(session.images.paths)} good images: {session.split}; training on {session.device}"
     )

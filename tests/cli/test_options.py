@@ -70,6 +70,7 @@ OPTIONS = {
         *("--set training.epochs=3", "--roi {mask}", "--device cpu", "--group-by .", "--overwrite"),
         *("--augment-with-samples 5; --features pixels", "--mm-per-pixel 2"),
         *("--exclude {marked}", "--exclude-above 3; --exclude {marked}"),
+        *("--detail 2", "--smallest-defect 5"),
     ],
     "export": [
         *("--overwrite", "--precision fp16", "--good {good}; --precision fp16"),
@@ -132,7 +133,7 @@ STATED = {"--from", "--device", "--exit-zero"}
 EXCLUDED = {
     "train": {
         ("--resume", "--overwrite"), ("--features", "--weights"),
-        ("--weights", "--augment-with-samples"),
+        ("--weights", "--augment-with-samples"), ("--detail", "--smallest-defect"),
     },
     "inspect": {("--resume", "--overwrite")},
     "benchmark": {*itertools.product(("--advise",), ("--device", "--batch-size", "--workers", "--json"))},
