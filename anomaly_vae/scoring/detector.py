@@ -16,7 +16,7 @@ weight, so that a faint defect of the whole part is not lost either. What the hi
 out of their map by, and the level of the map, each in its spread among good images and the second
 counted half, have the sum highest + weight * mean, but for a factor, with
 
-    weight = MAD(highest - mean) / (2 MAD(mean)) - 1
+    weight = MAD(highest - mean) / (2 detail MAD(mean)) - 1
 
 So the level of the map counts the more, the steadier good parts are as a whole, and not at all
 where there are several kinds of them: no place may lower the score. A model with one latent vector
@@ -30,7 +30,6 @@ grey level more fails no part, even where good ones are all the same.
 With a region of interest, only the places that it touches count, in all of this: a place outside
 is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
 of a trunk's map count, in which the map has the values of the nearest places.
-
 Photographs that need not fill the frame count as if they did: see ``within_photographs``.
 
 Letters: N images, S x T pixels, h x w places, b locations of border on each side.
@@ -99,15 +98,15 @@ class Detector(nn.Module):
         settings: ScoringSettings,
         alignment: Alignment | None = None,
         touched: Tensor | None = None,
-        near: int = 1,
+        detail: float = 1,
     ) -> None:
         """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest.
 
-        What is usual at a place is averaged over those ``near``, so many on each side.
+        ``detail`` is how many times finer the map is than the settings expect.
         """
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
-        self.settings, self.around = settings, 2 * near + 1
+        self.settings, self.detail = settings, detail
         self.register_buffer("center", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
         places = features.map_shape
@@ -195,7 +194,8 @@ class Detector(nn.Module):
             _, _, joined = self._judged(error, kl)
             whole = self._counted(joined).mean(1)
             outstanding = self._over(joined, self._highest(joined)) - whole
-            steady = mad(whole).maximum(least / _MAD_TO_STD)
+            # The mean over more places is steadier, but no better a sign of a defect.
+            steady = (self.detail * mad(whole)).maximum(least / _MAD_TO_STD)
             if steady > 0:
                 weight = mad(outstanding) / (2 * steady) - 1
                 self.whole_weight.copy_(weight.clamp_min(0))
@@ -292,8 +292,9 @@ class Detector(nn.Module):
 
         Neighbours that are not inspected say nothing.
         """
+        around = 2 * round(self.detail) + 1
         if self.inside is None:
-            return local_mean(values[None, None], self.around)[0, 0]
+            return local_mean(values[None, None], around)[0, 0]
         weight = self.inside.to(values)
-        sums = local_mean(torch.stack([weight * values, weight])[None], self.around)[0]
+        sums = local_mean(torch.stack([weight * values, weight])[None], around)[0]
         return sums[0] / sums[1].clamp_min(1e-6)

@@ -38,9 +38,7 @@ def build_detector(config: Config) -> Detector:
     framed = None if kept is None else torch.from_numpy(kept)
     alignment = Alignment(images.shape, framed) if config.features.align else None
     touched = None if framed is None else inspected_places(framed, features)
-    # Parts lie alike to a share of the photograph, however many places that is.
-    near = round(images.detail)
-    return Detector(features, model, config.scoring, alignment, touched, near)
+    return Detector(features, model, config.scoring, alignment, touched, images.detail)
 
 
 def finer(config: Config) -> Config:
@@ -48,7 +46,7 @@ def finer(config: Config) -> Config:
 
     The border is the same strip of the photograph. The highest values are as many places as at
     detail 1: smaller defects are asked for, and a place shows the smallest. So the window, which is
-    counted in places, stays. All places (``top_fraction`` 1) stay all.
+    counted in places, stays. All places (``top_fraction`` 1) stay all. ``Detector`` does the rest.
     """
     detail, features, scoring = config.images.detail, config.features, config.scoring
     top = scoring.top_fraction

@@ -38,6 +38,20 @@ def test_what_is_usual_is_averaged_as_far_as_parts_move() -> None:
     assert torch.allclose(detector._smooth(one), expected)
 
 
+def test_the_level_of_a_finer_map_counts_no_more_for_being_steadier() -> None:
+    usual, fine = (
+        build_detector(load_config(None, [*SMALL, f"images.detail={detail}"])) for detail in (1, 2)
+    )
+    rng = torch.Generator().manual_seed(0)
+    weights = []
+    for each in (usual, fine):
+        error = torch.randn(400, *each.features.map_shape, generator=rng)
+        each.standardise(error, torch.zeros_like(error))
+        weights.append(float(each.whole_weight))
+    assert weights[0] > 0
+    assert weights[1] == pytest.approx(weights[0], rel=0.5)
+
+
 def test_the_mean_of_the_map_stays_the_mean() -> None:
     config = load_config(None, [*SMALL, "scoring.top_fraction=1", "images.detail=2"])
     assert finer(config).scoring.top_fraction == 1
