@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from anomaly_vae.errors import ConfigError
 from anomaly_vae.settings.images import FINEST, ImageSettings
 
-SHOWN = 8.0
-"""Diameter of the smallest defect that a frame shows, in its pixels."""
-LEAST = 3.0
-"""The same in pixels of a photograph: what is smaller is hardly told from noise and JPEG."""
+SHOWN = 4.0
+"""Diameter of the smallest defect that a frame or a photograph shows, in its pixels: half a place
+of a trunk's map (reports/detail.md)."""
 _STEPS = 10
 """Details are rounded up to tenths."""
 
@@ -41,7 +40,7 @@ def smallest_shown(sizes: Iterable[tuple[int, int]], settings: ImageSettings) ->
 
     ``sizes`` are their widths and heights; the largest of them decides.
     """
-    return max(LEAST, SHOWN * max(_length(size, settings) for size in sizes) / settings.side)
+    return SHOWN * max(1.0, max(_length(size, settings) for size in sizes) / settings.side)
 
 
 def detail_for(smallest: float, sizes: Iterable[tuple[int, int]], settings: ImageSettings) -> float:
@@ -52,13 +51,13 @@ def detail_for(smallest: float, sizes: Iterable[tuple[int, int]], settings: Imag
     Raises:
         ConfigError: neither these photographs nor a frame of any detail show them.
     """
-    longest = max((_length(size, settings) for size in sizes), default=0.0)
-    needed = max(1.0, math.ceil(_STEPS * SHOWN * longest / smallest / settings.size) / _STEPS)
-    if smallest < LEAST:
+    if smallest < SHOWN:
         raise ConfigError(
             f"--smallest-defect: no photograph shows one of {smallest:.3g} pixels; expected "
-            f"{LEAST:g} or more: take photographs from nearer"
+            f"{SHOWN:g} or more: take photographs from nearer"
         )
+    longest = max((_length(size, settings) for size in sizes), default=0.0)
+    needed = max(1.0, math.ceil(_STEPS * SHOWN * longest / smallest / settings.size) / _STEPS)
     if needed > FINEST:
         raise ConfigError(
             f"--smallest-defect: one of {smallest:.3g} pixels takes {needed:g} times the side of "

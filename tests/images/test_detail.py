@@ -3,7 +3,7 @@
 import pytest
 
 from anomaly_vae.errors import ConfigError
-from anomaly_vae.images.detail import LEAST, SHOWN, detail_for, in_pixels, smallest_shown
+from anomaly_vae.images.detail import SHOWN, detail_for, in_pixels, smallest_shown
 from anomaly_vae.settings.images import ImageSettings
 
 
@@ -20,18 +20,19 @@ def test_the_frame_is_so_much_finer() -> None:
 def test_the_smallest_defect_is_that_of_the_largest_photograph(fit: str, length: int) -> None:
     sizes, settings = [(800, 200), (40, 40)], ImageSettings(size=64, fit=fit)
     assert smallest_shown(sizes, settings) == pytest.approx(SHOWN * length / 64)
+    assert smallest_shown([(8, 8)], settings) == SHOWN  # of the photograph, which is enlarged
     detail = detail_for(length / 32, sizes, settings)
     shown = smallest_shown(sizes, ImageSettings(size=64, fit=fit, detail=detail))
     assert shown <= length / 32 * 1.01
 
 
 def test_what_shows_already_takes_no_detail() -> None:
-    assert detail_for(52, [(2048, 2048)], ImageSettings(size=320)) == 1
+    assert detail_for(26, [(2048, 2048)], ImageSettings(size=320)) == 1
     assert detail_for(1e9, [], ImageSettings()) == 1
 
 
 @pytest.mark.parametrize(
-    ("smallest", "what"), [(LEAST * 0.9, "from nearer"), (LEAST * 1.1, "raise images.size")]
+    ("smallest", "what"), [(SHOWN * 0.9, "from nearer"), (SHOWN * 1.1, "raise images.size")]
 )
 def test_a_defect_that_cannot_show_is_refused(smallest: float, what: str) -> None:
     with pytest.raises(ConfigError, match=what):

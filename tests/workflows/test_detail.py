@@ -1,14 +1,19 @@
 """``train --detail`` and ``--smallest-defect``, from photographs to the model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from anomaly_vae.images.decoding import load_image
 from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.workflows.detail import cost
 
 from ..conftest import QUICK, Command
+from ..small import detector
 
-PIXELS = ("--features", "pixels", *QUICK, "--set", "training.epochs=1")
+PIXELS = ("--features", "pixels", *QUICK, "--set", "training.epochs=1", "--set", "images.size=32")
 
 
 def test_a_finer_model_is_trained_and_says_what_it_costs(
@@ -18,27 +23,35 @@ def test_a_finer_model_is_trained_and_says_what_it_costs(
     asked = ("--smallest-defect", "0.2mm", "--mm-per-pixel", "0.05")
     outcome = command("train", good, "--out", out, *PIXELS, *asked)
     assert outcome.code == 0
-    for said in (
-        "defects of 4 pixels show at --detail 2",
-        "images.detail = 2: 128 x 128 pixels, 4 times the places; the model alone takes in ",
-        "photographs have 64 x 64: what is finer is only enlarged",
-    ):
-        assert said in outcome.out
+    assert "defects of 4 pixels show at --detail 2" in outcome.out
+    assert "images.detail = 2: 64 x 64 pixels, 4 times the places; the model alone takes in " in (
+        outcome.out
+    )
     inspector = Inspector(out / "model.onnx")
-    assert (inspector.card.images.shape, inspector.card.images.detail) == ((128, 128), 2)
+    assert (inspector.card.images.shape, inspector.card.images.detail) == ((64, 64), 2)
     finding = next(iter(inspector.inspect([good / "000.png"])))
     assert finding.anomaly_map is not None
-    assert finding.anomaly_map.shape == (128, 128)
-    assert "detail" in command("info", out / "model.onnx").out
+    assert finding.anomaly_map.shape == (64, 64)
+    assert "images.detail" in command("info", out / "model.onnx").out
+
+
+def test_it_says_where_photographs_are_only_enlarged(parts: Path) -> None:
+    settings = ImageSettings(size=32, detail=2)
+    photograph = load_image(parts / "train" / "good" / "000.png", settings)
+    smaller = replace(photograph, width=63)
+    assert len([*cost(detector(), settings, [smaller, photograph])]) == 1
+    _, said = cost(detector(), settings, [smaller])
+    assert said == "photographs have 63 x 64: what is finer is only enlarged"
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--smallest-defect", "2"), "take photographs from nearer"),
+        (("--smallest-defect", "3"), "take photographs from nearer"),
         (("--smallest-defect", "4um"), "expected pixels of a photograph"),
         (("--smallest-defect", "0.2mm"), "give --mm-per-pixel, too"),
         (("--smallest-defect", "4", "--set", "images.detail=2"), "images.detail is given twice"),
+        (("--smallest-defect", "4", "--detail", "2"), "chooses --detail; give one"),
         (("--detail", "0.5"), "images.detail = 0.5: "),
     ],
 )
