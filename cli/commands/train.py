@@ -87,7 +87,7 @@ def train(
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
     from anomaly_vae.images.detail import in_pixels
     from anomaly_vae.images.masks import read_roi
-    from anomaly_vae.workflows.detail import detail_of
+    from anomaly_vae.workflows.detail import cost, detail_of
     from anomaly_vae.workflows.runs import settings_of
     from anomaly_vae.workflows.suspects import read_exclusion
     from anomaly_vae.workflows.train import TrainingSession
@@ -111,6 +111,8 @@ def train(
         given["images.detail"] = detail_of(pixels, good, asked.images, skip=out)
         asked = settings_of(out, config, settings or (), given, resume=resume)
         talk.say(f"defects of {pixels:.3g} pixels show at --detail {asked.images.detail:g}")
+    for line in cost(asked, good, device, skip=out):
+        talk.say(line)
     session = TrainingSession(
         good,
         out,
@@ -140,7 +142,6 @@ def train_session(session: "TrainingSession", mm_per_pixel: float | None = None)
     """Train with a line per epoch, and say what came out."""
     from anomaly_vae.images.roi import inspected_share
     from anomaly_vae.settings.values import FULL_RANGE
-    from anomaly_vae.workflows.detail import cost
 
     for path, reason in session.images.unreadable:
         talk.warn(f"{path} is left out: {reason}")
@@ -149,9 +150,6 @@ def train_session(session: "TrainingSession", mm_per_pixel: float | None = None)
         talk.say(session.exclusion.note)
     if session.note:
         talk.say(session.note)
-    if session.config.images.detail > 1:
-        for line in cost(session.detector, session.config.images, session.images.photographs):
-            talk.say(line)
     talk.say(
         f"{len(session.images.paths)} good images: {session.split}; training on {session.device}"
     )

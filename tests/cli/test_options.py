@@ -240,6 +240,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)
     record(f"{cli}.train.train_session")
+    monkeypatch.setattr(f"{workflows}.detail.cost", lambda *_, **__: [])
     record(f"{workflows}.check.check_folder", f"{workflows}.distill.distill")
     record(f"{workflows}.sweep.Sweep", does=sweep)
     monkeypatch.setattr(f"{workflows}.sweep.build_detector", lambda _: parent.detector)

@@ -1,17 +1,15 @@
 """``train --detail`` and ``--smallest-defect``, from photographs to the model."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from anomaly_vae.images.decoding import load_image
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings
 from anomaly_vae.workflows.detail import cost
 
 from ..conftest import QUICK, Command
-from ..small import detector
 
 PIXELS = ("--features", "pixels", *QUICK, "--set", "training.epochs=1", "--set", "images.size=32")
 
@@ -35,13 +33,14 @@ def test_a_finer_model_is_trained_and_says_what_it_costs(
     assert "images.detail" in command("info", out / "model.onnx").out
 
 
-def test_it_says_where_photographs_are_only_enlarged(parts: Path) -> None:
-    settings = ImageSettings(size=32, detail=2)
-    photograph = load_image(parts / "train" / "good" / "000.png", settings)
-    smaller = replace(photograph, width=63)
-    assert len([*cost(detector(), settings, [smaller, photograph])]) == 1
-    _, said = cost(detector(), settings, [smaller])
-    assert said == "photographs have 63 x 64: what is finer is only enlarged"
+def test_what_is_only_enlarged_is_said(parts: Path, tmp_path: Path) -> None:
+    said = []
+    for detail in (1, 2, 3):
+        images = ImageSettings(size=32, detail=detail)
+        config = Config(images, FeatureSettings(source="pixels"), model=ModelSettings("dense"))
+        said.append([*cost(config, parts / "train" / "good", "cpu", skip=tmp_path)])
+    assert [len(each) for each in said] == [0, 1, 2]
+    assert said[2][1] == "photographs have 64 x 64: what is finer is only enlarged"
 
 
 @pytest.mark.parametrize(
