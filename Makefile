@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow test-faults lint docs wheel bundle report-detection report-calibration report-precision report-sensitivity report-speed report-gpu report-page report-vae report-augmentation distil clean
+.PHONY: demo test test-all test-slow test-faults lint docs wheel bundle report-detection report-calibration report-precision report-sensitivity report-speed report-gpu report-page report-detail report-vae report-augmentation distil clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -77,6 +77,10 @@ report-vae: .venv/ready
 # DATA: one or more data sets.
 report-augmentation: .venv/ready
 	$(BIN)/python reports/augmentation.py $(DATA)
+
+# DATA: one or more data sets; WEIGHTS: of a ResNet-18; WORK: folder for drawn parts and trainings.
+report-detail: .venv/ready
+	$(BIN)/python reports/detail.py $(WORK) $(DATA) --weights $(WEIGHTS)
 
 # Our own trunk. PICTURES: folder of photographs, WEIGHTS: as above, OUT: file to make; optional:
 # DEVICE (cuda), MINUTES (6.4), SEED (0).

@@ -116,12 +116,11 @@ def _quantisable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     ]
     # Beside a trunk, the products of the VAE are convolutions: see ``folding``.
     products = {"MatMul", "Gemm", *(["Conv"] if any(_TRUNK in each for each in scopes) else [])}
-    found, strides = [], dict[str, int]()  # of the trunk's maps, which may be those of strips
+    found, strides = [], dict[str, int]()  # of maps, which may be those of strips
     for node, scope in zip(model.graph.node, scopes, strict=True):
-        if _TRUNK in scope:
-            stride = max(strides.get(name, 1) for name in node.input)
-            stride *= next((each.ints[0] for each in node.attribute if each.name == "strides"), 1)
-            strides.update(dict.fromkeys(node.output, stride))
+        stride = max((strides.get(name, 1) for name in node.input), default=1)
+        stride *= next((each.ints[0] for each in node.attribute if each.name == "strides"), 1)
+        strides.update(dict.fromkeys(node.output, stride))
         if node.op_type == "Conv" and _TRUNK in scope:
             chosen = strides[node.output[0]] >= finest
         else:

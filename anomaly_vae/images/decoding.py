@@ -216,6 +216,5 @@ def placed(size: tuple[int, int], settings: ImageSettings) -> tuple[int, int, in
     height, width = settings.shape
     if settings.fit != "letterbox":
         return width, height, 0, 0
-    scale = settings.size / max(size)
-    width, height = (max(1, round(length * scale)) for length in size)
-    return width, height, (settings.size - width) // 2, (settings.size - height) // 2
+    width, height = (max(1, round(length * settings.side / max(size))) for length in size)
+    return width, height, (settings.side - width) // 2, (settings.side - height) // 2

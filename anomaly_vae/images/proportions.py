@@ -11,7 +11,7 @@ import numpy as np
 from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.opening import upright_size
-from anomaly_vae.settings.images import ImageSettings
+from anomaly_vae.settings.images import STEP, ImageSettings
 from anomaly_vae.settings.schema import Config
 
 # By what factor the proportions of photographs of one shape may differ from the usual ones (as a
@@ -19,9 +19,8 @@ from anomaly_vae.settings.schema import Config
 _ONE_SHAPE = 0.1
 # The same for those that are inspected; the sides of the frame are rounded besides.
 _ACCEPTED = 0.2
-# Sides are multiples of it: trunks halve the frame up to five times. A small one would be too
-# coarse.
-_STEP, _SMALL_STEP, _SMALL = 32, 16, 256
+# Sides are multiples of it where ``STEP`` would be too coarse.
+_SMALL_STEP, _SMALL = 16, 256
 # How much the number of pixels counts beside the proportions, where both cannot be met.
 _AREA = 0.5
 
@@ -39,18 +38,14 @@ def with_frame(
     if images.fit != "keep" or images.frame:
         return images, ""
 
-    def size_of(path: str) -> tuple[int, int]:
-        return upright_size(folder / path)[0]
-
-    read = read_ahead(paths, size_of, workers=workers, ahead=16)
-    sizes = [each for _, each in read if not isinstance(each, ImageReadError)]
+    sizes = sizes_of(folder, paths, workers)
     if not sizes:
         return images, ""
     ratios = np.array([math.log(width / height) for width, height in sizes])
     usual = float(np.median(ratios))
     varied = bool(np.abs(ratios - usual).max() > _ONE_SHAPE)
     can_pad = config.features.source != "pixels" and not config.features.align
-    step, size = _step(config), images.size
+    step, size = _step(config), images.side
     if varied and can_pad:  # so that photographs have as many pixels as ``size`` says, in the mean
         filled = float(np.exp(-np.abs(ratios - usual)).mean())
         size = step * round(size / math.sqrt(filled) / step)
@@ -63,6 +58,16 @@ def with_frame(
         how = "fitted into" if can_pad else "stretched to"
         note = f"photographs are {differ}: they are {how} {width} x {height} pixels"
     return replace(images, frame=frame, padded=varied and can_pad), note
+
+
+def sizes_of(folder: Path, paths: Sequence[str], workers: int) -> list[tuple[int, int]]:
+    """Give width and height of all photographs that can be read, from their headers alone."""
+
+    def size_of(path: str) -> tuple[int, int]:
+        return upright_size(folder / path)[0]
+
+    read = read_ahead(paths, size_of, workers=workers, ahead=16)
+    return [each for _, each in read if not isinstance(each, ImageReadError)]
 
 
 def frame_of(ratio: float, size: int, step: int) -> tuple[int, int]:
@@ -103,7 +108,7 @@ def misshapen(settings: ImageSettings, size: tuple[int, int]) -> str:
 
 
 def _step(config: Config) -> int:
-    usual = _STEP if config.images.size >= _SMALL else _SMALL_STEP
+    usual = STEP if config.images.side >= _SMALL else _SMALL_STEP
     halved = 2**config.model.halvings if config.model.kind in ("image", "ladder", "vq") else 1
     return max(usual, halved)
 

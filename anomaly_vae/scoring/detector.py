@@ -16,7 +16,7 @@ weight, so that a faint defect of the whole part is not lost either. What the hi
 out of their map by, and the level of the map, each in its spread among good images and the second
 counted half, have the sum highest + weight * mean, but for a factor, with
 
-    weight = MAD(highest - mean) / (2 MAD(mean)) - 1
+    weight = MAD(highest - mean) / (2 detail MAD(mean)) - 1
 
 So the level of the map counts the more, the steadier good parts are as a whole, and not at all
 where there are several kinds of them: no place may lower the score. A model with one latent vector
@@ -30,7 +30,6 @@ grey level more fails no part, even where good ones are all the same.
 With a region of interest, only the places that it touches count, in all of this: a place outside
 is in no average, top fraction or spread, and has the lowest value of its map. Nor does the border
 of a trunk's map count, in which the map has the values of the nearest places.
-
 Photographs that need not fill the frame count as if they did: see ``within_photographs``.
 
 Letters: N images, S x T pixels, h x w places, b locations of border on each side.
@@ -45,7 +44,7 @@ from anomaly_vae.errors import TrainingError
 from anomaly_vae.settings.schema import ScoringSettings
 from anomaly_vae.vae.alignment import Alignment, inverse, warp
 from anomaly_vae.vae.features import FeatureExtractor
-from anomaly_vae.vae.maps import local_mean, luminance, with_border, without_border
+from anomaly_vae.vae.maps import local_mean, luminance, mad, with_border, without_border
 from anomaly_vae.vae.model import VAE
 
 SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale")
@@ -99,11 +98,15 @@ class Detector(nn.Module):
         settings: ScoringSettings,
         alignment: Alignment | None = None,
         touched: Tensor | None = None,
+        detail: float = 1,
     ) -> None:
-        """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest."""
+        """Take whether each place, [h + 2 b, w + 2 b], is ``touched`` by the region of interest.
+
+        ``detail`` is how many times finer the map is than the settings expect.
+        """
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
-        self.settings = settings
+        self.settings, self.detail = settings, detail
         for name, start in (("center", 0.0), ("scale", 1.0), ("whole_weight", 0.0)):
             self.register_buffer(name, torch.tensor(start))
         places = features.map_shape
@@ -192,14 +195,15 @@ class Detector(nn.Module):
             _, _, joined = self._judged(error, kl)
             whole = self._counted(joined).mean(1)
             outstanding = self._over(joined, self._highest(joined)) - whole
-            steady = _mad(whole).maximum(least / _MAD_TO_STD)
+            # The mean over more places is steadier, but no better a sign of a defect.
+            steady = (self.detail * mad(whole)).maximum(least / _MAD_TO_STD)
             if steady > 0:
-                weight = _mad(outstanding) / (2 * steady) - 1
+                weight = mad(outstanding) / (2 * steady) - 1
                 self.whole_weight.copy_(weight.clamp_min(0))
         scores = self.join(error, kl)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
-        scale = (_MAD_TO_STD * _mad(raw)).maximum((1 + self.whole_weight) * least)
+        scale = (_MAD_TO_STD * mad(raw)).maximum((1 + self.whole_weight) * least)
         if not scale.isfinite() or scale <= 0 or raw.amin() == raw.amax():
             raise TrainingError(
                 f"the scores of {len(raw)} held-out good images do not vary "
@@ -288,13 +292,9 @@ class Detector(nn.Module):
 
         Neighbours that are not inspected say nothing.
         """
+        around = 2 * round(self.detail) + 1
         if self.inside is None:
-            return local_mean(values[None, None], 3)[0, 0]
+            return local_mean(values[None, None], around)[0, 0]
         weight = self.inside.to(values)
-        sums = local_mean(torch.stack([weight * values, weight])[None], 3)[0]
+        sums = local_mean(torch.stack([weight * values, weight])[None], around)[0]
         return sums[0] / sums[1].clamp_min(1e-6)
-
-
-def _mad(values: Tensor) -> Tensor:
-    """Median absolute deviation."""
-    return (values - values.quantile(0.5)).abs().quantile(0.5)

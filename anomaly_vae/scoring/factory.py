@@ -3,6 +3,8 @@
 Letters: S x T pixels of the frame, h x w places, b locations of border on each side.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
@@ -29,7 +31,7 @@ def build_detector(config: Config) -> Detector:
             inspected.
     """
     torch.manual_seed(config.training.seed)
-    images = config.images
+    images, config = config.images, finer(config)
     coded = config.model.kind == "patch" and config.model.position is not False
     features = build_features(config.features, images.shape, padded=images.padded, coded=coded)
     model = build_model(config.model, features.item_shape)
@@ -37,7 +39,23 @@ def build_detector(config: Config) -> Detector:
     framed = None if kept is None else torch.from_numpy(kept)
     alignment = Alignment(images.shape, framed) if config.features.align else None
     touched = None if framed is None else inspected_places(framed, features)
-    return Detector(features, model, config.scoring, alignment, touched)
+    return Detector(features, model, config.scoring, alignment, touched, images.detail)
+
+
+def finer(config: Config) -> Config:
+    """Give settings whose numbers of places, and shares of them, are those of the finer map.
+
+    The border is the same strip of the photograph. The highest values are as many places as at
+    detail 1: smaller defects are asked for, and a place shows the smallest. So the window, which is
+    counted in places, stays. All places (``top_fraction`` 1) stay all. ``Detector`` does the rest.
+    """
+    detail, features, scoring = config.images.detail, config.features, config.scoring
+    top = scoring.top_fraction
+    return replace(
+        config,
+        features=replace(features, border=round(features.border * detail)),
+        scoring=replace(scoring, top_fraction=top / detail**2 if top < 1 else 1.0),
+    )
 
 
 def inspected_places(framed: Tensor, features: FeatureExtractor) -> Tensor | None:

@@ -11,6 +11,10 @@ _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 Fit = Literal["keep", "stretch", "letterbox"]
 Filter = Literal["bilinear", "box", "bicubic", "lanczos"]
+STEP = 32
+"""Pixels of which the sides of a frame are multiples: trunks halve it up to five times."""
+FINEST = 16
+"""Largest ``detail``."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -19,6 +23,9 @@ class ImageSettings:
 
     size: int = Field(default=320, ge=16, le=2048)
     """The frame has as many pixels as a square of this side; about, where it is none."""
+    detail: float = Field(default=1.0, ge=1, le=FINEST)
+    """How many times finer than `size` the frame is: 2 has twice the side and four times the
+    places, for defects half as large."""
     fit: Fit = "keep"
     """`keep`: the photographs' proportions; `stretch`: a square that they fill; `letterbox`: one
     in which they lie on black, which is judged, too."""
@@ -58,7 +65,14 @@ class ImageSettings:
         """Height and width of the frame; as long as they are to be found, those of a square."""
         if self.fit == "keep" and self.frame:
             return self.frame[0], self.frame[1]
-        return self.size, self.size
+        return self.side, self.side
+
+    @property
+    def side(self) -> int:
+        """Side of the square that has as many pixels as the frame, about."""
+        if self.detail == 1:
+            return self.size
+        return max(1, round(self.size * self.detail / STEP)) * STEP
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

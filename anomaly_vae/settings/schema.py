@@ -38,8 +38,9 @@ class FeatureSettings:
     """Side of the window over which feature maps are averaged, in locations (odd)."""
     components: int = Field(default=256, ge=0)
     """Principal components of a trunk's channels, made equally strong (0: its channels)."""
-    border: int = Field(default=1, ge=0, le=16)
-    """Outermost locations of a trunk's maps, on each side, that are not judged."""
+    border: int = Field(default=1, ge=0, le=256)
+    """Outermost locations of a trunk's maps, on each side, that are not judged; of a finer map
+    (`images.detail`) those of the same strip of the photograph."""
     align: bool = False
     """Turn and shift each image onto the mean good one first (parts that lie nearly alike)."""
     color: bool = True
@@ -143,9 +144,10 @@ class ScoringSettings:
     per_place: bool = True
     """Judge each place of the map by what is usual there in good images not trained on."""
     window: OddNumber = Field(default=1, ge=1, le=63)
-    """Side of the window over which the anomaly map is averaged, in its pixels (odd)."""
+    """Side of the window over which the anomaly map is averaged, in its places (odd)."""
     top_fraction: float = Field(default=0.01, ge=0, le=1)
-    """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean)."""
+    """Share of the map, its highest values, that is averaged (0: the maximum, 1: the mean); of a
+    finer map (`images.detail`) as many places, for smaller defects."""
     whole_map: bool = True
     """Add the mean of the whole map, where faint large defects show, as far as that of good images
     is steady."""

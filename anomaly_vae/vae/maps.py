@@ -35,6 +35,11 @@ def local_mean(maps: Tensor, window: int) -> Tensor:
     return avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
 
 
+def mad(values: Tensor) -> Tensor:
+    """Give the median absolute deviation of all values."""
+    return (values - values.quantile(0.5)).abs().quantile(0.5)
+
+
 def mean_and_std(*items: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the first dimension of all, summed in double precision."""
     shape = items[0].shape[1:]

@@ -181,7 +181,8 @@ class TrunkFeatures(FeatureExtractor):
         if not self.code_size:
             return items
         codes = self.codes if items.shape[1] == self.grid[0] else self.inner_codes
-        return torch.cat([items, codes.to(items).expand(len(items), -1, -1, -1)], -1)
+        # Not by ``len``, which an exporter takes for the number of all batches to come.
+        return torch.cat([items, codes.to(items).expand(items.shape[0], -1, -1, -1)], -1)
 
     @property
     def inner_codes(self) -> Tensor:

@@ -1,6 +1,5 @@
 """Photographs looked at before any training: what is among them, and what they can promise."""
 
-import math
 import os
 import re
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.detail import smallest_shown
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.likeness import (
     bursts,
@@ -32,8 +32,6 @@ _FEWEST = 8
 _CLIPPED = 0.02
 """Share of the pixels, beyond that of the other photographs, that counts as clipped."""
 _FEW_LEVELS = 64
-PLACE = 8
-"""Pixels of the model's frame that one place of a trunk's map stands for."""
 
 
 def check_folder(
@@ -67,8 +65,7 @@ def check_folder(
     copies, same = _copies(looks), _bursts(looks)
     parts = len(looks) - sum(len(each) - 1 for each in _joined(len(looks), copies, same))
     pattern = _pattern([[looks[i].path for i in each] for each in same])
-    side = max(math.sqrt(look.width * look.height) for look in looks)
-    smallest = PLACE * side / settings.size
+    smallest = smallest_shown([(look.width, look.height) for look in looks], settings)
     check = Check(
         folder=str(folder),
         photographs=len(looks),

@@ -70,6 +70,7 @@ def _say(found: "Check") -> None:
         f"smallest defect that images.size = {found.size} shows: about {found.smallest:.0f} pixels"
         f"{mm}"
     )
+    talk.say("  'train --smallest-defect' says what smaller ones take")
     talk.say(
         f"promise: at most 1 good part in {round(1 / found.promise)} rejected, from "
         f"{found.held_out} held out"

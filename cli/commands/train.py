@@ -53,6 +53,20 @@ def train(
             "has not been found to help.",
         ),
     ] = None,
+    detail: Annotated[
+        float | None,
+        typer.Option(
+            help="How many times finer it looks than images.size; 2: at 4 times the places."
+        ),
+    ] = None,
+    smallest_defect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Smallest defect of interest, in pixels of a photograph, or as in 0.4mm (with "
+            "--mm-per-pixel); chooses --detail.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
     device: TrainOn = TrainingDevice.AUTO,
     group_by: Annotated[
@@ -71,16 +85,17 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Learn what good parts look like; ends with a model.onnx that is ready to inspect."""
-    from anomaly_vae.errors import ConfigError
+    from anomaly_vae.images.detail import in_pixels
     from anomaly_vae.images.masks import read_roi
+    from anomaly_vae.workflows.detail import cost, detail_of
     from anomaly_vae.workflows.runs import settings_of
     from anomaly_vae.workflows.suspects import read_exclusion
     from anomaly_vae.workflows.train import TrainingSession
 
-    if exclude_above is not None and exclude is None:
-        raise ConfigError("--exclude-above goes with --exclude, the suspicious.csv of a run")
+    _refuse_pairs(exclude, exclude_above, detail, smallest_defect)
     given = {
         "features.source": features,
+        "images.detail": detail,
         "training.seed": seed,
         "split.group_by": group_by,
         "training.samples": samples,
@@ -89,10 +104,19 @@ def train(
         "split.folds": 1 if samples else None,
         "images.roi": read_roi(roi) if roi else None,
     }
+    good = read_exclusion(exclude, good_dir, exclude_above) if exclude else good_dir
+    asked = settings_of(out, config, settings or (), given, resume=resume)
+    if smallest_defect is not None:
+        pixels = in_pixels(smallest_defect, mm_per_pixel)
+        given["images.detail"] = detail_of(pixels, good, asked.images, skip=out)
+        asked = settings_of(out, config, settings or (), given, resume=resume)
+        talk.say(f"defects of {pixels:.3g} pixels show at --detail {asked.images.detail:g}")
+    for line in cost(asked, good, device, skip=out):
+        talk.say(line)
     session = TrainingSession(
-        read_exclusion(exclude, good_dir, exclude_above) if exclude else good_dir,
+        good,
         out,
-        settings_of(out, config, settings or (), given, resume=resume),
+        asked,
         weights=weights,
         device=device,
         overwrite=overwrite,
@@ -100,6 +124,18 @@ def train(
         track=talk.track,
     )
     train_session(session, mm_per_pixel)
+
+
+def _refuse_pairs(
+    exclude: Path | None, above: float | None, detail: float | None, smallest: str | None
+) -> None:
+    """Refuse options of which one would be ignored."""
+    from anomaly_vae.errors import ConfigError
+
+    if above is not None and exclude is None:
+        raise ConfigError("--exclude-above goes with --exclude, the suspicious.csv of a run")
+    if detail is not None and smallest is not None:
+        raise ConfigError("--smallest-defect chooses --detail; give one of them")
 
 
 def train_session(session: "TrainingSession", mm_per_pixel: float | None = None) -> None:

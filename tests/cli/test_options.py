@@ -71,6 +71,7 @@ OPTIONS = {
         *("--set training.epochs=3", "--roi {mask}", "--device cpu", "--group-by .", "--overwrite"),
         *("--augment-with-samples 5; --features pixels", "--mm-per-pixel 2"),
         *("--exclude {marked}", "--exclude-above 3; --exclude {marked}"),
+        *("--detail 2", "--smallest-defect 5"),
     ],
     "export": [
         *("--overwrite", "--precision fp16", "--good {good}; --precision fp16"),
@@ -134,7 +135,7 @@ STATED = {"--from", "--device", "--exit-zero"}
 EXCLUDED = {
     "train": {
         ("--resume", "--overwrite"), ("--features", "--weights"),
-        ("--weights", "--augment-with-samples"),
+        ("--weights", "--augment-with-samples"), ("--detail", "--smallest-defect"),
     },
     # --good goes with --any-size as well, but not beside the --precision that is tried here.
     "export": {*itertools.product(("--any-size",), ("--precision", "--good", "--defective"))},
@@ -243,6 +244,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)
     record(f"{cli}.train.train_session")
+    monkeypatch.setattr(f"{workflows}.detail.cost", lambda *_, **__: [])
     record(f"{workflows}.check.check_folder", f"{workflows}.distill.distill")
     record(f"{workflows}.sweep.Sweep", does=sweep)
     monkeypatch.setattr(f"{workflows}.sweep.build_detector", lambda _: parent.detector)

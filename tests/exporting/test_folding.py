@@ -1,6 +1,8 @@
 """The exported form of a patch model: the same scores, nothing transposed, nothing cast inside."""
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -44,10 +46,19 @@ def test_what_is_folded_scores_alike(settings: tuple[str, ...]) -> None:
     assert all(map(torch.equal, before, model.state_dict().values()))
 
 
-@pytest.mark.parametrize("settings", [("features.components=0",), ("model.variance=decoded",)])
+@pytest.mark.parametrize("settings", [
+    ("features.components=0",), ("model.variance=decoded", "model.position=true"),
+])  # fmt: skip
 def test_what_is_not_usual_is_left_as_it_is(settings: tuple[str, ...]) -> None:
     model = learned(*settings)
     assert folded(model) is model
+    data = to_onnx(model, (64, 64, 3)).SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        with torch.no_grad():
+            expected = model(torch.from_numpy(pictures(count))).score.numpy()
+        (score,) = session.run(["score"], {"images": pictures(count)})
+        np.testing.assert_allclose(score, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_of_pixels_is_left_as_it_is() -> None:

@@ -73,7 +73,8 @@ def test_the_border_counts_in_no_score_and_looks_like_its_neighbours(align: bool
     expected = highest + model.whole_weight * inner.mean((1, 2))
     offset = model.whole_weight * model.center / model.scale  # which has been taken off the map
     torch.testing.assert_close(scores.score, expected + offset, rtol=1e-4, atol=1e-4)
-    assert model.raw_items(torch.from_numpy(pictures(3))).shape == (3 * 8 * 8, 448)
+    learned = model.raw_items(torch.from_numpy(pictures(3)))
+    assert learned.shape == (3 * 8 * 8, *model.features.stored_shape)
 
 
 def test_the_kl_of_an_image_counts_in_its_score_but_in_no_place_of_its_map() -> None:

@@ -54,7 +54,7 @@ def test_nothing_is_found_where_nothing_is(photographs: Path) -> None:
     assert (check.photographs, check.parts, check.held_out) == (60, 60, 12)
     assert check.promise == pytest.approx(1 / 13)
     assert check.sizes == {"128 x 128": 60} and check.kinds == {"PNG RGB": 60} and check.color
-    assert check.smallest == pytest.approx(8 * 128 / 96)
+    assert check.smallest == pytest.approx(4 * 128 / 96)
 
 
 def test_copies_and_bursts_count_once_and_how_to_keep_them_together_is_said(own: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_command_says_it_in_80_columns_and_writes_a_page(
     paths = str(photographs), str(out)  # longer than anybody's
     assert max(len(line) for line in lines if not any(path in line for path in paths)) <= 80
     told = json.loads((out / "check.json").read_text())
-    assert told["smallest_mm"] == pytest.approx(0.1 * 8 * 128 / 96)
+    assert told["smallest_mm"] == pytest.approx(0.1 * 4 * 128 / 96)
     page = (out / "check.html").read_text()
     assert page.count("<img") == 24 and "000.png" in page
     assert command("check", photographs, "--out", out).code == 2
