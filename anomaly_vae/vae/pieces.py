@@ -3,7 +3,7 @@
 What a convolution gives at a place depends on what is near it alone. So a strip gives there what
 the whole gives, but for rounding, if it goes on beyond the place for as far as the layers see (its
 halo), and begins where all layers have a place, so that their places are the same. Strips bound the
-memory: half of it is in the first layers, of which nothing is kept. They are unrolled in the graph
+memory of the first layers, of which nothing is kept. They are unrolled in the graph
 of ``model.onnx``: their number follows from the frame, and weights are shared.
 
 Letters: N images, S x T pixels of the frame, h x w places of its map with its border.
@@ -17,8 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-STRIP_PIXELS = 2**21
-"""Pixels of a frame, beyond which it is computed in strips of about as many, without their halo."""
+STRIP_PIXELS = 2**22
+"""Pixels of a frame, beyond which it is computed in strips of about as many, without their halo.
+
+As many as a batch has at most; a ResNet-18 makes about 0.6 GB of them.
+"""
 # Where strips and views begin and end; all strides of a trunk divide it.
 _STEP = 64
 # Length of what the reach is tried on: a trunk that sees half of it from one place gains nothing.
