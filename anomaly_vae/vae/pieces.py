@@ -11,6 +11,7 @@ Letters: N images, S x T pixels of the frame, h x w places of its map with its b
 
 import copy
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -69,14 +70,18 @@ def reach_of(trunk: nn.Module) -> int | None:
     return _STEP * math.ceil(reach / _STEP)
 
 
+def strips_of(shape: Sequence[int]) -> int:
+    """Give how many strips a frame of ``shape`` is computed in; 1: in one piece."""
+    return math.ceil(math.prod(shape) / STRIP_PIXELS)
+
+
 def in_strips(trunk: nn.Module, images: Tensor, reach: int | None) -> dict[str, Tensor]:
     """Give the maps that ``trunk`` makes of images, [N, 3, S, T]; in strips where they are large.
 
     A trunk without an end of its ``reach`` takes all in one piece.
     """
-    sides = images.shape[2:]
-    count = math.ceil(math.prod(sides) / STRIP_PIXELS)
-    along = 2 if sides[0] >= sides[1] else 3
+    count = strips_of(images.shape[2:])
+    along = 2 if images.shape[2] >= images.shape[3] else 3
     length = images.shape[along]
     edges = [_STEP * round(length * each / count / _STEP) for each in range(count)] + [length]
     if reach is None or count == 1:
