@@ -35,6 +35,10 @@ class Graph:
         """Give an input of the graph."""
         return Value(self, name)
 
+    def range(self, count: "Value") -> "Value":
+        """Give 0, 1, 2 and so on, ``count`` numbers."""
+        return self.of("Range", self.value(0), count, self.value(1))
+
     def of(self, kind: str, *given: "Value", **attributes: Any) -> "Value":
         """Give what an operator of ONNX makes of values."""
         name, self._made = f"{self.prefix}{kind.lower()}_{self._made}", self._made + 1
@@ -45,11 +49,11 @@ class Graph:
     def either(
         self, condition: "Value", this: Callable[[], "Value"], other: Callable[[], "Value"]
     ) -> "Value":
-        """Give this where a condition holds, else the other; only one of them is computed."""
+        """Give this where a condition holds, else the other, uint8; only one is computed."""
         branches = []
         for make in (this, other):
             outside, self.nodes = self.nodes, []
-            made = helper.make_tensor_value_info(make().name, DOUBLE, None)
+            made = helper.make_tensor_value_info(make().name, UINT8, None)
             branches.append(helper.make_graph(self.nodes, made.name, [], [made]))
             self.nodes = outside
         return self.of("If", condition, then_branch=branches[0], else_branch=branches[1])

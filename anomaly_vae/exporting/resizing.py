@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from anomaly_vae.exporting.nodes import BOOL, DOUBLE, FLOAT, INT32, INT64, UINT8, Graph, Value
+from anomaly_vae.exporting.nodes import DOUBLE, FLOAT, INT64, UINT8, Graph, Value
+from anomaly_vae.exporting.region import inspected_in
 from anomaly_vae.images.decoding import AVERAGED
 from anomaly_vae.settings.images import Filter, ImageSettings
-from anomaly_vae.settings.masks import mask_from_text
 
 _BITS = 2.0**22
 _PLACES, _MOST_BANDS = 32, 16
@@ -30,7 +30,7 @@ def framed(graph: Graph, image: Value, settings: ImageSettings) -> Value:
     shape = graph.of("Shape", image).cast(DOUBLE)
     sides = [graph.of("Gather", shape, graph.value(np.array(axis))) for axis in (0, 1)]
     if settings.restricted:
-        kept = _inspected(graph, sides, settings).shaped(*sides, 1)
+        kept = inspected_in(graph, sides, settings).shaped(*sides, 1)
         image = image.where(kept, graph.value(np.uint8(0)))
     sizes, offsets = _placed(graph, sides, settings)
     averaged, lengths, counts = _averaged(graph, image, sides, sizes, settings)
@@ -44,7 +44,7 @@ def framed(graph: Graph, image: Value, settings: ImageSettings) -> Value:
         lambda: _along_rows(_along_columns(channels, rows), columns),
         lambda: _along_columns(_along_rows(channels, columns), rows),
     )
-    frame = frame.turned(1, 2, 0).cast(UINT8)
+    frame = frame.turned(1, 2, 0)
     if settings.padded:
         places = zip(settings.shape, sizes, offsets, strict=True)
         upright, across = (_within(_places(graph, range(n)), *each) for n, *each in places)
@@ -81,33 +81,42 @@ def _averaged(
 ) -> tuple[Value, list[Value], list[Value]]:
     """Average whole blocks of a photograph, uint8 [H, W, 3]; see ``Image.reduce`` of Pillow.
 
-    Gives numbers of 8 bits, as doubles; how long the photograph is in blocks, along both sides, and
-    how many there are: the last one may be cut.
+    Gives uint8; how long the photograph is in blocks, along both sides, and how many there are: the
+    last one may be cut.
     """
     if settings.filter == "bilinear":
-        return image.cast(DOUBLE), list(sides), list(sides)
+        return image, list(sides), list(sides)
     pairs = [*zip(sides, sizes, strict=True)]
     factors = [(side / size / AVERAGED).floor().most(1) for side, size in pairs]
     rows, columns = (side / factor for side, factor in zip(sides, factors, strict=True))
     counts = [graph.of("Ceil", each) for each in (rows, columns)]
-    missing = [n * f - side for n, f, side in zip(counts, factors, sides, strict=True)]
-    beyond = [each.cast(INT64).shaped(1) for each in missing]
-    zeros = graph.value([0, 0, 0])
-    pads = graph.of("Concat", zeros, *beyond, graph.value([0]), axis=0)
-    whole = graph.of("Pad", image, pads).cast(FLOAT)
-    sums = whole.shaped(counts[0], factors[0], -1).sum(1)
-    sums = sums.shaped(*counts, factors[1], 3).sum(2).cast(DOUBLE)
-    in_rows, in_columns = (
-        (side - _range(graph, count) * factor).least(factor)
-        for side, count, factor in zip(sides, counts, factors, strict=True)
+    averaged = graph.either(
+        factors[0] * factors[1] >= 2,
+        lambda: _blocks(graph, image, sides, factors, counts),
+        lambda: graph.of("Identity", image),
     )
-    pixels = in_rows.shaped(counts[0], 1, 1) * in_columns.shaped(1, counts[1], 1)
-    # Pillow divides by a product and a shift of 24 bits, whose factor it finds in single precision.
-    share = graph.value(np.float32(2**24)) / pixels.cast(FLOAT)
-    share = share.floor().cast(DOUBLE)
-    averaged = ((sums + (pixels / 2).floor()) * share / 2.0**24).floor()
     # It takes the sides of what is resized in single precision.
     return averaged, [each.cast(FLOAT).cast(DOUBLE) for each in (rows, columns)], counts
+
+
+def _blocks(
+    graph: Graph,
+    image: Value,
+    sides: Sequence[Value],
+    factors: Sequence[Value],
+    counts: Sequence[Value],
+) -> Value:
+    """Average blocks, ``factors`` pixels long, of which there are so many ``counts``."""
+    three = [*zip(sides, factors, counts, strict=True)]
+    missing = [(n * f - side).cast(INT64).shaped(1) for side, f, n in three]
+    pads = graph.of("Concat", graph.value([0, 0, 0]), *missing, graph.value([0]), axis=0)
+    sums = graph.of("Pad", image, pads).cast(FLOAT).shaped(counts[0], factors[0], -1).sum(1)
+    sums = sums.shaped(*counts, factors[1], 3).sum(2).cast(DOUBLE)
+    high, wide = ((side - graph.range(n) * f).least(f) for side, f, n in three)
+    pixels = high.shaped(counts[0], 1, 1) * wide.shaped(1, counts[1], 1)
+    # Pillow divides by a product and a shift of 24 bits, whose factor it finds in single precision.
+    share = (graph.value(np.float32(2**24)) / pixels.cast(FLOAT)).floor().cast(DOUBLE)
+    return ((sums + (pixels / 2).floor()) * share / 2.0**24).floor().cast(UINT8)
 
 
 class _Band(NamedTuple):
@@ -178,30 +187,24 @@ def _saves_work() -> bool:
 
 
 def _along_rows(channels: Value, bands: Sequence[_Band]) -> Value:
-    axis = channels.graph.value([2])
-    made = [
-        _rounded(channels.graph.of("Slice", channels, first, end, axis) @ weights.turned(1, 0))
-        for weights, first, end in bands
-    ]
+    made = [_rounded(_seen(channels, each, 2) @ each.weights.turned(1, 0)) for each in bands]
     return channels.graph.of("Concat", *made, axis=2)
 
 
 def _along_columns(channels: Value, bands: Sequence[_Band]) -> Value:
-    axis = channels.graph.value([1])
-    made = [
-        _rounded(weights @ channels.graph.of("Slice", channels, first, end, axis))
-        for weights, first, end in bands
-    ]
+    made = [_rounded(each.weights @ _seen(channels, each, 1)) for each in bands]
     return channels.graph.of("Concat", *made, axis=1)
 
 
+def _seen(channels: Value, band: _Band, axis: int) -> Value:
+    """Give the pixels that a band is made of, as doubles."""
+    graph = channels.graph
+    return graph.of("Slice", channels, band.first, band.end, graph.value([axis])).cast(DOUBLE)
+
+
 def _rounded(sums: Value) -> Value:
-    """Make numbers of 8 bits of sums in units of 22 bits."""
-    return ((sums + _BITS / 2) / _BITS).floor().most(0).least(255)
-
-
-def _range(graph: Graph, count: Value) -> Value:
-    return graph.of("Range", graph.value(0), count, graph.value(1))
+    """Make uint8 of sums in units of 22 bits."""
+    return ((sums + _BITS / 2) / _BITS).floor().most(0).least(255).cast(UINT8)
 
 
 def _box(x: Value) -> Value:
@@ -237,60 +240,3 @@ _CURVES: dict[Filter, tuple[float, Callable[[Value], Value]]] = {
     "bicubic": (2.0, _bicubic),
     "lanczos": (3.0, _lanczos),
 }
-
-
-def _inspected(graph: Graph, sides: Sequence[Value], settings: ImageSettings) -> Value:
-    """Give what is inspected of a photograph, bool [H, W]; see ``images.roi.inspected``."""
-    parts = [_filled(graph, polygon, sides) for polygon in settings.inspect]
-    kept = parts[0] if parts else None
-    for each in parts[1:]:
-        kept = graph.of("Or", kept, each) if kept else each
-    if settings.roi:
-        mask = graph.value(mask_from_text(settings.roi))
-        for axis, side in enumerate(sides):
-            mask = graph.of("Gather", mask, _nearest(graph, mask, axis, side), axis=axis)
-        kept = kept & mask if kept else mask
-    for polygon in settings.ignore:
-        outside = graph.of("Not", _filled(graph, polygon, sides))
-        kept = kept & outside if kept else outside
-    assert kept is not None  # noqa: S101 - something restricts
-    return kept
-
-
-def _nearest(graph: Graph, mask: Value, axis: int, side: Value) -> Value:
-    """Give the pixel of a mask that each of a photograph is in; Pillow adds step by step."""
-    shape = graph.of("Shape", mask).cast(DOUBLE)
-    step = graph.of("Gather", shape, graph.value(np.array(axis))) / side
-    steps = (_range(graph, side) * 0 + 1) * step
-    first = _range(graph, side) < 1
-    places = graph.of("CumSum", (steps * 0.5).where(first, steps), graph.value(np.array(0)))
-    return places.cast(INT64)
-
-
-def _filled(graph: Graph, polygon: Sequence[tuple[float, float]], sides: Sequence[Value]) -> Value:
-    """Give the pixels whose centres lie in a polygon, bool [H, W]; see ``masks.filled``.
-
-    Along a row, each edge that is crossed turns outside into inside, or back.
-    """
-    height, width = sides
-    corners = np.array(polygon)
-    ends = np.roll(corners, -1, axis=0)
-    (x0, y0), (x1, y1) = (
-        (graph.value(each[:, 0]) * width, graph.value(each[:, 1]) * height)
-        for each in (corners, ends)
-    )
-    centre = (_range(graph, height) + 0.5).shaped(height, 1)
-    crossed = graph.of("Xor", centre < y0, centre < y1)
-    flat = graph.of("Equal", y0, y1)
-    crossing = x0 + (centre - y0) * (x1 - x0) / graph.value(1).where(flat, y1 - y0)
-    column = graph.of("Ceil", crossing - 0.5).most(0).least(width).where(crossed, width)
-    none = (_range(graph, height).shaped(height, 1) + _range(graph, width + 1)) * 0
-    ones = column * 0 + 1
-    turns = graph.of(
-        "ScatterElements", none.cast(INT32), column.cast(INT64), ones.cast(INT32),
-        axis=1, reduction="add",
-    )  # fmt: skip
-    passed = graph.of("CumSum", turns, graph.value(np.array(1)))
-    inside = graph.of("Mod", passed, graph.value(np.int32(2))).cast(BOOL)
-    beyond = width.cast(INT64).shaped(1)
-    return graph.of("Slice", inside, graph.value([0]), beyond, graph.value([1]))

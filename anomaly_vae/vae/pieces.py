@@ -3,7 +3,7 @@
 What a convolution gives at a place depends on what is near it alone. So a strip gives there what
 the whole gives, but for rounding, if it goes on beyond the place for as far as the layers see (its
 halo), and begins where all layers have a place, so that their places are the same. Strips bound the
-memory: half of it is in the first layers, of which nothing is kept. They are unrolled in the graph
+memory of the first layers, of which nothing is kept. They are unrolled in the graph
 of ``model.onnx``: their number follows from the frame, and weights are shared.
 
 Letters: N images, S x T pixels of the frame, h x w places of its map with its border.
@@ -11,14 +11,18 @@ Letters: N images, S x T pixels of the frame, h x w places of its map with its b
 
 import copy
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-STRIP_PIXELS = 2**21
-"""Pixels of a frame, beyond which it is computed in strips of about as many, without their halo."""
+STRIP_PIXELS = 2**22
+"""Pixels of a frame, beyond which it is computed in strips of about as many, without their halo.
+
+As many as a batch has at most; a ResNet-18 makes about 0.6 GB of them.
+"""
 # Where strips and views begin and end; all strides of a trunk divide it.
 _STEP = 64
 # Length of what the reach is tried on: a trunk that sees half of it from one place gains nothing.
@@ -66,14 +70,18 @@ def reach_of(trunk: nn.Module) -> int | None:
     return _STEP * math.ceil(reach / _STEP)
 
 
+def strips_of(shape: Sequence[int]) -> int:
+    """Give how many strips a frame of ``shape`` is computed in; 1: in one piece."""
+    return math.ceil(math.prod(shape) / STRIP_PIXELS)
+
+
 def in_strips(trunk: nn.Module, images: Tensor, reach: int | None) -> dict[str, Tensor]:
     """Give the maps that ``trunk`` makes of images, [N, 3, S, T]; in strips where they are large.
 
     A trunk without an end of its ``reach`` takes all in one piece.
     """
-    sides = images.shape[2:]
-    count = math.ceil(math.prod(sides) / STRIP_PIXELS)
-    along = 2 if sides[0] >= sides[1] else 3
+    count = strips_of(images.shape[2:])
+    along = 2 if images.shape[2] >= images.shape[3] else 3
     length = images.shape[along]
     edges = [_STEP * round(length * each / count / _STEP) for each in range(count)] + [length]
     if reach is None or count == 1:

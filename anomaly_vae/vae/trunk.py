@@ -18,7 +18,7 @@ from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
 from anomaly_vae.vae.maps import CODE_SIZE, local_mean, place_codes, without_border
 from anomaly_vae.vae.networks import build_network, cut_network, default_layers
-from anomaly_vae.vae.pieces import STRIP_PIXELS, in_strips, reach_of, view_of
+from anomaly_vae.vae.pieces import in_strips, reach_of, strips_of, view_of
 from anomaly_vae.vae.student import EMBEDDED
 
 # What torchvision's ImageNet weights were trained on.
@@ -67,7 +67,7 @@ class TrunkFeatures(FeatureExtractor):
         trunk = build_network(settings.source)
         layers = settings.layers or default_layers(settings.source, trunk)
         extractor = cut_network(trunk, settings.source, layers)
-        self.reach = reach_of(extractor) if math.prod(shape) > STRIP_PIXELS else None
+        self.reach = reach_of(extractor) if strips_of(shape) > 1 else None
         with torch.no_grad():
             maps = in_strips(extractor, torch.zeros(1, 3, *shape), self.reach)
         shapes = [tuple(maps[layer].shape) for layer in layers]

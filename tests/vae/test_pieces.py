@@ -10,7 +10,7 @@ from anomaly_vae.scoring.batches import parts_of_images, score_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
-from anomaly_vae.vae import pieces, trunk
+from anomaly_vae.vae import pieces
 from anomaly_vae.vae.maps import place_codes
 from anomaly_vae.vae.networks import build_network, cut_network, default_layers
 from anomaly_vae.vae.pieces import in_strips, reach_of
@@ -28,8 +28,7 @@ def cut(source: str) -> torch.nn.Module:
 @pytest.fixture
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of 64 x 768 pixels are cut into three strips."""
-    for module in (pieces, trunk):
-        monkeypatch.setattr(module, "STRIP_PIXELS", 2**14)
+    monkeypatch.setattr(pieces, "STRIP_PIXELS", 2**14)
 
 
 def detector(*settings: str) -> Detector:
@@ -71,8 +70,7 @@ def test_strips_score_as_the_whole_in_torch_and_in_the_graph(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = detector()
-    for module in (pieces, trunk):
-        monkeypatch.setattr(module, "STRIP_PIXELS", 2**14)
+    monkeypatch.setattr(pieces, "STRIP_PIXELS", 2**14)
     strips = build_detector(load_config(None, SETTINGS)).eval()
     strips.load_state_dict(whole.state_dict())
     given, expected = score_images(strips, pictures(3)), score_images(whole, pictures(3))
