@@ -106,7 +106,7 @@ def inspect(
 
     inspector.model.ready()
     talk.detail(
-        f"model {inspector.model_id} on {inspector.provider}, {inspector.batch_size} images at once"
+        f"model {inspector.model_id} on {inspector.provider}, {inspector.batch_size} at once"
     )
     same = identity(inspector, source.name, mm_per_pixel)
     try:
