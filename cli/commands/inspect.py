@@ -105,9 +105,7 @@ def inspect(
     from anomaly_vae.workflows.recorder import Recorder
 
     inspector.model.ready()
-    talk.detail(
-        f"model {inspector.model_id} on {inspector.provider}, {inspector.batch_size} at once"
-    )
+    talk.detail(f"model {inspector.model_id} on {inspector.provider}, {inspector.batch_size} a run")
     same = identity(inspector, source.name, mm_per_pixel)
     try:
         with _results(out, source, same, table, overwrite, resume) as results:
