@@ -160,7 +160,7 @@ def _inspected(
     recorders = []
     for inspector, place in zip(several.inspectors, places, strict=True):
         inspector.model.ready()
-        size = f"{inspector.batch_size} images at once"
+        size = f"{inspector.batch_size} a run"
         talk.detail(f"model {inspector.model_id} on {inspector.provider}, {size}")
         same = identity(inspector, source.name, wanted["mm_per_pixel"])
         results = _results(place, source, same, *tables)
