@@ -184,22 +184,24 @@ def _as_convolutions(
     Where the first one is told ``codes``, [h, w, K], what it makes of them is the same for all
     images, and takes the place of its bias.
     """
-    linear = [each for each in perceptron.children() if isinstance(each, nn.Linear)]
-    layers: list[nn.Module] = []
-    for each in perceptron.children():
-        if not isinstance(each, nn.Linear):
+    first, *others = perceptron.children()
+    layers = _first(cast(nn.Linear, first), codes, takes)
+    for each in others:
+        if isinstance(each, nn.Linear):
+            factor = gives if each is others[-1] else 1
+            layers.append(_convolution((each.weight.T * factor).T, each.bias * factor))
+        else:
             layers.append(nn.ReLU())
-            continue
-        weight, bias = each.weight, each.bias
-        if each is linear[0]:
-            given = weight.shape[1] - (0 if codes is None else codes.shape[-1])
-            told, weight = weight[:, given:], weight[:, :given] * takes
-        if each is linear[0] and codes is not None:
-            layers += [_convolution(weight), _Added(codes @ told.T + bias)]
-            continue
-        factor = gives if each is linear[-1] else 1
-        layers.append(_convolution((weight.T * factor).T, bias * factor))
     return nn.Sequential(*layers)
+
+
+def _first(layer: nn.Linear, codes: Tensor | None, takes: Tensor | int) -> list[nn.Module]:
+    """Make a layer a convolution of what comes in; what it is told besides is added."""
+    if codes is None:
+        return [_convolution(layer.weight * takes, layer.bias)]
+    sizes = [layer.in_features - codes.shape[-1], codes.shape[-1]]
+    seen, told = torch.split(layer.weight, sizes, 1)
+    return [_convolution(seen * takes), _Added(codes @ told.T + layer.bias)]
 
 
 class _Added(nn.Module):
