@@ -112,16 +112,9 @@ def measured(data: Path, option: str, out: Path, source: list[str]) -> list[list
             held.append(run("evaluate", model, test, "--out", out / test.name, "--overwrite"))
             metrics = (out / test.name / "metrics.json").read_text(encoding="utf-8")
             found[test.name] = json.loads(metrics)["images"]
-    told = subprocess.run(
-        [program(), "benchmark", str(model), str(data / "test" / "good"), "--images", "16",
-         "--json"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    stages = {each["name"]: each for each in json.loads(told.stdout)["stages"]}
-    card = subprocess.run([program(), "info", str(model), "--json"], check=True,
-                          capture_output=True, text=True)  # fmt: skip
-    images = json.loads(card.stdout)["images"]
-    height, width = images["frame"] or [images["size"]] * 2
+    timed = told("benchmark", model, data / "test" / "good", "--images", "16", "--json")
+    stages = {each["name"]: each for each in timed["stages"]}
+    height, width = told("info", model, "--json")["images"]["frame"]
     minutes = (time.monotonic() - begin) / 60
     return [
         [
@@ -132,12 +125,12 @@ def measured(data: Path, option: str, out: Path, source: list[str]) -> list[list
             f"{each['auroc_interval'][1]:.2f})",
             share(each["escapes"]),
             share(each["overkill"]),
-            f"{stages['infer']['images_per_second']:.2g}",
+            f"{stages['infer']['images_per_second']:.3g}",
             f"{max(held):.1f}",
             f"{minutes:.0f}",
         ]
         for name, each in found.items()
-    ]  # fmt: skip
+    ]
 
 
 def share(rate: dict[str, Any]) -> str:
@@ -148,6 +141,14 @@ def share(rate: dict[str, Any]) -> str:
 def program() -> str:
     """Give the path of the program."""
     return str(Path(sys.executable).with_name("anomaly-vae"))
+
+
+def told(*words: object) -> dict[str, Any]:
+    """Run a command that prints JSON; gives it."""
+    command = [program(), *map(str, words)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
 
 
 def run(*words: object) -> float:

@@ -35,7 +35,7 @@ class FeatureSettings:
     layers: tuple[str, ...] = ()
     """Layers of the trunk to join; empty: the last one at strides 4, 8 and 16."""
     local_mean: OddNumber = Field(default=3, ge=1, le=15)
-    """Side of the window over which feature maps are averaged, in locations (odd)."""
+    """Side of the window over which feature maps are averaged, in locations (odd), however fine."""
     components: int = Field(default=256, ge=0)
     """Principal components of a trunk's channels, made equally strong (0: its channels)."""
     border: int = Field(default=1, ge=0, le=256)
