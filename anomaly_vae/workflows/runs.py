@@ -19,7 +19,6 @@ from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.folds import first_is_done
 from anomaly_vae.transaction import complete
-from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.trunk import TrunkFeatures
 from anomaly_vae.vae.weights import load_trunk_weights
 
@@ -175,8 +174,9 @@ def begun_detector(run: Path, config: Config) -> Detector:
     Raises:
         ModelFileError: see ``load_detector``.
     """
-    detector = load_detector(run, config)
-    detector.model = build_model(config.model, detector.features.item_shape)
+    detector, known = build_detector(config), load_detector(run, config).state_dict()
+    others = {name: value for name, value in known.items() if not name.startswith("model.")}
+    detector.load_state_dict(others, strict=False)
     return detector
 
 

@@ -273,8 +273,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 
 def inspector(model: Path, **_: Any) -> SimpleNamespace:
     card = SimpleNamespace(images=None)
-    facts = {"min_area": 0, "model_id": "m", "provider": "CPU", "model": MagicMock()}
-    return SimpleNamespace(name=model.stem, card=card, **facts)
+    facts = {"min_area": 0, "model_id": "m", "provider": "CPU", "batch_size": 8}
+    return SimpleNamespace(name=model.stem, card=card, model=MagicMock(), **facts)
 
 
 def results(out: Path, *_: Any, overwrite: bool, resume: bool, **_how: Any) -> MagicMock:

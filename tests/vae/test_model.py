@@ -14,11 +14,11 @@ from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings
 from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.model import (
     VAE,
-    PatchVAE,
     Posterior,
     kl_divergence,
     sample,
 )
+from anomaly_vae.vae.patch import PatchVAE
 
 
 def make(kind: str, size: int = 32, channels: int = 3, **settings: object) -> VAE:

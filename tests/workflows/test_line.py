@@ -31,8 +31,8 @@ def table(path: Path) -> pd.DataFrame:
 
 def test_training_leaves_what_the_design_lists(run: Path) -> None:
     left = {path.name for path in run.iterdir()}
-    # What calibrate, sweep and folds add is not there.
-    added = {".state", "roc.png", "rate_distortion.png", *SENSITIVITY}
+    # What calibrate, sweep, export and folds add is not there.
+    added = {".state", "roc.png", "rate_distortion.png", "reference.npz", *SENSITIVITY}
     assert left == {MARKER, LOCK, *RESULTS} - added
     normals = table(run / "normals.csv")
     assert dict(normals.part.value_counts()) == {"training": 14, "calibration": 5, "stopping": 5}
