@@ -68,10 +68,11 @@ class Value:
     def __init__(self, graph: Graph, name: str) -> None:
         self.graph, self.name = graph, name
 
+    def _value(self, other: "Value | Number") -> "Value":
+        return other if isinstance(other, Value) else self.graph.value(other)
+
     def _with(self, kind: str, other: "Value | Number") -> "Value":
-        if not isinstance(other, Value):
-            other = self.graph.value(other)
-        return self.graph.of(kind, self, other)
+        return self.graph.of(kind, self, self._value(other))
 
     def __add__(self, other: "Value | Number") -> "Value":
         return self._with("Add", other)
@@ -123,9 +124,7 @@ class Value:
 
     def where(self, condition: "Value", other: "Value | Number" = 0.0) -> "Value":
         """The same where a condition holds, and the other elsewhere."""
-        if not isinstance(other, Value):
-            other = self.graph.value(other)
-        return self.graph.of("Where", condition, self, other)
+        return self.graph.of("Where", condition, self, self._value(other))
 
     def shaped(self, *sides: "Value | int") -> "Value":
         """The same numbers in another shape; sides that are values are doubles without one."""

@@ -37,6 +37,10 @@ class Source:
         self.paths = chain(first, self.paths)
         return len(first) <= count
 
+    def count(self) -> int | None:
+        """Give how many images there are, as far as that is known by now."""
+        return self.total() if callable(self.total) else self.total
+
     @property
     def notes(self) -> list[str]:
         """What a person should know of the images so far, each a line."""

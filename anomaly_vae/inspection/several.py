@@ -6,7 +6,7 @@ the photographs of the next turn are decoded.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from anomaly_vae.errors import ImageReadError, InputError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.inspection.inspector import Inspector, Shown
 from anomaly_vae.inspection.reading import READING_PATIENCE, Read, read_known
 
 Wanted = tuple[str, Sequence[int]]
@@ -62,7 +62,7 @@ class Several:
         return [self._numbers[name]]
 
     def inspect_files(
-        self, folder: Path, wanted: Iterable[Wanted], shown: Sequence[Callable[[float], bool]]
+        self, folder: Path, wanted: Iterable[Wanted], shown: Sequence[Shown]
     ) -> Iterator[tuple[int, Finding]]:
         """Inspect files below ``folder``; gives each finding with the number of its model.
 

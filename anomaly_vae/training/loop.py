@@ -173,6 +173,13 @@ class Trainer:
         first = np.arange(min(len(self.training), _START_ITEMS))
         self.model.start_from(self.training.draw(first))
 
+    def begin(self) -> None:
+        """Go on from the checkpoint if there is one, or start."""
+        if self.checkpoint.is_file():
+            self.resume()
+        else:
+            self.start()
+
     def epochs(self) -> Iterator[EpochRecord]:
         """Train epoch by epoch, writing a checkpoint after each; at the end load the best one.
 

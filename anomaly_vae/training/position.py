@@ -38,10 +38,7 @@ def settle_position(
     model = build_model(told.model, detector.features.item_shape)
     checkpoint = first.checkpoint.with_name("told.safetensors")
     second = Trainer(model, told, first.training, first.stopping, checkpoint)
-    if checkpoint.is_file():
-        second.resume()
-    else:
-        second.start()
+    second.begin()
     left = config.training.epochs - len(second.history)
     for _ in track(second.epochs(), "Training again, told the place", left):
         pass

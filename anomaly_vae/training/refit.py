@@ -68,10 +68,7 @@ class Retraining:
         model = build_model(config.model, detector.features.item_shape)
         none = Items(items.stored[:0], detector.features, items.device)
         self.trainer = Trainer(model, config, items, none, checkpoint, epochs=epochs)
-        if checkpoint.is_file():
-            self.trainer.resume()
-        else:
-            self.trainer.start()
+        self.trainer.begin()
         self.left = epochs - len(self.trainer.history)
 
     def epochs(self) -> Iterator[EpochRecord]:

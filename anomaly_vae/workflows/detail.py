@@ -1,6 +1,5 @@
 """The detail that the smallest defect of interest takes, and what a detail costs."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.detail import detail_for
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.proportions import sizes_of, with_frame
@@ -17,8 +17,6 @@ from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.loop import select_device
 from anomaly_vae.workflows.suspects import Exclusion
-
-_WORKERS = os.cpu_count() or 1
 
 
 def detail_of(
@@ -30,7 +28,7 @@ def detail_of(
         FolderError: the folder cannot be read.
         ConfigError: no detail shows such defects of its photographs.
     """
-    return detail_for(smallest, sizes_of(*_listed(good, skip), _WORKERS), settings)
+    return detail_for(smallest, sizes_of(*_listed(good, skip), usable_cores()), settings)
 
 
 def cost(config: Config, good: Path | Exclusion, device: str, *, skip: Path) -> Iterator[str]:
@@ -45,7 +43,7 @@ def cost(config: Config, good: Path | Exclusion, device: str, *, skip: Path) -> 
     if config.images.detail == 1:
         return
     listed = _listed(good, skip)
-    images, _ = with_frame(*listed, config, _WORKERS)
+    images, _ = with_frame(*listed, config, usable_cores())
     detector = build_detector(replace(config, images=images)).to(select_device(device))
     frame = np.zeros((1, *images.input_shape), np.uint8)
     parts_of_images(detector, frame)  # the first one takes longer than all others
@@ -58,7 +56,9 @@ def cost(config: Config, good: Path | Exclusion, device: str, *, skip: Path) -> 
         f"{(images.side / images.size) ** 2:.3g} times the places; the model alone takes in "
         f"{pace:.2g} images/s here"
     )
-    largest = max(sizes_of(*listed, _WORKERS), key=lambda size: size[0] * size[1], default=None)
+    largest = max(
+        sizes_of(*listed, usable_cores()), key=lambda size: size[0] * size[1], default=None
+    )
     if largest and largest[0] * largest[1] < height * width:
         yield f"photographs have {largest[0]} x {largest[1]}: what is finer is only enlarged"
 

@@ -25,7 +25,7 @@ def inspect_images(
     waiting = (path for path, now in _looked_at(source) if not results.is_done(path, now))
 
     def left() -> int | None:
-        total = source.total() if callable(source.total) else source.total
+        total = source.count()
         return None if total is None else total - results.skipped
 
     findings = inspector.inspect_files(folder, waiting, recorder.shows)
@@ -54,7 +54,7 @@ def inspect_with_several(
                 yield path, left
 
     def left() -> int | None:
-        total = source.total() if callable(source.total) else source.total
+        total = source.count()
         if total is None:
             return None
         times = 1 if several.routed else len(recorders)
