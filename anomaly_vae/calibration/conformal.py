@@ -4,18 +4,15 @@ Letters: n good images, or groups of them; K folds.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import genpareto
 
+from anomaly_vae.calibration.evidence import MOST_APART, Evidence, Floats, finite
 from anomaly_vae.calibration.intervals import highest_false_alarm_rate
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.errors import CalibrationError
-
-Floats = NDArray[np.floating]
 
 DEFAULT_FALSE_ALARM_RATE = 0.01
 # The tail: this share of the scores, at the least so many. With a tenth the extrapolated rate was
@@ -75,50 +72,6 @@ def tail_limit(scores: Floats, rate: float) -> float:
     return float(begin + genpareto.isf(rate * count / size, shape, scale=scale))
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Good images that models have judged which had not seen them: [n] scores, and how."""
-
-    scores: Floats
-    map_maxima: Floats
-    """Highest value of each map."""
-    groups: Sequence[str] = ()
-    """Which belong together: they count once, by their highest score. Copies are no new evidence,
-    and neither are more views of one part. Limits then hold for groups, and for single images all
-    the more."""
-    of_parts: bool = False
-    """Whether groups are views of parts, not copies alone."""
-    folds: int = 1
-    """How many models have judged them, each a part of them."""
-    refitted: bool = False
-    """Whether the model that inspects was trained on them later."""
-
-    @property
-    def unit(self) -> str:
-        """What counts once."""
-        return "group of good images" if self.of_parts else "good image"
-
-    @property
-    def units(self) -> str:
-        """The same, of several."""
-        return "groups of good images" if self.of_parts else "good images"
-
-    @property
-    def group_scores(self) -> tuple[float, ...]:
-        """The highest score of each group of views, ascending; none where images count."""
-        return tuple(np.sort(self.highest()[0]).tolist()) if self.of_parts else ()
-
-    def highest(self) -> tuple[Floats, Floats]:
-        """Give the highest score and map value of each group, of each image without groups."""
-        if not len(self.groups):
-            return self.scores, self.map_maxima
-        names, which = np.unique(self.groups, return_inverse=True)
-        scores, maxima = (np.full(len(names), -np.inf) for _ in range(2))
-        np.maximum.at(scores, which, self.scores)
-        np.maximum.at(maxima, which, self.map_maxima)
-        return scores, maxima
-
-
 def good_only_threshold(
     evidence: Evidence,
     rate: float | None = None,
@@ -131,17 +84,26 @@ def good_only_threshold(
 
     At most ``rate`` of the good images fail; without it ``fail_rate``, or 1 / (n + 1) where n
     images cannot support that. At most ``review_rate`` are for review or fail, where that is more
-    and the images support it: a person may see more of the good parts than may be rejected.
+    and the images support it: a person may see more of the good parts than may be rejected. Neither
+    counts a few images apart from all others (``Evidence.counted``).
 
     Raises:
         CalibrationError: see ``good_only_limit`` and ``tail_limit``.
     """
-    scores, maxima = evidence.highest()
+    scores, maxima, far = evidence.counted()
     if extrapolate:
         threshold = _extrapolated(evidence, scores, maxima, rate)
     else:
         rate = _supported(len(scores), fail_rate) if rate is None else rate
         threshold = _failing(evidence, scores, maxima, rate)
+    threshold = _with_band(threshold, evidence, scores, review_rate)
+    return _told_of(far, threshold, evidence) if far else threshold
+
+
+def _with_band(
+    threshold: Threshold, evidence: Evidence, scores: Floats, review_rate: float
+) -> Threshold:
+    """Add the lower limit, where the rate is more and the images support it."""
     if review_rate < 1 / (len(scores) + 1):
         return threshold
     review, _ = good_only_limit(scores, review_rate)
@@ -172,6 +134,30 @@ def _extrapolated(
         assurance=f"an extrapolation from {len(scores)} {evidence.units}, no guarantee",
         advice="more good images: they can support the rate themselves",
         good=len(scores),
+    )
+
+
+def _told_of(far: int, threshold: Threshold, evidence: Evidence) -> Threshold:
+    """Say in a threshold that some lie apart, and what that means for its promise."""
+    scores, _ = evidence.highest()
+    if threshold.good == len(scores):
+        said = (
+            f"{far} lie far apart from the others, too many (over {MOST_APART:.0%}) to be left out"
+        )
+        return replace(threshold, assurance=f"{threshold.assurance}; {said}")
+    above = 1 + int((scores > threshold.score).sum())
+    said = f"{far} more, far apart from the others, left out as probable defects"
+    return replace(
+        threshold,
+        promise=threshold.promise.replace("at most", "about"),  # what is chosen proves no rate
+        assurance=f"{threshold.assurance}; {said}",
+        conditions=(
+            *threshold.conditions,
+            f"left out of the limits as probable defects: {far} {evidence.units} with scores far "
+            f"apart from all others; if they are good, about {above / (1 + len(scores)):.1%} fail "
+            "(scoring.robust=false counts them)",
+        ),
+        apart=far,
     )
 
 
@@ -229,21 +215,6 @@ def crossed_rate(rate: float, count: int, folds: int) -> float:
         2 * (1 - 1 / folds) / (count / folds + 1), max(1 - folds / count, 0.0) / (folds + 1)
     )
     return min(1.0, 2 * rate + extra)
-
-
-def finite(scores: Floats, what: str) -> NDArray[np.float64]:
-    """Make sure that there are scores, and that all of them are numbers.
-
-    Raises:
-        CalibrationError: otherwise.
-    """
-    if len(scores) == 0:
-        raise CalibrationError(f"no {what} images; expected one or more of each class")
-    if not np.isfinite(scores).all():
-        raise CalibrationError(
-            f"{(~np.isfinite(scores)).sum()} scores of {what} images are not finite"
-        )
-    return scores.astype(np.float64)  # a midpoint of float32 scores may not be a float32
 
 
 def _supported(count: int, rate: float = DEFAULT_FALSE_ALARM_RATE) -> float:

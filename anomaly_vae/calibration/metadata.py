@@ -55,6 +55,8 @@ class Threshold:
     """Share of the good images that may fail, where that was what the limit was set by."""
     review_rate: float | None = None
     """Share of the good images that may fail or be for review, likewise."""
+    apart: int = 0
+    """Number of good images, or groups, left out because they lie far apart from all others."""
 
     def verdict(self, score: float, quality: str = "") -> Literal["pass", "review", "fail"]:
         """Judge an image by its score, and by ``quality``: in what it is unlike all good ones.

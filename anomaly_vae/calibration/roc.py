@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from anomaly_vae.calibration.conformal import finite, good_only_limit
+from anomaly_vae.calibration.conformal import good_only_limit
+from anomaly_vae.calibration.evidence import finite
 from anomaly_vae.calibration.goals import Criterion, Goal
 from anomaly_vae.calibration.intervals import CONFIDENCE, Rate, rate
 from anomaly_vae.calibration.metadata import Threshold

@@ -157,6 +157,9 @@ class ScoringSettings:
     review_rate: float = Field(default=0.05, ge=0, lt=1)
     """Share of the good images that may be for review or fail (0: none are for review), if that is
     more than may fail."""
+    robust: bool = True
+    """Leave good images whose scores lie far apart from all others out of the limits, where they
+    are few (2 %): probable defects."""
 
 
 @dataclass(frozen=True, config=_STRICT)

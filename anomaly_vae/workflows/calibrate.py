@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from anomaly_vae.calibration.conformal import Evidence, good_only_threshold
+from anomaly_vae.calibration.conformal import good_only_threshold
 from anomaly_vae.calibration.days import Day, strictest
+from anomaly_vae.calibration.evidence import Evidence
 from anomaly_vae.calibration.goals import Criterion, Goal
 from anomaly_vae.calibration.intervals import auroc_interval
 from anomaly_vae.calibration.metadata import Threshold
@@ -37,11 +38,7 @@ from anomaly_vae.training.split import group_keys
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.examples import Examples, Given, caveats, doubtful, given, held_against
 from anomaly_vae.workflows.kl_weight import WeightChoice, fit_kl_weight
-from anomaly_vae.workflows.labelled import (
-    Photographs,
-    inspect_all,
-    with_origins,
-)
+from anomaly_vae.workflows.labelled import Photographs, inspect_all, with_origins
 from anomaly_vae.workflows.runs import saved_config
 
 
@@ -241,7 +238,7 @@ def _from_good(
     """Set the limits of each day, and keep the highest."""
     limits = [
         good_only_threshold(
-            _evidence(day, config.split.group_by),
+            _evidence(day, config.split.group_by, robust=config.scoring.robust),
             target,
             fail_rate=config.scoring.fail_rate,
             review_rate=config.scoring.review_rate if review_rate is None else review_rate,
@@ -252,12 +249,13 @@ def _from_good(
     return Calibration(strictest(limits, [str(day.used.folder) for day in sets.days]))
 
 
-def _evidence(good: Examples, pattern: str) -> Evidence:
+def _evidence(good: Examples, pattern: str, *, robust: bool = True) -> Evidence:
     return Evidence(
         good.used.scores,
         map_maxima(good.used.findings),
         group_keys(good.used.paths, good.digests, pattern),
         of_parts=bool(pattern),
+        robust=robust,
     )
 
 

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomaly_vae.calibration.conformal import Evidence, good_only_threshold
+from anomaly_vae.calibration.conformal import good_only_threshold
+from anomaly_vae.calibration.evidence import Evidence
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.inspection.finding import Finding, map_maxima, profile_of
 from anomaly_vae.reporting.suspects import SHOWN
@@ -142,6 +143,7 @@ def with_threshold(
         of_parts=bool(pattern),
         folds=config.split.folds,
         refitted=config.training.refit,
+        robust=config.scoring.robust,
     )
     threshold = good_only_threshold(
         evidence, fail_rate=config.scoring.fail_rate, review_rate=config.scoring.review_rate

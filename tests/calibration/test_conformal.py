@@ -9,12 +9,12 @@ from scipy.stats import beta, lognorm, norm
 from scipy.stats import t as student
 
 from anomaly_vae.calibration.conformal import (
-    Evidence,
     crossed_rate,
     good_only_limit,
     good_only_threshold,
     tail_limit,
 )
+from anomaly_vae.calibration.evidence import Evidence
 from anomaly_vae.calibration.intervals import highest_false_alarm_rate
 from anomaly_vae.errors import CalibrationError
 
@@ -187,6 +187,35 @@ def test_copies_and_views_of_one_part_count_once_by_the_highest() -> None:
         assert limit.promise == f"at most 1 {unit} in 41 fails"
         assert limit.assurance.startswith("from 40 ")
     assert good_only_threshold(Evidence(scores, scores)).good == 80
+
+
+def with_defects(count: int, *, robust: bool = True) -> Evidence:
+    """Scores 1 to 200 without the last few, and in their place what no good part has."""
+    scores = np.concatenate([shuffled(200 - count), 1000.0 + np.arange(count)])
+    return Evidence(scores, 10 * scores, folds=5, robust=robust)
+
+
+def test_a_few_defects_among_the_good_do_not_set_the_limits() -> None:
+    limit = good_only_threshold(with_defects(4), review_rate=0.05)
+    assert (limit.score, limit.review) == (196, 188)  # of 196: ranks 196 and 188
+    assert (limit.anomaly_map, limit.good, limit.apart) == (1960, 196, 4)
+    assert "4 more, far apart from the others, left out as probable defects" in limit.assurance
+    assert "if they are good, about 2.5% fail" in limit.conditions[-1]
+    counted = good_only_threshold(with_defects(4, robust=False), review_rate=0.05)
+    assert (counted.score, counted.review, counted.apart) == (1002, 191, 0)
+
+
+def test_more_than_a_few_apart_are_a_kind_of_their_own() -> None:
+    limit = good_only_threshold(with_defects(5))
+    assert (limit.score, limit.good, limit.apart) == (1003, 200, 0)
+    assert limit.assurance.endswith(
+        "5 lie far apart from the others, too many (over 2%) to be left out"
+    )
+
+
+def test_what_lies_apart_is_no_longer_promised_at_most() -> None:
+    scores = np.append(shuffled(99), 1000.0)
+    assert good_only_threshold(Evidence(scores, scores)).promise.startswith("about 1 good image in")
 
 
 def test_a_review_rate_of_a_tenth_takes_19_images() -> None:

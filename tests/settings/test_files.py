@@ -139,7 +139,7 @@ def test_an_unknown_key_that_resembles_none_lists_those_known(tmp_path: Path) ->
     message = refusal(tmp_path, "scoring: {zzz: 1}")
     assert (
         "unknown key 'scoring.zzz' (known: kl_weight, per_place, window, top_fraction, whole_map, "
-        "fail_rate, review_rate)" in message
+        "fail_rate, review_rate, robust)" in message
     )
 
 
