@@ -3,7 +3,6 @@
 Letters: N photographs.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from anomaly_vae.errors import ImageReadError
-from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.opening import explained, header
 from anomaly_vae.images.quality import LUMINANCE, ImageStatistics
@@ -56,7 +55,7 @@ def survey(
     folder: Path, paths: Sequence[str], settings: ImageSettings
 ) -> Iterator[tuple[str, Look | ImageReadError]]:
     """Look at each photograph, in order; one that cannot be read comes with its error."""
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     return read_ahead(
         paths, lambda path: _look(folder, path, settings), workers=workers, ahead=4 * workers
     )

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
-from anomaly_vae.images.ahead import read_ahead, usable_cores
+from anomaly_vae.images.ahead import PATIENCE, read_ahead, usable_cores
 from anomaly_vae.images.arrays import Order, picture_from
 from anomaly_vae.images.decoding import LoadedImage, load_picture
 from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.inspection.reading import READING_PATIENCE, Read, read_known
+from anomaly_vae.inspection.reading import Read, read_known
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
 
 T = TypeVar("T")
@@ -176,9 +176,7 @@ class Inspector:
     ) -> Iterator[Finding]:
         """Inspect items that are read on threads, ahead of the model."""
         ahead = (1 + self.model.at_once) * self.batch_size + self.workers
-        reading = read_ahead(
-            items, load, workers=self.workers, ahead=ahead, patience=READING_PATIENCE
-        )
+        reading = read_ahead(items, load, workers=self.workers, ahead=ahead, patience=PATIENCE)
         with closing(reading):
             # An item that comes with an error is a path: nothing else can stall.
             read = (

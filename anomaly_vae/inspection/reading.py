@@ -10,9 +10,6 @@ from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.reading import with_stamp
 from anomaly_vae.settings.images import ImageSettings
 
-READING_PATIENCE = 60.0
-"""Seconds: longer than a busy drive takes, shorter than a shift."""
-
 
 class Read(NamedTuple):
     """A file, decoded if that was possible."""

@@ -15,7 +15,7 @@ from anomaly_vae.errors import ImageReadError, InputError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector, Shown
-from anomaly_vae.inspection.reading import READING_PATIENCE, Read, read_known
+from anomaly_vae.inspection.reading import Read, read_known
 
 Wanted = tuple[str, Sequence[int]]
 """A path, and the numbers of the models that are to judge it."""
@@ -77,9 +77,7 @@ class Several:
 
         turn = _BATCHES * max(each.batch_size for each in self.inspectors)
         workers = max(each.workers for each in self.inspectors)
-        reading = read_ahead(
-            wanted, load, workers=workers, ahead=turn + workers, patience=READING_PATIENCE
-        )
+        reading = read_ahead(wanted, load, workers=workers, ahead=turn + workers)
         with closing(reading):
             while part := list(islice(reading, turn)):
                 for number, inspector in enumerate(self.inspectors):

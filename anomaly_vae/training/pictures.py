@@ -3,7 +3,6 @@
 Letters: M pictures, B x B pixels of each.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from anomaly_vae.errors import FolderError, ImageReadError
-from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.decoding import decode_image
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.rules import LeftOut
@@ -50,7 +49,7 @@ def read_bank(
     squares = _photographs(folder, side, track, warned) if folder else []
     draw = partial(_drawn, seed=seed, side=side)
     # Processes: drawing holds Python's lock. Spawned ones, because torch has threads already.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as pool:
         drawing = pool.map(draw, range(drawn), chunksize=16) if drawn else ()
         squares += track(drawing, "Drawing pictures", drawn)
     if not squares:

@@ -1,6 +1,5 @@
 """Photographs looked at before any training: what is among them, and what they can promise."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly_vae.errors import FolderError, ImageReadError
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.detail import smallest_shown
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.likeness import (
@@ -51,7 +51,7 @@ def check_folder(
     """
     left_out = LeftOut()
     paths = list_images(folder, skip=skip, left_out=left_out)
-    settings = with_white(folder, paths, settings, os.cpu_count() or 1)
+    settings = with_white(folder, paths, settings, usable_cores())
     looks: list[Look] = []
     unreadable: dict[str, str] = {}
     for path, look in track(survey(folder, paths, settings), "Looking", len(paths)):

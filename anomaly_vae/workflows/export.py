@@ -3,7 +3,6 @@
 Letters: N images, S x T pixels of the frame, C channels.
 """
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from anomaly_vae.exporting.agreement import Lower, compare_scores, objection
 from anomaly_vae.exporting.graph import export_model, set_card, to_onnx
 from anomaly_vae.exporting.parity import Parity, checked
 from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.locking import lock_folder
@@ -184,7 +184,7 @@ def _read(
 ) -> list[ImageSet]:
     """Read the good images, then the defective ones, where they are given."""
     sets = [
-        read_images(folder, settings, workers=os.cpu_count() or 1, track=track)
+        read_images(folder, settings, workers=usable_cores(), track=track)
         for folder in (good, defective)
         if folder
     ]

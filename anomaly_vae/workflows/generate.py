@@ -1,9 +1,9 @@
 """New parts, drawn from what a model has learned: what ``anomaly-vae generate`` does."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.latent.space import decode, encode
 from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
 from anomaly_vae.progress import Track, untracked
@@ -53,7 +53,7 @@ def generate_parts(
         drawn = Drawn()
         z = detector.model.draw_prior(count, temperature=temperature, seed=seed)
     else:
-        images = read_images(good, config.images, workers=os.cpu_count() or 1, track=track)
+        images = read_images(good, config.images, workers=usable_cores(), track=track)
         mixture = fit_mixture(encode(detector, images.pixels).mean)
         unreadable = tuple(path for path, _ in images.unreadable)
         kind, number = mixture.covariance_type, len(images.paths)

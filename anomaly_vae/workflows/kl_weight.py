@@ -1,6 +1,5 @@
 """Choosing the weight of the KL divergence with labelled images, where that is sure to help."""
 
-import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from anomaly_vae.calibration.intervals import CONFIDENCE
 from anomaly_vae.calibration.metrics import areas_under_roc
 from anomaly_vae.errors import CalibrationError
 from anomaly_vae.exporting.graph import export_model
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_bytes, write_text
 from anomaly_vae.progress import Track
@@ -64,7 +64,7 @@ def fit_kl_weight(
             each.folder,
             config.images,
             paths=each.paths,
-            workers=os.cpu_count() or 1,
+            workers=usable_cores(),
             scratch=run,
             track=track,
         )

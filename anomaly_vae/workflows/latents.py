@@ -1,10 +1,10 @@
 """Where the images of a folder lie in the latent space: what ``anomaly-vae latents`` does."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.latent.space import Plane, encode, plane
 from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
 from anomaly_vae.progress import Track, untracked
@@ -50,7 +50,7 @@ def write_latents(
     """
     config, detector = open_model(run)
     refuse_folder(out, _LATENTS, overwrite=overwrite)
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     images = read_images(folder, config.images, workers=workers, skip=out, track=track)
     classes = [path.split("/")[0] if "/" in path else "" for path in images.paths]
     good = good_among(folder, classes, good_class)

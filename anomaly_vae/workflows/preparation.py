@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomaly_vae.errors import TrainingError
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.many import Chosen, at_once
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track
@@ -46,7 +46,7 @@ def read_good(
     images = read_images(
         folder,
         settings,
-        workers=os.cpu_count() or 1,
+        workers=usable_cores(),
         skip=skip,
         without=without,
         scratch=scratch,

@@ -3,7 +3,6 @@
 Images are read, restored and written some at a time, so that memory does not grow with the folder.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from anomaly_vae.errors import FolderError, ImageReadError
-from anomaly_vae.images.ahead import read_ahead
+from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.sources import images_below
 from anomaly_vae.latent.restoration import restore
@@ -74,7 +73,7 @@ def restore_folder(
     def load(path: str) -> LoadedImage:
         return load_image(folder / path, config.images)
 
-    loaded = read_ahead(source.paths, load, workers=os.cpu_count() or 1, ahead=_BATCH)
+    loaded = read_ahead(source.paths, load, workers=usable_cores(), ahead=_BATCH)
     done, unreadable = 0, list[Row]()
     for row, narrow in track(_written(detector, loaded, out), "Restoring", source.total):
         done += not row.error

@@ -7,7 +7,6 @@ nats (other pixels, other features, another likelihood) cannot be compared by ra
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from anomaly_vae.errors import (
     TrainingError,
     WeightsError,
 )
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.files import list_images
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.latent.information import measure
@@ -227,7 +227,7 @@ class Sweep:
         folder = self.out / RUNS / each.name
         config = replace(each.config, images=saved_config(folder).images)
         images = read_images(
-            self.good, config.images, workers=os.cpu_count() or 1, scratch=folder, track=self._track
+            self.good, config.images, workers=usable_cores(), scratch=folder, track=self._track
         )
         self.unreadable, self.notes = images.unreadable, images.notes
         card = Inspector(folder / "model.onnx", device="cpu").card

@@ -1,6 +1,5 @@
 """One training: from a folder of good images to a run folder, a ``model.onnx`` with a threshold."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import compress
@@ -14,6 +13,7 @@ from anomaly_vae.calibration.metadata import ModelCard, Threshold, card_to_json
 from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.graph import export_model
 from anomaly_vae.exporting.parity import Parity, checked
+from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.images.proportions import with_frame
@@ -137,7 +137,7 @@ class TrainingSession:
         if images is None:
             listed = list_images(folder, skip=self.run)
             paths = [path for path in listed if path not in self._without]
-            images, self.note = with_frame(folder, paths, self.config, os.cpu_count() or 1)
+            images, self.note = with_frame(folder, paths, self.config, usable_cores())
         self.config = replace(self.config, images=images)
         return self.config
 

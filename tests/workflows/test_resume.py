@@ -369,7 +369,7 @@ def test_a_photograph_that_vanishes_or_stalls_is_a_row(
         return load_image(path, settings, data)
 
     monkeypatch.setattr(reading, "load_image", load)
-    monkeypatch.setattr(inspection, "READING_PATIENCE", 0.5)
+    monkeypatch.setattr(inspection, "PATIENCE", 0.5)
     inspector = Inspector(run / "model.onnx", device="cpu", workers=2)
     findings = list(inspector.inspect_files(photos, [gone, good, stalled, last]))
     ever.set()
