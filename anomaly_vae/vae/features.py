@@ -36,6 +36,8 @@ class FeatureExtractor(nn.Module, ABC):
     """How many numbers behind those of an item tell where in the frame it is."""
     view: View | None = None
     """The part of the frame that has items; none where all of it has."""
+    note = ""
+    """What a person should know of how a frame is computed, in a line."""
 
     def __init__(self, raw_shape: tuple[int, ...], map_shape: tuple[int, int]) -> None:
         super().__init__()

@@ -68,6 +68,11 @@ class TrunkFeatures(FeatureExtractor):
         layers = settings.layers or default_layers(settings.source, trunk)
         extractor = cut_network(trunk, settings.source, layers)
         self.reach = reach_of(extractor) if strips_of(shape) > 1 else None
+        if strips_of(shape) > 1 and self.reach is None:
+            self.note = (
+                f"{settings.source} sees the whole frame from each place: {shape[1]} x {shape[0]} "
+                "pixels are computed in one piece, not in strips, and take more memory"
+            )
         with torch.no_grad():
             maps = in_strips(extractor, torch.zeros(1, 3, *shape), self.reach)
         shapes = [tuple(maps[layer].shape) for layer in layers]

@@ -122,7 +122,8 @@ class TrainingSession:
             fit_alignment(self.detector, self.images, self.split, self.device)
         self.store = Store(self.detector, out / STATE, config.training)
         self.items = Extracted(self.store, self.images, self.split, config, self.device, track)
-        self.notes = [each for each in (self.note, self.store.note) if each]
+        notes = (self.note, self.detector.features.note, self.store.note)
+        self.notes = [each for each in notes if each]
         if config.model.likelihood == "gaussian":
             self.detector.features.fit(*self.items.training.raw)
         write_text(out / "config.yaml", config_to_yaml(config))

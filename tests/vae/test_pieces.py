@@ -58,7 +58,11 @@ def test_layers_see_as_far_as_was_tried_out_and_no_further(
     assert not all(torch.allclose(others[name], whole[name], 1e-4, 1e-5) for name in whole)
 
 
-def test_a_network_that_sees_everything_is_not_cut(small_strips: None) -> None:
+def test_a_network_that_sees_everything_is_not_cut_and_says_so(small_strips: None) -> None:
+    settings = ("features.source=efficientnet_b0", "features.layers=[]", "features.components=8")
+    seen = build_detector(load_config(None, [*SETTINGS, *settings])).features
+    assert "768 x 64 pixels are computed in one piece" in seen.note
+    assert not build_detector(load_config(None, SETTINGS)).features.note
     network, image = cut("efficientnet_b0"), torch.rand(1, 3, 64, 768)
     assert reach_of(network) is None
     with torch.no_grad():
