@@ -3,8 +3,10 @@
 Letters: N images, S x T pixels of the frame, C channels.
 """
 
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +23,7 @@ from anomaly_vae.exporting.graph import export_model, set_card, to_onnx
 from anomaly_vae.exporting.parity import Parity, checked
 from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.images.ahead import usable_cores
+from anomaly_vae.images.many import Chosen
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.locking import lock_folder
@@ -63,8 +66,8 @@ class _Images:
     """The images that both models score."""
 
     names: list[str]
-    pixels: NDArray[np.uint8]
-    """[N, S, T, C]"""
+    pixels: Sequence[Chosen | NDArray[np.uint8]]
+    """[N, S, T, C] together."""
     defective: NDArray[np.bool_]
     """[N]"""
 
@@ -153,15 +156,14 @@ def export_lower(
     if out.exists() and out.samefile(model):
         raise OutputError(f"{out}: the run keeps its model in fp32; choose another --out")
     prepare_file(out, overwrite=overwrite)
-    sets = _read(good, defective, config.images, track)
+    sets = _read(good, defective, config.images, out.parent, track)
     if precision == "fp16":
         lower = to_onnx(in_half_precision(load_detector(run, config)), config.images.input_shape)
         compared, used = _joined(sets) if sets else _drawn(config.images.input_shape), set()
     else:
         used = _chosen(sets[0])
-        ranges = np.array([digest in used for digest in sets[0].digests])
-        lower = in_eight_bits(onnx.load(model), sets[0].pixels[ranges])
-        compared = _joined([_without(sets[0], ranges), *sets[1:]])
+        lower = in_eight_bits(onnx.load(model), sets[0].chosen(_among(sets[0], used))[:])
+        compared = _joined(sets, used)
     result = _compare(single, lower, compared, precision, track)
     agreement = replace(result.agreement, drawn=not sets)
     card = with_origins(single.card, run)
@@ -180,11 +182,11 @@ def _refuse(precision: Lower, good: Path | None, defective: Path | None) -> None
 
 
 def _read(
-    good: Path | None, defective: Path | None, settings: ImageSettings, track: Track
+    good: Path | None, defective: Path | None, settings: ImageSettings, scratch: Path, track: Track
 ) -> list[ImageSet]:
     """Read the good images, then the defective ones, where they are given."""
     sets = [
-        read_images(folder, settings, workers=usable_cores(), track=track)
+        read_images(folder, settings, workers=usable_cores(), scratch=scratch, track=track)
         for folder in (good, defective)
         if folder
     ]
@@ -208,22 +210,27 @@ def _chosen(images: ImageSet) -> set[str]:
     return set(different[: min(len(different) // 2, _MOST_FOR_RANGES)])
 
 
-def _without(images: ImageSet, left_out: NDArray[np.bool_]) -> ImageSet:
-    kept = np.flatnonzero(~left_out)
-    paths = tuple(images.paths[index] for index in kept)
-    return replace(images, paths=paths, pixels=images.pixels[kept])
+def _among(images: ImageSet, digests: Collection[str]) -> NDArray[np.bool_]:
+    """Say of which images, [N], the SHA-256 is one of ``digests``."""
+    return np.array([digest in digests for digest in images.digests])
 
 
-def _joined(sets: list[ImageSet]) -> _Images:
-    names = [f"{each.folder.name}/{path}" for each in sets for path in each.paths]
-    pixels = np.concatenate([each.pixels for each in sets])
-    return _Images(names, pixels, np.arange(len(names)) >= len(sets[0].paths))
+def _joined(sets: Sequence[ImageSet], without: Collection[str] = ()) -> _Images:
+    """Join good images and defective ones, but for those with the SHA-256 ``without``."""
+    kept = [~_among(each, without) for each in sets]
+    names = [
+        f"{each.folder.name}/{path}"
+        for each, which in zip(sets, kept, strict=True)
+        for path in compress(each.paths, which)
+    ]
+    pixels = [each.chosen(which) for each, which in zip(sets, kept, strict=True)]
+    return _Images(names, pixels, np.arange(len(names)) >= len(pixels[0]))
 
 
 def _drawn(image: tuple[int, int, int]) -> _Images:
     pixels = drawn_images(image)
     names = [f"drawn image {number}" for number in range(1, len(pixels) + 1)]
-    return _Images(names, pixels, np.zeros(len(names), bool))
+    return _Images(names, [pixels], np.zeros(len(names), bool))
 
 
 def _compare(
@@ -249,9 +256,12 @@ def _compare(
     return LowerModel(agreement, changed, [])
 
 
-def _scores(inspector: Inspector, pixels: NDArray[np.uint8], track: Track) -> NDArray[np.float32]:
-    begins = range(0, len(pixels), inspector.batch_size)
-    batches = track(begins, "Scoring images", len(begins))
+def _scores(
+    inspector: Inspector, images: Sequence[Chosen | NDArray[np.uint8]], track: Track
+) -> NDArray[np.float32]:
+    size = inspector.batch_size
+    batches = [(each, begin) for each in images for begin in range(0, len(each), size)]
+    tracked = track(batches, "Scoring images", len(batches))
     return np.concatenate(
-        [inspector.run(pixels[begin : begin + inspector.batch_size]).score for begin in batches]
+        [inspector.run(each[begin : begin + size]).score for each, begin in tracked]
     )
