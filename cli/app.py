@@ -21,6 +21,7 @@ from .commands import (
     interpolate,
     latents,
     plan,
+    refine,
     restore,
     samples,
     sweep,
@@ -32,7 +33,8 @@ from .console import talk
 
 # In the order of the help. Each file has a function of its own name, and EXAMPLES.
 _COMMANDS = (
-    *(check, train, export, inspect, watch, benchmark, calibrate, evaluate, plan),
+    *(check, train, export, inspect, watch, benchmark, calibrate, refine),
+    *(evaluate, plan),
     *(generate, interpolate, traverse, latents, restore, sweep),
     *(distill, demo, samples, info, doctor),
 )

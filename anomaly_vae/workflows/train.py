@@ -72,6 +72,7 @@ from anomaly_vae.workflows.runs import (
 )
 from anomaly_vae.workflows.settling import Outcome, draw_defects, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
+from anomaly_vae.workflows.unseen import UNSEEN, save_unseen
 
 _KEPT = (
     "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
@@ -184,7 +185,8 @@ class TrainingSession:
             said, unseen, card.threshold, self.config, mm_per_pixel, self._track
         )
         suspects = rank(self.images, findings, card.threshold)
-        outcome = Outcome(findings, suspects, card, use, drawn, sentence, mm_per_pixel)
+        described = said.descriptions.of_last(self.detector)
+        outcome = Outcome(findings, suspects, card, use, drawn, sentence, mm_per_pixel, described)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         parity = self._export(outcome)
         return TrainingSummary(
@@ -268,6 +270,7 @@ class TrainingSession:
             save_sensitivity(*outcome.drawn, card.threshold, out, outcome.mm_per_pixel)
         save_suspects(outcome.suspects, out)
         save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
+        save_unseen(self.images, findings, outcome.described, out / UNSEEN)
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._save_history(out)  # a kill may have come between its last epoch and this
         epochs = [asdict(record) for record in self.trainer.history]
