@@ -4,5 +4,6 @@
 limit from good images alone, ``days`` whether it holds on another; ``goals`` and ``roc`` the one
 from both kinds; ``metrics`` how good that is, ``comparison`` of two models, ``tradeoff`` of many;
 ``profile`` what good images look like, ``drift`` whether today's still do; ``seen`` which images a
-model knows; ``likeness`` to marked defects; ``sensitivity`` how much it finds of what is drawn; ``metadata`` its card.
+model knows; ``likeness`` to marked defects; ``sensitivity`` how much it finds of what is
+drawn; ``metadata`` its card.
 """

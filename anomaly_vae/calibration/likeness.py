@@ -82,6 +82,8 @@ class LeftOut:
     found: Rate
     """Of the defects, at the limit that 1 in 20 good ones are above."""
     found_before: Rate
+    defective_scores: tuple[float, ...]
+    """With it, each by what it has not taught."""
 
     @property
     def helps(self) -> bool:
@@ -123,6 +125,7 @@ def left_out(
         compare_models(after, before, defective, (limits[0], limits[1])),
         found,
         found_before,
+        tuple(after[defective].tolist()),
     )
 
 

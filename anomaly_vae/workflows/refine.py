@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
@@ -28,11 +29,9 @@ from anomaly_vae.exporting.graph import export_model
 from anomaly_vae.exporting.parity import checked
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.runtime import model_id
-from anomaly_vae.outputs import write_bytes, write_json
+from anomaly_vae.outputs import write_bytes, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
-from anomaly_vae.reporting.card import write_card
 from anomaly_vae.reporting.sensitivity import FILES as SENSITIVITY
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.likeness import Likeness
@@ -41,6 +40,7 @@ from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.held_out import with_threshold
 from anomaly_vae.workflows.labelled import Photographs, with_origins
 from anomaly_vae.workflows.lesson import Lesson, lesson_of
+from anomaly_vae.workflows.log import settled
 from anomaly_vae.workflows.runs import REFERENCE, load_detector, saved_config
 from anomaly_vae.workflows.unseen import UnseenGood, load_unseen
 
@@ -65,6 +65,8 @@ class Refinement:
     """Of the model now."""
     before: Threshold
     """Of the model until now."""
+    defective_scores: dict[str, float]
+    """Of each of them by its path, by a model that it has not taught."""
     notes: tuple[str, ...]
     """What a person should know of the photographs, each a line."""
 
@@ -119,14 +121,16 @@ def refine_run(
             lesson.good, lesson.bad.described, lesson.groups, lesson.scores, lesson.bad.scores
         )
         new = _taught(files, detector, lesson, card, config) if gained.helps else card
-        added = lesson.added
+        added, bad = lesson.added, lesson.bad
+        scores = gained.defective_scores if gained.helps else bad.scores.tolist()
         result = Refinement(
-            len(lesson.bad.paths),
+            len(bad.paths),
             len(lesson.good),
             gained,
             new.threshold,
             card.threshold,
-            lesson.bad.notes + (added.notes if added else ()),
+            dict(zip(bad.paths, scores, strict=True)),
+            bad.notes + (added.notes if added else ()),
         )
         _record(files, result, lesson)
         files.commit()
@@ -157,10 +161,11 @@ def _taught(
     write_bytes(files.path("vae.safetensors"), save(detector.state_dict()))
     write_json(files.path("calibration.json"), {"threshold": asdict(new.threshold)})
     files.remove(["roc.png", REFERENCE, *SENSITIVITY])  # of the model as it was
+    _write_normals(files, dict(zip(lesson.unseen.sha256.tolist(), findings, strict=True)))
     bad = lesson.bad.scores + direction.added(lesson.bad.described)
     classes = {"held-out good": np.array([each.score for each in findings]), "taught": bad}
     figures.save_scores(classes, new.threshold, files.path("scores.png"), title="Refined")
-    write_card(files.folder, new, model_id(model.read_bytes()), files)
+    settled(files, new, "refine")
     return new
 
 
@@ -187,6 +192,15 @@ def _findings(unseen: UnseenGood, added: NDArray[np.float64], detector: Detector
         Finding(path, "pass", score=score, reconstruction_error=error, kl=kl, highest=highest)
         for path, score, error, kl, highest in zip(*(c.tolist() for c in columns), strict=True)
     ]
+
+
+def _write_normals(files: Transaction, findings: dict[str, Finding]) -> None:
+    """Write down what is said now of good photographs, by their SHA-256, as ``train`` did."""
+    table = pd.read_csv(files.current("normals.csv"), dtype={"path": "str", "sha256": "str"})
+    for name in ("score", "reconstruction_error"):
+        now = table.sha256.map({key: getattr(each, name) for key, each in findings.items()})
+        table[name] = now.fillna(table[name])
+    write_text(files.path("normals.csv"), table.to_csv(index=False, float_format="%.9g"))
 
 
 def _record(files: Transaction, result: Refinement, lesson: Lesson) -> None:

@@ -17,35 +17,8 @@ from anomaly_vae.training.dataset import read_images
 from anomaly_vae.workflows.runs import load_detector, saved_config
 from anomaly_vae.workflows.unseen import Descriptions, load_unseen
 
-from ..conftest import SHORT, Command
+from ..conftest import Command
 from ..small import CPU, detector, numbered
-
-
-@pytest.fixture(scope="session")
-def patch_run(parts: Path, trunk_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of a model of features, trained in folds for two epochs."""
-    from anomaly_vae_cli import run as command_line
-
-    out = tmp_path_factory.mktemp("runs") / "patch"
-    line = ["-q", "train", parts / "train" / "good", "--out", out, "--features", "resnet18",
-            "--weights", trunk_weights, *SHORT, "--set", "split.folds=2",
-            "--set", "features.components=8", "--set", "model.hidden_size=16"]  # fmt: skip
-    assert command_line([str(each) for each in line]) == 0
-    return out
-
-
-@pytest.fixture
-def own_patch_run(patch_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(patch_run, tmp_path / "run"))
-
-
-@pytest.fixture(scope="session")
-def bad(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bad")
-    for file in (parts / "test").rglob("*.png"):
-        if file.parent.name != "good":
-            shutil.copy(file, folder / f"{file.parent.name}-{file.name}")
-    return folder
 
 
 @pytest.fixture
