@@ -16,23 +16,28 @@ from .commands import (
     evaluate,
     export,
     generate,
+    improve,
     info,
     inspect,
     interpolate,
     latents,
     plan,
+    promote,
+    refine,
     restore,
     samples,
     sweep,
     train,
     traverse,
+    verify_log,
     watch,
 )
 from .console import talk
 
 # In the order of the help. Each file has a function of its own name, and EXAMPLES.
 _COMMANDS = (
-    *(check, train, export, inspect, watch, benchmark, calibrate, evaluate, plan),
+    *(check, train, export, inspect, watch, benchmark, calibrate, refine),
+    *(evaluate, plan, improve, promote, verify_log),
     *(generate, interpolate, traverse, latents, restore, sweep),
     *(distill, demo, samples, info, doctor),
 )
@@ -82,7 +87,8 @@ def _examples(lines: str) -> str:
 
 for _module in _COMMANDS:
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name, epilog=_examples(_module.EXAMPLES))(getattr(_module, _name))
+    _shown = _name.replace("_", "-")
+    app.command(_shown, epilog=_examples(_module.EXAMPLES))(getattr(_module, _name))
 _settings = typer.Typer(help="Look at settings.")
 _settings.command("show", epilog=_examples(config.EXAMPLES))(config.show)
 app.add_typer(_settings, name="config")

@@ -100,3 +100,9 @@ MmPerPixel = Annotated[
 # of what shows the latent space
 Run = Annotated[Path, typer.Argument(help="Run folder of 'train'.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+
+# of marks
+Marks = Annotated[
+    Path | None, typer.Option(help="Instead of both: marks downloaded from report.html.")
+]
+Images = Annotated[Path | None, typer.Option(help="Folder that --marks speaks of.")]

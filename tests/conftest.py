@@ -128,6 +128,35 @@ def trunk_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def patch_run(parts: Path, trunk_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a model of features, trained in folds for two epochs."""
+    from anomaly_vae_cli import run as command_line
+
+    out = tmp_path_factory.mktemp("runs") / "patch"
+    line = ["-q", "train", parts / "train" / "good", "--out", out, "--features", "resnet18",
+            "--weights", trunk_weights, *SHORT, "--set", "split.folds=2",
+            "--set", "features.components=8", "--set", "model.hidden_size=16"]  # fmt: skip
+    assert command_line([str(each) for each in line]) == 0
+    return out
+
+
+@pytest.fixture
+def own_patch_run(patch_run: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(patch_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def bad(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ten defective parts, in one folder."""
+    folder = tmp_path_factory.mktemp("bad")
+    for file in (parts / "test").rglob("*.png"):
+        if file.parent.name != "good":
+            shutil.copy(file, folder / f"{file.parent.name}-{file.name}")
+    return folder
+
+
 @pytest.fixture
 def forbidden_b(monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders called b cannot be listed (the tests may run as root, who may list all)."""

@@ -104,12 +104,11 @@ class FoldedPatch(nn.Module):
         pixels, pose = self.viewed(images.permute(0, 3, 1, 2)), None
         if self.detector.alignment:
             pixels, pose = self.detector.aligned(images)
-        error, kl = self.parts(pixels.half() if self.half_precision else pixels.float())
-        placed = self.detector.placed
-        return self.detector.join(placed(error, pose), placed(kl, pose))
+        parts = self.parts(pixels.half() if self.half_precision else pixels.float())
+        return self.detector.join(*(self.detector.placed(each, pose) for each in parts))
 
-    def parts(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Give error and KL, [N, h, w], in nats, of pixels, [N, 3, S, S]; aligned: in [0, 1]."""
+    def parts(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Give ``Detector.parts``, [N, h, w], of pixels, [N, 3, S, S]; aligned: in [0, 1]."""
         pixels = pixels - self.shift if self.shifted else pixels
         maps = in_strips(self.features["trunk"], pixels, self.reach)
         layers = zip(self.layers, self.features["whitening"].children(), strict=True)
@@ -118,7 +117,10 @@ class FoldedPatch(nn.Module):
         rest = (items + self.model["decoder"](mean)).float()
         posterior = Posterior(mean.float(), bounded(log_variance.float(), *POSTERIOR_RANGE))
         kl = self.detector.model.divergences(posterior).sum(1)
-        return rest.square().sum(1) + self.constant, kl
+        error = rest.square().sum(1) + self.constant
+        if self.detector.likeness is None:
+            return error, kl
+        return error, kl, self.detector.likeness(2**0.5 * rest.movedim(1, -1))
 
     def _whitened(self, maps: Tensor, whiten: nn.Module) -> Tensor:
         """Give what a layer adds to the items, [N, C, h, w]."""

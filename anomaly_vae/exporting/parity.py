@@ -4,7 +4,7 @@ Letters: N images, S x S pixels, h x w map.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anomaly_vae.errors import ExportError
 from anomaly_vae.images.many import at_once
@@ -28,6 +29,8 @@ MAP_TOLERANCE = 1e-3
 _CHECKED, _FEWEST_CHECKED, _CHECKED_PIXELS = 20, 4, 2**24
 _LARGEST_BATCH = 5
 _MOST_ROUNDING = 1e-3
+# Of a value, what the last digits of single precision and of its standardisation are.
+_ROUNDING = 1e-6
 
 Outputs = list[NDArray[np.float32]]
 
@@ -102,9 +105,31 @@ def _play(
     apart = [np.abs(each[at] - trained[0][at]).max((1, 2)) for each in (*given, *trained)]
     parts = _by_batches(lambda x: parts_of_images(detector, x), images, 1)
     near = torch.from_numpy(2 * np.max(apart, axis=0))
-    error, kl = (torch.from_numpy(each) for each in parts)
-    play = detector.play(error, kl, near)
+    play = free_play(detector, near, [torch.from_numpy(each) for each in parts])
     return {"reconstruction_error": play[0].numpy(), "kl": play[1].numpy()}
+
+
+def free_play(detector: Detector, near: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Give how far apart the reported error and KL of images, [N] each, could be.
+
+    They are read where the map is highest, and which of several equal places that is, no library
+    promises. Equal are those within ``near``, [N], in the unit of the score, and rounding. Takes
+    what ``Detector.parts`` gave.
+    """
+    error, kl, joined = detector.judged(*parts[:2])
+    counted = detector.counted(joined)
+    count = detector.highest(joined).shape[1]
+    limit = counted.topk(count).values[:, -1:]
+    near = near[:, None] * detector.scale + _ROUNDING * (limit.abs() + detector.center.abs())
+    tied, above = (counted - limit).abs() <= near, counted > limit + near
+
+    def play(maps: Tensor) -> Tensor:
+        taken = zip(detector.counted(maps), tied, count - above.sum(1), strict=True)
+        ranked = [(row[among].sort().values, int(left)) for row, among, left in taken]
+        return torch.stack([row[-n:].sum() - row[:n].sum() for row, n in ranked]) / count
+
+    in_error = play(error) + sum(play(each) for each in parts[2:])  # and likeness, where taught
+    return in_error, play(kl) if detector.model.kl_per_location else torch.zeros_like(kl)
 
 
 def _in_both_batches(

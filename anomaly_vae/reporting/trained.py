@@ -8,10 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from anomaly_vae.calibration.metadata import Threshold
+from anomaly_vae.errors import ModelFileError
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import write_text
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.texts import named
 from anomaly_vae.training.dataset import ImageSet
 
 SHOWN_IMAGES = 6
@@ -41,6 +43,28 @@ def save_normals(
         "sha256": images.digests,
     }
     write_text(path, pd.DataFrame(columns).to_csv(index=False, float_format="%.9g"))
+
+
+def load_normals(run: Path) -> pd.DataFrame:
+    """Read what ``save_normals`` wrote into a run folder, and a column ``held_out`` besides.
+
+    It says whether the score is that of a model that has learned nothing from the image.
+
+    Raises:
+        ModelFileError: it is not there, or damaged.
+    """
+    path = run / "normals.csv"
+    types = {"path": "str", "part": "str", "score": "float", "sha256": "str"}
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
+        parts = table.part
+        table["held_out"] = parts.str.startswith("fold") | (parts == "calibration")
+        table["path"] = [named(each, run) for each in table.path]
+        return table[[*types, "held_out"]]
+    except (OSError, AttributeError, KeyError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: is missing or damaged ({type(error).__name__}); train again"
+        ) from error
 
 
 def save_held_out(

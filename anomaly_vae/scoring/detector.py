@@ -41,10 +41,11 @@ import torch
 from torch import Tensor, nn
 
 from anomaly_vae.errors import TrainingError
+from anomaly_vae.scoring.likeness import Likeness
 from anomaly_vae.settings.schema import ScoringSettings
 from anomaly_vae.vae.alignment import Alignment, inverse, warp
 from anomaly_vae.vae.features import FeatureExtractor
-from anomaly_vae.vae.maps import local_mean, luminance, mad, with_border, without_border
+from anomaly_vae.vae.maps import local_mean, luminance, mad, smoothed, with_border, without_border
 from anomaly_vae.vae.model import VAE
 
 SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale")
@@ -54,8 +55,6 @@ SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale"
 _MAD_TO_STD = 1.4826
 # How often the spread of all places counts beside that of a place by itself.
 _SHARED = 3
-# Of a value, what the last digits of single precision and of its standardisation are.
-_ROUNDING = 1e-6
 
 
 class Scores(NamedTuple):
@@ -107,6 +106,7 @@ class Detector(nn.Module):
         super().__init__()
         self.alignment, self.features, self.model = alignment, features, model
         self.settings, self.detail = settings, detail
+        self.likeness: Likeness | None = None
         for name, start in (("center", 0.0), ("scale", 1.0), ("whole_weight", 0.0)):
             self.register_buffer(name, torch.tensor(start))
         places = features.map_shape
@@ -126,10 +126,14 @@ class Detector(nn.Module):
         """Score images, uint8 [N, S, T, 3] RGB, or [N, S, T, 4] where padded."""
         return self.join(*self.parts(images))
 
-    def join(self, error: Tensor, kl: Tensor) -> Scores:
+    def join(self, error: Tensor, kl: Tensor, likeness: Tensor | None = None) -> Scores:
         """Make scores of what ``parts`` gave."""
-        error, kl, joined = self._judged(error, kl)
-        error, kl = self._reduced(error, kl, joined)
+        error, kl, joined = self.judged(error, kl)
+        where = self.highest(joined)  # in the map of both
+        error = self._reduced(error, where)
+        if self.likeness is not None and likeness is not None:
+            error = error + self.likeness.beyond_usual(self._reduced(likeness, where))
+        kl = self._reduced(kl, where) if self.model.kl_per_location else kl
         return Scores(
             (error + self.settings.kl_weight * kl - self.center) / self.scale,
             error,
@@ -137,15 +141,33 @@ class Detector(nn.Module):
             (self._mapped(joined) - self.center) / self.scale,
         )
 
-    def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(self, images: Tensor) -> tuple[Tensor, ...]:
         """Give reconstruction error, [N, h, w], and KL, [N, h, w] or [N], in nats.
 
-        Both are averaged over ``settings.window`` and lie where they are in the photograph.
+        Both are averaged over ``settings.window`` and lie where they are in the photograph; and so
+        does what ``likeness`` says, [N, h, w] in spreads, if there is one.
         """
+        items, pose = self._items(images)
+        error, kl = self.model(items)
+        parts = self.placed(error, pose), kl if kl.dim() == 1 else self.placed(kl, pose)
+        if self.likeness is None:
+            return parts
+        return *parts, self.placed(self.likeness(self.model.residual(items)), pose)
+
+    def described(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Give the residual of images of a patch model, [N, C], averaged as their error is."""
+        items, pose = self._items(images)
+        error, kl = (self.placed(each, pose) for each in self.model(items))
+        where = self.highest(self.judged(error, kl)[2])
+        channels = self.model.residual(items).movedim(-1, 0)
+        maps = (self._reduced(self.placed(each, pose), where) for each in channels)
+        return (torch.stack([*maps], 1) / (1 + self.whole_weight),)
+
+    def _items(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give what the model judges of images, uint8 [N, S, T, C], and the poses of the parts."""
         aligned, pose = self.aligned(images)
         items = self.features.of_photographs(self.features(aligned), images, self.features.border)
-        error, kl = self.model(self.features.with_codes(items) if self.model.told else items)
-        return self.placed(error, pose), kl if kl.dim() == 1 else self.placed(kl, pose)
+        return self.features.with_codes(items) if self.model.told else items, pose
 
     def aligned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give images in [0, 1], [N, 3, S, T], turned onto the mean good one, and their poses."""
@@ -179,28 +201,28 @@ class Detector(nn.Module):
             joined = error + self.settings.kl_weight * kl if self.model.kl_per_location else error
             self.usual_error.copy_(self._smooth(error.mean(0)))
             # A few images say little about a single place: what all places say counts thrice.
-            everywhere = self._counted(joined).std(correction=0)
+            everywhere = self.counted(joined).std(correction=0)
             spread = self._smooth(joined.std(0, correction=0)) + _SHARED * everywhere
             self.spread.copy_(spread.maximum(self.model.noise_error()))
 
-    def standardise(self, error: Tensor, kl: Tensor) -> None:
+    def standardise(self, error: Tensor, kl: Tensor, likeness: Tensor | None = None) -> None:
         """Set all scales from the ``parts`` of good images that nothing else was learned from.
 
         Raises:
             TrainingError: the scores are all the same, or not finite.
         """
-        least = self._counted((self.model.noise_error() / self.spread)[None]).mean()
+        least = self.counted((self.model.noise_error() / self.spread)[None]).mean()
         self.whole_weight.zero_()
         if self.settings.whole_map:
-            _, _, joined = self._judged(error, kl)
-            whole = self._counted(joined).mean(1)
-            outstanding = self._over(joined, self._highest(joined)) - whole
+            _, _, joined = self.judged(error, kl)
+            whole = self.counted(joined).mean(1)
+            outstanding = self._over(joined, self.highest(joined)) - whole
             # The mean over more places is steadier, but no better a sign of a defect.
             steady = (self.detail * mad(whole)).maximum(least / _MAD_TO_STD)
             if steady > 0:
                 weight = mad(outstanding) / (2 * steady) - 1
                 self.whole_weight.copy_(weight.clamp_min(0))
-        scores = self.join(error, kl)
+        scores = self.join(error, kl, likeness)
         raw = scores.reconstruction_error + self.settings.kl_weight * scores.kl
         center = raw.quantile(0.5)
         scale = (_MAD_TO_STD * mad(raw)).maximum((1 + self.whole_weight) * least)
@@ -212,60 +234,34 @@ class Detector(nn.Module):
         self.center.copy_(center)
         self.scale.copy_(scale)
 
-    def play(self, error: Tensor, kl: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-        """Give how far apart the reported error and KL of images, [N] each, could be.
-
-        They are read where the map is highest, and which of several equal places that is, no
-        library promises. Equal are those within ``near``, [N], in the unit of the score, and
-        rounding. Takes what ``parts`` gave.
-        """
-        error, kl, joined = self._judged(error, kl)
-        counted = self._counted(joined)
-        count = self._highest(joined).shape[1]
-        limit = counted.topk(count).values[:, -1:]
-        near = near[:, None] * self.scale + _ROUNDING * (limit.abs() + self.center.abs())
-        tied, above = (counted - limit).abs() <= near, counted > limit + near
-
-        def play(maps: Tensor) -> Tensor:
-            taken = zip(self._counted(maps), tied, count - above.sum(1), strict=True)
-            ranked = [(row[among].sort().values, int(left)) for row, among, left in taken]
-            return torch.stack([row[-n:].sum() - row[:n].sum() for row, n in ranked]) / count
-
-        return play(error), play(kl) if self.model.kl_per_location else torch.zeros_like(kl)
-
-    def _judged(self, error: Tensor, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def judged(self, error: Tensor, kl: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give both parts in spreads above what is usual, and the map of their weighted sum."""
         error = (error - self.usual_error) / self.spread
         if self.model.kl_per_location:
             kl = (kl - self.usual_kl) / self.spread
             return error, kl, error + self.settings.kl_weight * kl
         # The KL of a whole image says nothing about places.
-        spread = self.spread if self.places is None else self._counted(self.spread[None])
+        spread = self.spread if self.places is None else self.counted(self.spread[None])
         return error, (kl - self.usual_kl) / spread.mean(), error
 
-    def _counted(self, maps: Tensor) -> Tensor:
+    def counted(self, maps: Tensor) -> Tensor:
         """Give the values of maps, [N, h, w], at the places that are inspected, [N, places]."""
         flat = maps.flatten(1)
         return flat if self.places is None else flat.index_select(1, self.places)
 
-    def _highest(self, joined: Tensor) -> Tensor:
-        """Give where the highest values of each map are in what ``_counted`` gives, [N, count]."""
-        counted = self._counted(joined)
+    def highest(self, joined: Tensor) -> Tensor:
+        """Give where the highest values of each map are in what ``counted`` gives, [N, count]."""
+        counted = self.counted(joined)
         count = max(1, round(self.settings.top_fraction * counted.shape[1]))
         return counted.topk(count).indices
 
     def _over(self, maps: Tensor, where: Tensor) -> Tensor:
         """Average maps, [N, h, w], over some places, [N, count]; gives [N]."""
-        return self._counted(maps).gather(1, where).mean(1)
+        return self.counted(maps).gather(1, where).mean(1)
 
-    def _reduced(self, error: Tensor, kl: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
-        """Make one number of each map; what is highest is so in the map of both, ``joined``."""
-        where = self._highest(joined)
-
-        def reduced(maps: Tensor) -> Tensor:
-            return self._over(maps, where) + self.whole_weight * self._counted(maps).mean(1)
-
-        return reduced(error), reduced(kl) if self.model.kl_per_location else kl
+    def _reduced(self, maps: Tensor, where: Tensor) -> Tensor:
+        """Make one number of each map, [N, h, w], of some places, [N, count], and of all."""
+        return self._over(maps, where) + self.whole_weight * self.counted(maps).mean(1)
 
     def placed(self, maps: Tensor, pose: Tensor | None) -> Tensor:
         """Make maps, [N, h, w], of those of items: turned back, averaged over the window."""
@@ -283,18 +279,10 @@ class Detector(nn.Module):
         inspected one, and maps can be enlarged without a jump by an invented number.
         """
         if self.inside is not None:
-            lowest = self._counted(joined).amin(1)
+            lowest = self.counted(joined).amin(1)
             joined = torch.where(self.inside, joined, lowest[:, None, None])
         return with_border(joined, self.features.border)
 
     def _smooth(self, values: Tensor) -> Tensor:
-        """Average values of places, [h, w], with their neighbours': parts never lie quite alike.
-
-        Neighbours that are not inspected say nothing.
-        """
-        around = 2 * round(self.detail) + 1
-        if self.inside is None:
-            return local_mean(values[None, None], around)[0, 0]
-        weight = self.inside.to(values)
-        sums = local_mean(torch.stack([weight * values, weight])[None], around)[0]
-        return sums[0] / sums[1].clamp_min(1e-6)
+        """Average values of places, [h, w], with their neighbours': parts never lie quite alike."""
+        return smoothed(values, 2 * round(self.detail) + 1, self.inside)

@@ -35,6 +35,18 @@ def local_mean(maps: Tensor, window: int) -> Tensor:
     return avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
 
 
+def smoothed(values: Tensor, around: int, inside: Tensor | None) -> Tensor:
+    """Average values of places, [h, w], over ``around`` x ``around`` of them.
+
+    Those that are not ``inside``, [h, w], where that is given, say nothing.
+    """
+    if inside is None:
+        return local_mean(values[None, None], around)[0, 0]
+    weight = inside.to(values)
+    sums = local_mean(torch.stack([weight * values, weight])[None], around)[0]
+    return sums[0] / sums[1].clamp_min(1e-6)
+
+
 def mad(values: Tensor) -> Tensor:
     """Give the median absolute deviation of all values."""
     return (values - values.quantile(0.5)).abs().quantile(0.5)

@@ -158,6 +158,12 @@ class VAE(nn.Module):
         rest = log_variance if self._decodes_variance else log_variance.expand(1, *self.item_shape)
         return 0.5 * (squares + (rest + math.log(2 * math.pi)).sum(self.channel_dim))
 
+    def residual(self, x: Tensor) -> Tensor:
+        """Give how far items are from what is expected, in its spread, in their shape."""
+        output = self.decode(self.conditioned(self.encode(x).mean, x))
+        mean, log_variance = self._gaussian(output)
+        return (self.seen(x) - mean) * (-0.5 * log_variance).exp()
+
     @torch.no_grad()
     def noise_error(self) -> Tensor:
         """Give what ``noise`` alone adds to the error of a location: [h, w] or one number, in nats.

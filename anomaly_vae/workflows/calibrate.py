@@ -26,11 +26,9 @@ from anomaly_vae.errors import CalibrationError
 from anomaly_vae.exporting.graph import replace_card
 from anomaly_vae.inspection.finding import map_maxima, profile_of
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.outputs import write_json
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
-from anomaly_vae.reporting.card import write_card
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.reporting.sensitivity import FILES as SENSITIVITY
 from anomaly_vae.settings.schema import Config
@@ -39,6 +37,7 @@ from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.examples import Examples, Given, caveats, doubtful, given, held_against
 from anomaly_vae.workflows.kl_weight import WeightChoice, fit_kl_weight
 from anomaly_vae.workflows.labelled import Photographs, inspect_all, with_origins
+from anomaly_vae.workflows.log import settled
 from anomaly_vae.workflows.runs import saved_config
 
 
@@ -224,7 +223,7 @@ def _write(files: Transaction, result: Calibration, sets: Given, pattern: str) -
     classes = {"good": good.scores} | ({} if bad is None else {"defective": bad})
     title = "Calibration images"
     figures.save_scores(classes, threshold, files.path("scores.png"), title=title)
-    write_card(files.folder, card, model_id(model.read_bytes()), files)
+    settled(files, card, "calibrate")
 
 
 def _from_good(

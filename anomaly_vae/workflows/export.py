@@ -25,15 +25,14 @@ from anomaly_vae.exporting.precision import in_eight_bits, in_half_precision
 from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import prepare_file, write_bytes
 from anomaly_vae.progress import Track, untracked
-from anomaly_vae.reporting.card import write_card
 from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.training.dataset import FEWEST_GOOD_IMAGES, ImageSet, read_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.labelled import with_origins
+from anomaly_vae.workflows.log import settled
 from anomaly_vae.workflows.runs import CHECKPOINT, STATE, UNEXPORTED, load_detector, saved_config
 
 _MOST_FOR_RANGES = 100
@@ -87,15 +86,16 @@ def export_run(run: Path, out: Path, *, overwrite: bool = False) -> Parity:
     images = drawn_images(config.images.input_shape)
     with _locked(run, out):
         detector, card = load_detector(run, config), _card_of(run)
-        if not (run / UNEXPORTED).is_file():
+        ours = out.resolve() == (run / "model.onnx").resolve()
+        if not (ours or (run / UNEXPORTED).is_file()):
             return export_model(detector, card, out, images)
         with Transaction(run) as files:
             model = files.path("model.onnx")
             parity = export_model(detector, card, model, images)
             data = model.read_bytes()
-            write_card(run, card, model_id(data), files)
+            settled(files, card, "export")
             files.remove([STATE])  # what its training was to go on from
-            if out.resolve() != (run / "model.onnx").resolve():
+            if not ours:
                 write_bytes(out, data)
             files.commit()
         return parity

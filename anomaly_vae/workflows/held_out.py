@@ -25,6 +25,7 @@ from anomaly_vae.training.dataset import ImageSet
 from anomaly_vae.training.folds import FoldModel
 from anomaly_vae.training.split import CALIBRATION, STOPPING, Split, group_keys
 from anomaly_vae.vae.model import Parts
+from anomaly_vae.workflows.unseen import Descriptions
 
 
 class HeldOut:
@@ -38,6 +39,7 @@ class HeldOut:
         self.images, self.split = images, split
         self._shown = set(np.flatnonzero(split.calibration)[:shown].tolist())
         self._said: dict[int, Finding] = {}
+        self.descriptions = Descriptions(images)
 
     @property
     def findings(self) -> list[Finding]:
@@ -63,6 +65,9 @@ class HeldOut:
         everything = _joined([each.said for each in folds])
         detector.learn_places(*everything)
         detector.standardise(*everything)
+        for number, name in enumerate(self.split.names):
+            which = self.split.of(name)
+            self.descriptions.add(judges.detector(number), which, ~which)
         return judges
 
     def split_once(self, detector: Detector) -> None:
@@ -79,6 +84,7 @@ class HeldOut:
         detector.standardise(*calibration)
         for part, said in ((STOPPING, stopping), (CALIBRATION, calibration)):
             self._hear(detector, self.split.of(part), said)
+        self.descriptions.add(detector, self.split.calibration, self.split.training)
 
     def known(self, detector: Detector, part: str) -> None:
         """Write down what ``detector`` says of the images of a part that it has learned from."""
@@ -121,10 +127,14 @@ class Unseen:
 
     def scores(self, squares: NDArray[np.uint8], fold: int) -> NDArray[np.float32]:
         """Give the scores, [N], of squares, uint8 [N, S, S, 3], by the model of a fold."""
+        detector, shift = self.detector(fold), self._folds[fold].shift
+        error, kl = parts_of_images(detector, squares)
+        return detector.join(error + shift.reconstruction_error, kl + shift.kl).score.numpy()
+
+    def detector(self, fold: int) -> Detector:
+        """Give what has not seen the images of a fold; it is another one at the next call."""
         self._detector.load_state_dict(self._folds[fold].state | self.scales[fold], strict=False)
-        error, kl = parts_of_images(self._detector, squares)
-        shift = self._folds[fold].shift
-        return self._detector.join(error + shift.reconstruction_error, kl + shift.kl).score.numpy()
+        return self._detector
 
 
 def _joined(folds: Sequence[Parts]) -> Parts:

@@ -141,11 +141,11 @@ def _scores(
     detector: Detector, images: NDArray[np.uint8], weights: list[float]
 ) -> NDArray[np.float64]:
     """Score images with each weight, [weights, N]; the model itself runs once."""
-    error, kl = parts_of_images(detector, images)
+    parts = parts_of_images(detector, images)
     settings, rows = detector.settings, []
     for weight in weights:
         detector.settings = replace(settings, kl_weight=weight)
         with torch.no_grad():
-            rows.append(detector.join(error, kl).score.double().numpy())
+            rows.append(detector.join(*parts).score.double().numpy())
     detector.settings = settings
     return np.stack(rows)

@@ -14,6 +14,18 @@ MARKS = ("good", "defect")
 def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | None]:
     """Give the good and the defective images below ``folder`` that a CSV file names.
 
+    Raises:
+        FolderError: see ``marked``; or none is good.
+    """
+    good, defective = marked(table, folder)
+    if not good:
+        raise FolderError(f"{table}: marks no image as good; expected some")
+    return good, defective
+
+
+def marked(table: Path, folder: Path) -> tuple[Photographs | None, Photographs | None]:
+    """Give the same, where there may be none of either.
+
     It has the columns ``path`` and ``mark`` (``good`` or ``defect``), as ``report.html`` gives it.
     Where it has ``sha256`` too, an image is what was marked, and not another one of that name.
 
@@ -21,7 +33,7 @@ def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | No
         FolderError: the file is not such a table, or names an image that is not there, or that is
             another one now.
     """
-    marked: dict[str, str] = {}
+    marks: dict[str, str] = {}
     for row in rows_of(table, {"path", "mark"}, "the marks that report.html gives"):
         path, mark = named(row["path"] or "", folder), (row["mark"] or "").strip().lower()
         if mark not in MARKS:
@@ -30,12 +42,13 @@ def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | No
             raise FolderError(f"{folder / path}: is in {table}, but not there; give the folder "
                               "that was inspected as --images")  # fmt: skip
         _check_content(table, folder / path, row)
-        if marked.setdefault(path, mark) != mark:
+        if marks.setdefault(path, mark) != mark:
             raise FolderError(f"{table}: {path} is marked both good and defect; expected one")
-    good, defective = (tuple(p for p, mark in marked.items() if mark == each) for each in MARKS)
-    if not good:
-        raise FolderError(f"{table}: marks no image as good; expected some")
-    return Photographs(folder, good), Photographs(folder, defective) if defective else None
+    good, defective = (tuple(p for p, mark in marks.items() if mark == each) for each in MARKS)
+    return (
+        Photographs(folder, good) if good else None,
+        Photographs(folder, defective) if defective else None,
+    )
 
 
 def is_another(image: Path, row: Mapping[str, str | None]) -> bool:

@@ -15,6 +15,7 @@ from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import Made, refuse_folder, write_bytes
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
+from anomaly_vae.scoring.likeness import Likeness
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.folds import first_is_done
@@ -39,6 +40,8 @@ RESULTS = (
     "epochs",
     "reconstructions.png",
     "normals.csv",
+    "unseen.npz",
+    "refinement.json",
     "suspicious.csv",
     "suspicious.jpg",
     "sensitivity.csv",
@@ -149,6 +152,8 @@ def load_detector(run: Path, config: Config) -> Detector:
     try:
         state = load_file(run / "vae.safetensors")
         detector = build_detector(_settled(config, state))
+        if "likeness.direction" in state:
+            detector.likeness = Likeness(len(state["likeness.direction"]))
         state.setdefault("model.noise", detector.model.noise)  # 0, as runs before it had none
         detector.load_state_dict(state)
     except (OSError, RuntimeError, SafetensorError) as error:

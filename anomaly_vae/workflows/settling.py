@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.sensitivity import Sensitivity
@@ -44,6 +45,8 @@ class Outcome:
     """The same in a sentence, empty where it was not asked."""
     mm_per_pixel: float | None
     """Side of a pixel of the photographs, if it is known."""
+    described: NDArray[np.float32] | None
+    """See ``Descriptions``."""
 
 
 def settle(

@@ -18,13 +18,12 @@ from anomaly_vae.images.files import list_images
 from anomaly_vae.images.many import Chosen
 from anomaly_vae.images.proportions import with_frame
 from anomaly_vae.inspection.finding import Finding
-from anomaly_vae.inspection.runtime import model_id
 from anomaly_vae.latent.collapse import remedies
 from anomaly_vae.locking import lock_folder
 from anomaly_vae.outputs import make_folder, prepare_folder, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
-from anomaly_vae.reporting.card import contact_sheet, write_card
+from anomaly_vae.reporting.card import contact_sheet
 from anomaly_vae.reporting.heatmaps import save_picture
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.reporting.sensitivity import save_sensitivity
@@ -41,6 +40,7 @@ from anomaly_vae.training.split import CALIBRATION, split_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.vae.features import PixelFeatures
 from anomaly_vae.workflows.held_out import HeldOut, with_threshold
+from anomaly_vae.workflows.log import LOG, settled
 from anomaly_vae.workflows.preparation import (
     Extracted,
     fit_alignment,
@@ -72,6 +72,7 @@ from anomaly_vae.workflows.runs import (
 )
 from anomaly_vae.workflows.settling import Outcome, draw_defects, settle
 from anomaly_vae.workflows.suspects import Exclusion, rank
+from anomaly_vae.workflows.unseen import UNSEEN, save_unseen
 
 _KEPT = (
     "What was learned is kept in {out}, with its threshold: 'anomaly-vae export {out} --out "
@@ -185,7 +186,8 @@ class TrainingSession:
             said, unseen, card.threshold, self.config, mm_per_pixel, self._track
         )
         suspects = rank(self.images, findings, card.threshold)
-        outcome = Outcome(findings, suspects, card, use, drawn, sentence, mm_per_pixel)
+        described = said.descriptions.of_last(self.detector)
+        outcome = Outcome(findings, suspects, card, use, drawn, sentence, mm_per_pixel, described)
         save_detector(self.detector, self.out)  # whatever becomes of the export
         parity = self._export(outcome)
         return TrainingSummary(
@@ -251,14 +253,13 @@ class TrainingSession:
         with Transaction(self.run, beside) as files:
             files.remove(RUN.own if beside else [STATE])
             files.remove(f"{name}.new" for name in RUN.own)  # of a training that was killed
-            placed = files.path("model.onnx")
-            model.replace(placed)
+            model.replace(files.path("model.onnx"))
             self._report(files, outcome)
-            write_card(self.run, outcome.card, model_id(placed.read_bytes()), files)
+            settled(files, outcome.card, "train")
             # Windows does not move files that are open: the items may lie on disk.
             self.trainer.training.stored = np.empty(0)
             self.items.forget()
-            files.commit(set(RUN.own) - {STATE})
+            files.commit({*RUN.own, LOG} - {STATE})
         self.out = self.run
 
     def _report(self, files: Transaction, outcome: Outcome) -> None:
@@ -269,6 +270,7 @@ class TrainingSession:
             save_sensitivity(*outcome.drawn, card.threshold, out, outcome.mm_per_pixel)
         save_suspects(outcome.suspects, out)
         save_normals(self.images, self.split.parts, self._seen, findings, out / "normals.csv")
+        save_unseen(self.images, findings, outcome.described, out / UNSEEN)
         write_json(out / "calibration.json", {"threshold": asdict(card.threshold)})
         self._save_history(out)  # a kill may have come between its last epoch and this
         epochs = [asdict(record) for record in self.trainer.history]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..console import talk
+from ..options import Images, Marks
 from ..saying import say_threshold, warn_notes, warn_seen, warn_unreadable, with_interval
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ def calibrate(
         ),
     ] = None,
     defective: Annotated[Path | None, typer.Option(help="Folder of defective images.")] = None,
-    marks: Annotated[
-        Path | None, typer.Option(help="Instead of both: marks downloaded from report.html.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder that --marks speaks of.")] = None,
+    marks: Marks = None,
+    images: Images = None,
     criterion: Annotated[
         Criterion | None,
         typer.Option(help="What the threshold is to do best; default: youden with defects."),

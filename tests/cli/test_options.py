@@ -40,6 +40,7 @@ BEGIN = {
     "watch": "watch {run}/model.onnx {good} --out {out}",
     "benchmark": "benchmark {run}/model.onnx {good}",
     "calibrate": "calibrate {run}",
+    "refine": "refine {run}",
     "evaluate": "evaluate {run} {test} --out {out}",
     "plan": "plan",
     "generate": "generate {run} --out {out}",
@@ -102,6 +103,10 @@ OPTIONS = {
         f"--review-false-alarms 0.1{BOTH} --criterion review",
         *(f"--review-rate 0.2{GOOD}", f"--extrapolate{GOOD} --target 0.2"),
     ],
+    "refine": [
+        *("--defective {test}/dent", "--good {good}; --defective {test}/dent"),
+        *("--marks {marks}; --images {test}", "--images {test}; --marks {marks}"),
+    ],
     "evaluate": [
         *("--masks {test}", "--against {run}/model.onnx", "--overwrite", "--good-class good"),
     ],
@@ -151,6 +156,7 @@ EXCLUDED = {
         *itertools.product(REVIEW, ("--criterion", "--target")),
         ("--target", "--defective"), ("--target", "--fit-kl-weight"),
     },
+    "refine": {*itertools.product(("--marks", "--images"), ("--defective", "--good"))},
     "sweep": {("--resume", "--overwrite"), ("--features", "--weights")},
 }  # fmt: skip
 
@@ -240,6 +246,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{vae}.outputs.refuse_folder", does=refuse_folder)
     record(f"{vae}.outputs.prepare_folder", does=prepare_folder)
     record(*(f"{workflows}.api.export_{each}" for each in ("run", "lower", "any_size")))
+    record(f"{workflows}.refine.refine_run")
     record(f"{workflows}.evaluate.evaluate_model", f"{cli}.demo.train")
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)

@@ -48,7 +48,10 @@ def photos(
     shutil.copytree(parts / "test", tmp_path / "photos" / "test")
     shutil.copytree(parts / "ground_truth", tmp_path / "photos" / "ground_truth")
     shutil.copytree(parts / "test" / "good", tmp_path / "photos" / "more-good")
-    shutil.copytree(parts / "test" / "dent", tmp_path / "photos" / "defective")
+    defects = [each for each in (parts / "test").rglob("*.png") if each.parent.name != "good"]
+    (tmp_path / "photos" / "defective").mkdir()
+    for path in defects:
+        shutil.copy(path, tmp_path / "photos" / "defective" / f"{path.parent.name}-{path.name}")
     (tmp_path / "photos" / "monday").mkdir()
     for path in (parts / "test" / "good").iterdir():
         darker = Image.open(path).point(lambda level: level * 0.8)
@@ -57,6 +60,9 @@ def photos(
     today = tmp_path / "photos" / "today"
     shutil.copytree(parts / "test" / "scratch", today)
     shutil.copytree(parts / "test" / "good", today / "good")
+    for path in defects:
+        if path.parent.name != "scratch":
+            shutil.copy(path, today / f"{path.parent.name}-{path.name}")
     marks = [(path.relative_to(today).as_posix(), "good" if path.parent != today else "defect")
              for path in sorted(today.rglob("*.png"))]  # fmt: skip
     (tmp_path / "marks.csv").write_text("\n".join(map(",".join, [("path", "mark"), *marks])))

@@ -73,10 +73,9 @@ def test_the_play_is_what_the_choice_among_equals_can_change() -> None:
     kl[0, 0, :4] = torch.tensor([1.0, 2.0, 4.0, 8.0])
     joined = torch.zeros(1, 8, 8)
     joined[0, 1, 0], joined[0, 0, :4] = 9.0, 5.0  # one is surely taken, and two of four equals
-    error, taken = model.play(joined - kl, kl, torch.zeros(1))
+    error, taken = parity.free_play(model, torch.zeros(1), (joined - kl, kl))
     assert taken.item() == error.item() == pytest.approx(((4 + 8) - (1 + 2)) / 3)
     joined[0, 0, 1] += 0.5  # is surely taken too, unless half a unit is no difference
     for near, apart in ((0.0, 8 - 1), (0.5, (4 + 8) - (1 + 2))):
-        assert model.play(joined - kl, kl, torch.tensor([near]))[1].item() == pytest.approx(
-            apart / 3
-        )
+        play = parity.free_play(model, torch.tensor([near]), (joined - kl, kl))
+        assert play[1].item() == pytest.approx(apart / 3)

@@ -23,7 +23,7 @@ def test_a_finer_map_is_judged_by_the_same_strip_and_as_many_places(detail: floa
     # to the next place
     assert abs(fine.features.border / fine.features.grid[0] - share) <= 0.5 / fine.features.grid[0]
     counts = [
-        each._highest(torch.zeros(1, *each.features.map_shape)).shape[1] for each in (usual, fine)
+        each.highest(torch.zeros(1, *each.features.map_shape)).shape[1] for each in (usual, fine)
     ]
     # As many at the least: the border takes less of a finer map, by its rounding alone.
     assert counts[0] <= counts[1] <= 2 * counts[0]
