@@ -20,6 +20,11 @@ _EXTRAS = {
     ),
     "openpyxl": "xlsx",
     "pyarrow": "parquet",
+    "ray": "ray",
+    "s3fs": "s3",
+    "gcsfs": "gs",
+    "adlfs": "az",
+    "fsspec": "s3",
     "watchdog": "watch",
 }
 

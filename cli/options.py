@@ -35,6 +35,15 @@ def within(least: float, most: float) -> Callable[[float | None], float | None]:
     return check
 
 
+def place(text: str) -> Path:
+    """Give the path of a place, here or in a store."""
+    if "://" not in text:
+        return Path(text)
+    from anomaly_vae.remote import place as anywhere
+
+    return anywhere(text)
+
+
 # What commands share that write into --out.
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")]

@@ -13,6 +13,7 @@ from anomaly_vae.images.ahead import on_thread, patiently
 from anomaly_vae.images.formats import EXTENSIONS, is_image
 from anomaly_vae.images.rules import LeftOut, marked, why_no_folder, why_no_photograph
 from anomaly_vae.outputs import MARKER
+from anomaly_vae.remote import Remote
 
 AT_ONCE = 2**25
 """Bytes of a file that are read into memory: several threads do so."""
@@ -168,8 +169,8 @@ class _Walk:
     ) -> None:
         self._folder, self._refused, self._left_out = folder, refused, left_out
         self._linked = linked
-        self._root = os.path.realpath(folder)
-        self._skip = os.path.realpath(skip) if skip else None
+        self._root = _real(folder)
+        self._skip = _real(skip) if skip else None
         self._entered = {self._root}
 
     def all(self) -> Iterator[str]:
@@ -190,7 +191,7 @@ class _Walk:
             if bare in own:
                 why = "written by this program" if name != bare or is_image(path) else ""
             elif name != bare:
-                where = os.path.realpath(path)
+                where = _real(path)
                 if where == self._skip:
                     continue
                 is_link = where != os.path.join(real, bare)  # noqa: PTH118
@@ -244,11 +245,18 @@ def _names(folder: Path) -> set[str]:
         return set()
 
 
+def _real(path: Path) -> str:
+    """Give a path without links; a store has none."""
+    return str(path) if isinstance(path, Remote) else os.path.realpath(path)
+
+
 def _listed(folder: Path) -> list[str]:
     """Give the sorted names in a folder.
 
     A folder stands as "name/", which makes the walk yield whole paths in sorted order.
     """
+    if isinstance(folder, Remote):
+        return folder.names()
     with os.scandir(folder) as listing:
         return sorted(entry.name + ("/" if _is_folder(entry) else "") for entry in listing)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import features
 
+from anomaly_vae.remote import Remote
+
 # An allow-list: Pillow also has decoders for formats that no camera writes, some of them old.
 # "JPEG" opens multi-picture JPEGs (MPO) too. AVIF came with Pillow 11.3, and not to all systems.
 DECODERS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000") + (
@@ -73,7 +75,12 @@ def is_image(path: Path) -> bool:
 
 
 def head_of(path: Path) -> bytes:
-    """Give the first bytes of a file; none if it cannot be read, or is a pipe or a device."""
+    """Give the first bytes of a file; none if it cannot be read, or is a pipe or a device.
+
+    None of what lies in a store, either: each would be a request.
+    """
+    if isinstance(path, Remote):
+        return b""
     # A pipe would wait for its writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:

@@ -11,6 +11,7 @@ from anomaly_vae.images.files import Counting, at_least_one, find_images
 from anomaly_vae.images.levels import said_narrow
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.progress import Total
+from anomaly_vae.remote import Remote
 from anomaly_vae.texts import lines_of, named
 
 
@@ -68,7 +69,10 @@ def images_at(places: Sequence[Path], *, skip: Path | None = None) -> Source:
     Raises:
         FolderError: one is missing, or all of them hold no images.
     """
-    if len(places) == 1 and not places[0].is_file():
+    remote = next((each for each in places if isinstance(each, Remote)), None)
+    if remote is not None and len(places) > 1:
+        raise FolderError(f"{remote}: stands beside other places; expected it alone")
+    if len(places) == 1 and (remote is not None or not places[0].is_file()):
         return images_below(places[0], skip=skip)
     missing = next((each for each in places if not each.exists()), None)
     if missing:

@@ -47,10 +47,11 @@ class Inspector:
     ``model`` is a ``model.onnx``. ``device`` is ``auto``, ``cpu``, ``cuda`` or ``tensorrt``, with
     the numbers of graphics cards as in ``cuda:0,1``. The model runs on ``batch_size`` images at
     once (default: 8 on a CPU, 32 on a GPU), and ``workers`` threads decode files (default: one per
-    core). Defect regions below ``min_area`` (square pixels of the photograph) are left out, which
-    changes no verdict: see ``find_regions``. ``told`` hears of what takes long. Without ``wait``,
-    the model is loaded meanwhile, and ``model.ready`` says what is wrong with its graph. A ``with``
-    block gives the memory back at its end.
+    core); on a CPU, ``threads`` compute (default: on all cores). Defect regions below ``min_area``
+    (square pixels of the photograph) are left out, which changes no verdict: see ``find_regions``.
+    ``told`` hears of what takes long. Without ``wait``, the model is loaded meanwhile, and
+    ``model.ready`` says what is wrong with its graph. A ``with`` block gives the memory back at its
+    end.
 
     Raises:
         ModelFileError: the file is not a model of this program, or is damaged.
@@ -64,14 +65,16 @@ class Inspector:
         device: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
+        threads: int = 0,
         min_area: float = 0.0,
         told: Callable[[str], None] = lambda _: None,
         wait: bool = True,
     ) -> None:
-        self._model: LoadedModel | None = LoadedModel(Path(model), device, batch_size, told)
+        file = Path(model) if isinstance(model, str) else model
+        self._model: LoadedModel | None = LoadedModel(file, device, batch_size, told, threads)
         if wait:
             self.model.ready()
-        self.name = model_name(Path(model))
+        self.name = model_name(file)
         self.model_id, self.card = self.model.model_id, self.model.card
         self.provider, self.batch_size = self.model.provider, self.model.batch_size
         self.workers = workers or usable_cores()

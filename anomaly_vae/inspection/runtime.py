@@ -12,7 +12,6 @@ Letters: N images of a batch, S x S pixels of the square, h x w map.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from anomaly_vae.calibration.metadata import (
     card_from_json,
 )
 from anomaly_vae.errors import DeviceError, ModelFileError
+from anomaly_vae.inspection.busy import Busy
 from anomaly_vae.inspection.fields import metadata_in
 from anomaly_vae.inspection.providers import (
     CPU,
@@ -47,6 +47,7 @@ from anomaly_vae.inspection.providers import (
     tensorrt_options,
     usual_batch,
 )
+from anomaly_vae.remote import Remote
 from anomaly_vae.transaction import complete
 
 Place = tuple[str, int]
@@ -111,31 +112,13 @@ class Outputs:
         return one
 
 
-class Busy:
-    """For how long at least one thread was inside."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._inside, self._since, self._lock = 0, 0.0, Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._since = time.perf_counter()
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self.seconds += time.perf_counter() - self._since
-
-
 class _Loaded:
     """A model on one processor."""
 
-    def __init__(self, data: bytes, path: Path, providers: Providers, number: int) -> None:
-        self.session = _start(data, path, providers)
+    def __init__(
+        self, data: bytes, path: Path, providers: Providers, number: int, threads: int
+    ) -> None:
+        self.session = _start(data, path, providers, threads)
         self.provider: str = self.session.get_providers()[0]
         kind: Kind = "cpu" if self.provider == CPU else "cuda"
         self.place = kind, number
@@ -145,6 +128,8 @@ class _Loaded:
 class LoadedModel:
     """The model in a file, loaded on a device; ``told`` hears what takes long.
 
+    On a CPU it computes on ``threads``, or on all cores.
+
     On a CPU it is loaded meanwhile: ``ready`` waits for it, and so does the first use.
 
     Raises:
@@ -153,7 +138,12 @@ class LoadedModel:
     """
 
     def __init__(
-        self, path: Path, device: str, batch_size: int | None, told: Callable[[str], None]
+        self,
+        path: Path,
+        device: str,
+        batch_size: int | None,
+        told: Callable[[str], None],
+        threads: int = 0,
     ) -> None:
         data, (kind, numbers) = _read(path), device_of(device)
         self.model_id, self.card = model_id(data), _read_card(data, path)
@@ -171,7 +161,7 @@ class LoadedModel:
         for number in numbers:
             (name, own), *others = providers_for(kind, number)
             every = [(name, own | options), *others]
-            self._loaded.append(pool.submit(_Loaded, data, path, every, number))
+            self._loaded.append(pool.submit(_Loaded, data, path, every, number, threads))
         pool.shutdown(wait=False)
         self.provider = CPU if kind == "cpu" else self._loaded[0].result().provider
         if kind != "cpu" and device != "auto" and self.provider != name:
@@ -265,8 +255,9 @@ def model_name(path: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
-    complete(path.parent)
     try:
+        if not isinstance(path, Remote):
+            complete(path.parent)
         return path.read_bytes()
     except IsADirectoryError as error:
         raise ModelFileError(
@@ -278,10 +269,13 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _start(data: bytes, path: Path, providers: Providers) -> onnxruntime.InferenceSession:
+def _start(
+    data: bytes, path: Path, providers: Providers, threads: int = 0
+) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     try:
-        return start_session(data, [each for each in providers if each[0] in available])
+        known = [each for each in providers if each[0] in available]
+        return start_session(data, known, threads=threads)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelFileError(
             f"{path}: not a usable ONNX model ({type(error).__name__}); expected the model.onnx "

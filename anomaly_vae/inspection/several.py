@@ -8,6 +8,7 @@ the photographs of the next turn are decoded.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,10 +17,32 @@ from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector, Shown
 from anomaly_vae.inspection.reading import Read, read_known
+from anomaly_vae.settings.images import ImageSettings
 
 Wanted = tuple[str, Sequence[int]]
 """A path, and the numbers of the models that are to judge it."""
+Seen = dict[int, Read] | ImageReadError
+"""A file as it is read for each way of seeing, by number; or why it cannot be."""
 _BATCHES = 4  # of a model, in a turn: what ends with a part of a batch is little of it then
+
+
+class Ways:
+    """The ways in which models see: those that see alike share one."""
+
+    def __init__(self, settings: Sequence[ImageSettings]) -> None:
+        self._different = list(dict.fromkeys(settings))
+        self._ways = [self._different.index(each) for each in settings]
+
+    def of(self, number: int) -> int:
+        """Give the number of the way in which a model sees."""
+        return self._ways[number]
+
+    def read(self, folder: Path, each: Wanted) -> dict[int, Read]:
+        """Read a file below ``folder`` once, and decode it in each way that it is wanted."""
+        path, numbers = each
+        ways = sorted({self.of(number) for number in numbers})
+        reads = read_known(folder / path, path, [self._different[way] for way in ways])
+        return dict(zip(ways, reads, strict=True))
 
 
 class Several:
@@ -31,6 +54,9 @@ class Several:
     Raises:
         InputError: two models have one name, or ``route`` is no regular expression.
     """
+
+    alone = True
+    """Whether a single model may as well work without the others: it need take no turns."""
 
     def __init__(self, inspectors: Sequence[Inspector], route: str = "") -> None:
         self.inspectors, self.routed = list(inspectors), bool(route)
@@ -48,7 +74,7 @@ class Several:
             raise InputError(f"--route {route!r}: not a regular expression: {error}") from error
         self.strays: list[str] = []
         """Paths so far in which ``route`` found the name of no model."""
-        self._ways = list(dict.fromkeys(each.card.images for each in inspectors))
+        self.ways = Ways([each.card.images for each in inspectors])
 
     def judges(self, path: str) -> Sequence[int]:
         """Give the numbers of the models that judge a photograph; a stray one has none."""
@@ -69,29 +95,24 @@ class Several:
         Of each model they come in the order of the files. ``shown`` has a function for each model;
         see ``Inspector.inspect_read``.
         """
-
-        def load(each: Wanted) -> dict[int, Read]:
-            ways = sorted({self._way(number) for number in each[1]})
-            reads = read_known(folder / each[0], each[0], [self._ways[way] for way in ways])
-            return dict(zip(ways, reads, strict=True))
-
         turn = _BATCHES * max(each.batch_size for each in self.inspectors)
         workers = max(each.workers for each in self.inspectors)
-        reading = read_ahead(wanted, load, workers=workers, ahead=turn + workers)
+        reading = read_ahead(
+            wanted, partial(self.ways.read, folder), workers=workers, ahead=turn + workers
+        )
         with closing(reading):
             while part := list(islice(reading, turn)):
-                for number, inspector in enumerate(self.inspectors):
-                    reads = self._of(number, part)
-                    for finding in inspector.inspect_read(reads, shown[number]):
-                        yield number, finding
+                yield from self.judge(part, shown)
 
-    def _way(self, number: int) -> int:
-        """Say in which way a model sees."""
-        return self._ways.index(self.inspectors[number].card.images)
+    def judge(
+        self, part: Sequence[tuple[Wanted, Seen]], shown: Sequence[Shown]
+    ) -> Iterator[tuple[int, Finding]]:
+        """Say what the models find in files that have been read: one model after the other."""
+        for number, inspector in enumerate(self.inspectors):
+            for finding in inspector.inspect_read(self._of(number, part), shown[number]):
+                yield number, finding
 
-    def _of(
-        self, number: int, part: Sequence[tuple[Wanted, dict[int, Read] | ImageReadError]]
-    ) -> Iterator[Read]:
+    def _of(self, number: int, part: Sequence[tuple[Wanted, Seen]]) -> Iterator[Read]:
         """Give what a model is to judge."""
         for (path, numbers), result in part:
             if number not in numbers:
@@ -99,4 +120,4 @@ class Several:
             if isinstance(result, ImageReadError):
                 yield Read(path, None, result)
             else:
-                yield result[self._way(number)]
+                yield result[self.ways.of(number)]

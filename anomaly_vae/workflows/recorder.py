@@ -21,7 +21,7 @@ from anomaly_vae.images.files import stamp_in_time
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_json
-from anomaly_vae.reporting.gallery import Picture, draw_picture, seen
+from anomaly_vae.reporting.gallery import Gallery, Picture, draw_picture, seen
 from anomaly_vae.reporting.heatmaps import (
     draw_heatmap,
     on_photo,
@@ -41,6 +41,25 @@ _HEATMAPS = "heatmaps"
 
 
 Told = Callable[[list[Cell], list[list[Cell]]], None]
+
+
+class Pictures:
+    """Which images will be in pictures: in heat maps, and in the gallery of the page."""
+
+    def __init__(self, heatmaps: Heatmaps, gallery: Gallery | None) -> None:
+        self._heatmaps, self._gallery = heatmaps, gallery
+
+    def show(self, score: float) -> bool:
+        """Whether the map of an image that passes with this score will be seen."""
+        return self._heatmaps == "all" or self.keep(score)
+
+    def keep(self, score: float) -> bool:
+        """Whether the page takes a picture with this score."""
+        return self._gallery is not None and self._gallery.takes(score)
+
+    def draw(self, finding: Finding) -> bool:
+        """Whether an image has a heat map."""
+        return self._heatmaps == "all" or (self._heatmaps == "defects" and bool(finding.regions))
 
 
 class Recorder:
@@ -65,7 +84,10 @@ class Recorder:
         told: Told | None = None,
     ) -> None:
         self.results, self._folder, self._told = results, folder, told
-        self._heatmaps, self._page = heatmaps, page
+        self._page = page
+        self._pictures = Pictures("none", None)
+        if isinstance(results, Results):
+            self._pictures = Pictures(heatmaps, results.gallery if page else None)
         self._inspector = inspector
         self._sizes = {"min_area": inspector.min_area, "mm_per_pixel": mm_per_pixel}
         self._drift = _Drift(inspector.card, drift_window, results.statistics())
@@ -76,9 +98,7 @@ class Recorder:
 
     def shows(self, score: float) -> bool:
         """Whether the map of an image that passes with this score will be in a picture."""
-        if isinstance(self.results, Passing):
-            return False
-        return self._heatmaps == "all" or (self._page and self.results.gallery.takes(score))
+        return self._pictures.show(score)
 
     def record(self, finding: Finding) -> None:
         """Write the rows of an image, and its picture if it is wanted.
@@ -143,7 +163,7 @@ class Recorder:
         results, image = self.results, finding.image
         if isinstance(results, Passing):
             return None
-        drawn = self._heatmaps == "all" or (self._heatmaps == "defects" and bool(finding.regions))
+        drawn = self._pictures.draw(finding)
         target = None
         if drawn or self._drawn_before:
             # In a watched folder another photograph may have had this name before.
@@ -152,9 +172,9 @@ class Recorder:
         if target and (image is None or not drawn):
             remove_picture(target)  # of a photograph of this name that was defective
             target = None
-        if image is None:
+        if image is None or not image.pixels.size:  # whoever left its pixels out wants no picture
             return None
-        kept = self._page and results.gallery.takes(finding.score)
+        kept = self._pictures.keep(finding.score)
         enlarged = kept and results.gallery.enlarges(finding)
         if kept:
             results.gallery.keep(row_id, finding.score, enlarged=enlarged)

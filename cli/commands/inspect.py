@@ -2,37 +2,38 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..console import talk
+from ..engines import Address, Engine, GpusPerWorker, OnEngine, wished
 from ..options import (
     BatchSize,
     ExitZero,
     Heatmaps,
     MinArea,
     MmPerPixel,
-    Model,
     OnDevice,
     Overwrite,
     Pictures,
     Resume,
     Workers,
+    place,
 )
+from ..results import Format, kept, made_last, places_in, results_in
 from ..saying import say_inspection, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.images.sources import Source
+    from anomaly_vae.inspection.inspector import Inspector
     from anomaly_vae.inspection.several import Several
-    from anomaly_vae.reporting.results import Results
     from anomaly_vae.reporting.rows import Cell
     from anomaly_vae.reporting.summary import Summary
-    from anomaly_vae.reporting.tally import Passing
+    from anomaly_vae.workflows.cluster import Wish
 
 
 _LISTED = [Path("-")]
@@ -40,6 +41,7 @@ EXAMPLES = """
 anomaly-vae inspect run/model.onnx photos/today --out report
 anomaly-vae inspect run/model.onnx photos/today --out report --resume
 anomaly-vae inspect run/model.onnx part.png other.png --out two
+anomaly-vae inspect run/model.onnx photos/today --out report --engine ray --workers 8
 anomaly-vae inspect top.onnx photos --model side.onnx --route 'top|side' --out report
 """
 
@@ -48,25 +50,37 @@ anomaly-vae inspect top.onnx photos --model side.onnx --route 'top|side' --out r
 _FEW = 32
 
 
-class Format(StrEnum):
-    """What the tables are written as."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    XLSX = "xlsx"
-
-
 def inspect(
-    model: Model,
+    model: Annotated[
+        Path,
+        typer.Argument(
+            parser=place, metavar="MODEL", help="model.onnx of a run; may lie in a store."
+        ),
+    ],
     photographs: Annotated[
         list[Path],
-        typer.Argument(help="Folders, searched recursively, or files; -: paths on standard input."),
+        typer.Argument(
+            parser=place,
+            metavar="PHOTOGRAPHS",
+            help="Folders, searched recursively, or files; -: paths on standard input. Or a folder "
+            "in a store: s3://BUCKET/…, gs://… or az://…",
+        ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables and pictures.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=place,
+            metavar="PATH",
+            help="Folder for the tables and pictures; may lie in a store.",
+        ),
+    ] = None,
     others: Annotated[
         list[Path] | None,
         typer.Option(
-            "--model", help="Another model for the same photographs; each writes into OUT/NAME."
+            "--model",
+            parser=place,
+            metavar="PATH",
+            help="Another model for the same photographs; each writes into OUT/NAME.",
         ),
     ] = None,
     route: Annotated[
@@ -97,55 +111,81 @@ def inspect(
         int | None,
         typer.Option(min=10, help="Say in each row whether the last so many look as usual."),
     ] = None,
+    engine: OnEngine = Engine.LOCAL,
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     exit_zero: ExitZero = False,
 ) -> None:
     """Find the defective images of a folder and write a report of them."""
     from anomaly_vae.inspection.inspector import Inspector
-    from anomaly_vae.inspection.several import Several
 
     if out is None:
         pictures = not page or heatmaps is not Heatmaps.DEFECTS
         _refuse_nowhere(jsonl, resume or overwrite or table is not Format.CSV or pictures)
     if route and not others:
         raise typer.BadParameter("needs another --model to choose from", param_hint="--route")
+    wish = wished(engine, address, gpus_per_worker, device, workers, batch_size)
     talk.on_stderr = jsonl
-    make_last = _made_last(table)
+    make_last = made_last(table)
     source = _source(photographs, out)
-    if photographs != _LISTED:  # a list may come slowly
+    if wish:
+        device = "cpu"  # here pictures are drawn
+    elif photographs != _LISTED:  # a list may come slowly
         device = _enough_for(source, device)
+    files = [model, *(others or ())]
     inspectors = [
         Inspector(
             each, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
             told=talk.warn, wait=False,
-        ) for each in (model, *(others or ()))
+        ) for each in files
     ]  # fmt: skip
-    several = Several(inspectors, route)
-    places = [out and out / each.name for each in inspectors] if others else [out]
+    names = [each.name if others else "" for each in inspectors]
     wanted: dict[str, Any] = {
         "heatmaps": heatmaps.value, "page": page, "drift_window": drift_window,
         "mm_per_pixel": mm_per_pixel, "told": _write_json if jsonl else None,
     }  # fmt: skip
     tables = table, overwrite, resume
-    try:
-        with ExitStack() as stack:
-            summaries = _inspected(stack, several, source, places, tables, wanted)
-            for place in filter(None, places):
-                make_last(place)
-    except KeyboardInterrupt:
-        if out:
-            talk.warn(f"what was done so far is kept in {out}; give --resume to go on")
-        raise
+    with kept(out, known=overwrite or resume) as here:
+        places = places_in(here, names)
+        several = _several(inspectors, route, wish, files, places, tables, wanted)
+        summaries = _inspected(several, source, places, tables, wanted)
+        for each in filter(None, places):
+            make_last(each)
     warn_notes(source.notes)
-    _say(several, summaries, places)
+    _say(several, summaries, places_in(out, names))
     clean = all(summary.clean for summary in summaries) and not several.strays
     if not (clean or exit_zero):
         raise typer.Exit(1)
 
 
+def _several(
+    inspectors: "Sequence[Inspector]",
+    route: str,
+    wish: "Wish | None",
+    files: Sequence[Path],
+    places: Sequence[Path | None],
+    tables: tuple[Format, bool, bool],
+    wanted: dict[str, Any],
+) -> "Several":
+    """Bring the models together, here or on a cluster."""
+    from anomaly_vae.inspection.several import Several
+
+    if wish is None:
+        return Several(inspectors, route)
+    from anomaly_vae.outputs import refuse_folder
+    from anomaly_vae.reporting.results import INSPECTION
+    from anomaly_vae.workflows.cluster import OnCluster
+
+    for each in filter(None, places):  # before a Ray is started, which takes seconds
+        refuse_folder(each, INSPECTION, overwrite=tables[1], resume=tables[2])
+    cluster = OnCluster(inspectors, route, files, wish, (wanted["heatmaps"], wanted["page"]))
+    talk.detail(f"Ray: {cluster.workers} workers")
+    return cluster
+
+
 def _inspected(
-    stack: ExitStack,
     several: "Several",
     source: "Source",
     places: Sequence[Path | None],
@@ -158,27 +198,28 @@ def _inspected(
     from anomaly_vae.workflows.recorder import Recorder
 
     recorders = []
-    for inspector, place in zip(several.inspectors, places, strict=True):
-        inspector.model.ready()
-        size = f"{inspector.batch_size} a run"
-        talk.detail(f"model {inspector.model_id} on {inspector.provider}, {size}")
-        same = identity(inspector, source.name, wanted["mm_per_pixel"])
-        results = _results(place, source, same, *tables)
-        stack.enter_context(results)
-        recorder = Recorder(inspector, source.folder, results, **wanted)
-        recorder.command = talk.command
-        recorders.append(recorder)
-    if len(recorders) > 1:
+    with ExitStack() as stack:
+        for inspector, each in zip(several.inspectors, places, strict=True):
+            inspector.model.ready()
+            size = f"{inspector.batch_size} a run"
+            talk.detail(f"model {inspector.model_id} on {inspector.provider}, {size}")
+            same = identity(inspector, source.name, wanted["mm_per_pixel"])
+            results = results_in(each, source, same, *tables)
+            stack.enter_context(results)
+            recorder = Recorder(inspector, source.folder, results, **wanted)
+            recorder.command = talk.command
+            recorders.append(recorder)
+        if len(recorders) == 1 and several.alone:
+            return [inspect_images(several.inspectors[0], source, recorders[0], talk.track)]
         return inspect_with_several(several, source, recorders, talk.track)
-    return [inspect_images(several.inspectors[0], source, recorders[0], talk.track)]
 
 
 def _say(several: "Several", summaries: "list[Summary]", places: Sequence[Path | None]) -> None:
     """Say what was found, by each model."""
-    for inspector, summary, place in zip(several.inspectors, summaries, places, strict=True):
+    for inspector, summary, out in zip(several.inspectors, summaries, places, strict=True):
         if len(summaries) > 1:
             talk.say(f"\n{inspector.name}:")
-        say_inspection(summary, place)
+        say_inspection(summary, out)
     if several.strays:
         more = f" and {len(several.strays) - 1} more" if len(several.strays) > 1 else ""
         talk.warn(f"{several.strays[0]}{more}: --route finds no model's name: not inspected")
@@ -214,38 +255,6 @@ def _enough_for(source: "Source", device: str) -> str:
     if few:
         talk.detail(f"{_FEW} photographs or fewer: on the CPU, which starts sooner")
     return "cpu" if few else "auto"
-
-
-def _results(
-    out: Path | None,
-    source: "Source",
-    identity: dict[str, str],
-    table: Format,
-    overwrite: bool,
-    resume: bool,
-) -> "Results | Passing":
-    from anomaly_vae.reporting.results import Results
-    from anomaly_vae.reporting.rows import Report
-    from anomaly_vae.reporting.tables import CsvReport
-    from anomaly_vae.reporting.tally import Passing
-
-    if out is None:
-        return Passing()
-    report: type[Report] = CsvReport
-    if table is Format.PARQUET:
-        from anomaly_vae.reporting.parquet import ParquetReport
-
-        report = ParquetReport
-    return Results(out, source.folder, identity, report=report, overwrite=overwrite, resume=resume)
-
-
-def _made_last(table: Format) -> Callable[[Path], None]:
-    """Give what is to be done with complete tables; what that lacks is said before the work."""
-    if table is not Format.XLSX:
-        return lambda _: None
-    from anomaly_vae.reporting.workbook import write_workbook
-
-    return write_workbook
 
 
 def _write_json(row: "list[Cell]", regions: "list[list[Cell]]") -> None:

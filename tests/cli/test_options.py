@@ -84,6 +84,8 @@ OPTIONS = {
         *("--min-area 4; --jsonl", "--mm-per-pixel 2; --jsonl", "--drift-window 20; --jsonl"),
         *(f"--resume{NONE}", f"--overwrite{NONE}", "--exit-zero; --jsonl"),
         *("--model {other}; --jsonl", "--route a|b; --jsonl --model {other}"),
+        *("--engine ray; --jsonl", "--address auto; --jsonl --engine ray"),
+        "--gpus-per-worker 0.5; --jsonl --engine ray",
     ],
     "watch": [
         *("--device cpu", "--heatmaps all", "--min-area 4", "--mm-per-pixel 2", "--polling"),
@@ -144,7 +146,7 @@ EXCLUDED = {
     },
     # --good goes with --any-size as well, but not beside the --precision that is tried here.
     "export": {*itertools.product(("--any-size",), ("--precision", "--good", "--defective"))},
-    "inspect": {("--resume", "--overwrite")},
+    "inspect": {("--resume", "--overwrite"), ("--device", "--gpus-per-worker")},
     "benchmark": {*itertools.product(("--advise",), ("--device", "--batch-size", "--workers", "--json"))},
     "calibrate": {
         *itertools.product(("--marks", "--images"), ("--good", "--defective", "--criterion",
@@ -258,6 +260,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     # inspect, watch, benchmark
     record(f"{vae}.inspection.inspector.Inspector", does=inspector)
     record(f"{vae}.inspection.several.Several", does=Several)
+    record(f"{workflows}.cluster.OnCluster", does=on_cluster)
     record(f"{workflows}.benchmark.benchmark", gives=SimpleNamespace())
     record(f"{workflows}.advice.ways")
     monkeypatch.setattr(f"{vae}.images.files.list_images", lambda *_, **__: [])
@@ -282,6 +285,12 @@ def inspector(model: Path, **_: Any) -> SimpleNamespace:
     card = SimpleNamespace(images=None)
     facts = {"min_area": 0, "model_id": "m", "provider": "CPU", "batch_size": 8}
     return SimpleNamespace(name=model.stem, card=card, model=MagicMock(), **facts)
+
+
+def on_cluster(inspectors: Any, route: str, *_: Any) -> Several:
+    cluster = Several(inspectors, route)
+    cluster.workers = 2  # type: ignore[attr-defined]
+    return cluster
 
 
 def results(out: Path, *_: Any, overwrite: bool, resume: bool, **_how: Any) -> MagicMock:

@@ -1,0 +1,176 @@
+"""Places that are no folder of this machine, such as ``s3://bucket/photos``: what fsspec can reach.
+
+Credentials come from the environment, as each store's own tools take them. They are never part of
+an address: addresses stand in reports.
+"""
+
+import errno
+import importlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any, cast
+
+from anomaly_vae.errors import FolderError
+
+STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": "fsspec"}
+"""How an address begins, and the package that can reach it."""
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
+# By name, when an object was written: each store has its own.
+_WRITTEN = ("LastModified", "last_modified", "mtime", "updated", "created")
+# ``OSError`` makes the same of these numbers.
+_KINDS: dict[type[Exception], int] = {
+    FileNotFoundError: errno.ENOENT,
+    PermissionError: errno.EACCES,
+    IsADirectoryError: errno.EISDIR,
+}
+# Listings of so many folders are kept in memory.
+_LISTINGS = 16
+
+
+def place(text: str) -> Path:
+    """Give the path of a place: of this machine, or a ``Remote``, which is used as one.
+
+    Raises:
+        FolderError: it is the address of a place that cannot be reached, or holds credentials.
+    """
+    found = _ADDRESS.fullmatch(text)
+    if not found:
+        return Path(text)
+    scheme, rest = found.groups()
+    if scheme not in STORES:
+        expected = ", ".join(f"{each}://" for each in STORES)
+        raise FolderError(f"{scheme}://…: cannot be reached; expected {expected} or a path")
+    if "@" in rest.partition("/")[0] or "?" in rest:
+        raise FolderError(
+            f"{scheme}://…: holds credentials, which would stand in reports; expected "
+            f"{scheme}://BUCKET/PATH, and them in the environment"
+        )
+    importlib.import_module(STORES[scheme])
+    return cast(Path, Remote(text))
+
+
+class Remote:
+    """A file or folder in a store: what reading photographs and models needs of a ``Path``.
+
+    What goes wrong is an ``OSError`` with a reason of one line.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address.rstrip("/")
+        self._pure = PurePosixPath(self._address.partition("://")[2])
+        self.name, self.stem, self.suffix = self._pure.name, self._pure.stem, self._pure.suffix
+
+    def __str__(self) -> str:
+        return self._address
+
+    def __repr__(self) -> str:
+        return f"Remote({self._address!r})"
+
+    def __truediv__(self, name: object) -> "Remote":
+        return Remote(f"{self._address}/{str(name).rstrip('/')}")
+
+    @property
+    def parent(self) -> "Remote":
+        """The folder above."""
+        return Remote(self._address.rpartition("/")[0])
+
+    def as_posix(self) -> str:
+        """Give the address."""
+        return self._address
+
+    def resolve(self) -> "Remote":
+        """Give the same: an address is whole."""
+        return self
+
+    absolute = resolve
+
+    def is_symlink(self) -> bool:
+        """No store has links."""
+        return False
+
+    def exists(self) -> bool:
+        """Whether there is a file, or something below it."""
+        with self._spoken() as (store, path):
+            return bool(store.exists(path))
+
+    def is_dir(self) -> bool:
+        """Whether there is something below it."""
+        with self._spoken() as (store, path):
+            return bool(store.isdir(path))
+
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        with self._spoken() as (store, path):
+            return bool(store.isfile(path))
+
+    def names(self) -> list[str]:
+        """Give the sorted names of what lies in a folder; those of folders end with ``/``."""
+        with self._spoken() as (store, path):
+            found = [each for each in store.ls(path, detail=True) if _bare(each) != path.strip("/")]
+        return sorted(
+            PurePosixPath(_bare(each)).name + ("/" if each["type"] == "directory" else "")
+            for each in found
+        )
+
+    def stat(self) -> SimpleNamespace:
+        """Give size and time of the last change, in whole seconds: not all answers have more."""
+        with self._spoken() as (store, path):
+            facts = store.info(path)
+            if facts["type"] == "directory":
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+        seconds = int(_written(facts))
+        return SimpleNamespace(
+            st_size=facts["size"], st_mtime=seconds, st_mtime_ns=seconds * 10**9, st_ino=0
+        )
+
+    def open(self, _mode: str = "rb") -> io.BytesIO:
+        """Read the whole file, as bytes."""
+        return io.BytesIO(self.read_bytes())
+
+    def read_bytes(self, length: int | None = None) -> bytes:
+        """Read the file, or its first bytes."""
+        with self._spoken() as (store, path):
+            return bytes(store.cat_file(path, start=None if length is None else 0, end=length))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Read a file of text."""
+        return self.read_bytes().decode(encoding)
+
+    @contextmanager
+    def _spoken(self) -> Iterator[tuple[Any, str]]:
+        """Give the store and the path there; whatever it raises becomes an ``OSError``."""
+        import fsspec  # noqa: PLC0415
+
+        try:
+            yield fsspec.core.url_to_fs(self._address, max_paths=_LISTINGS)
+        except Exception as error:  # each store has exceptions of its own
+            number = next((n for kind, n in _KINDS.items() if isinstance(error, kind)), errno.EIO)
+            said = reason(error)
+            if number == errno.ENOENT and " " not in said:  # a path, which is no reason
+                said = os.strerror(number)
+            raise OSError(number, said, self._address) from error
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line what a store has said, without what may be a signature in an address."""
+    said = getattr(error, "strerror", None) or str(error).strip()
+    first = re.sub(r"\?\S+", "?…", said.partition("\n")[0])
+    return first or type(error).__name__
+
+
+def _bare(facts: dict[str, Any]) -> str:
+    return str(facts["name"]).strip("/")
+
+
+def _written(facts: dict[str, Any]) -> float:
+    """Give when an object was written, in seconds since 1970; 0 where the store does not say."""
+    value = next((facts[name] for name in _WRITTEN if facts.get(name)), 0.0)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.timestamp() if isinstance(value, datetime) else float(value)

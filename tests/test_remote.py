@@ -1,0 +1,143 @@
+"""Photographs, models and results in stores: a real S3 server, and fsspec's own in memory."""
+
+import csv
+import logging
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from anomaly_vae.errors import FolderError
+from anomaly_vae.images.files import list_images
+from anomaly_vae.remote import place
+
+from .conftest import Command
+
+SECRET = "not-to-be-seen"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A server that speaks S3, with a bucket; credentials in the environment."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anybody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    _post(f"http://{host}:{port}/moto-api/reset")
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    store.mkdir("bucket")
+    yield store
+    type(store).clear_instance_cache()
+    server.stop()
+
+
+def _post(address: str, data: bytes = b"") -> None:
+    plain = {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(address, data, plain, method="POST")).close()
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return [{**row, "inspected_at": "", "id": ""} for row in csv.DictReader(file)]
+
+
+def test_s3_gives_and_takes_what_a_folder_does(
+    s3: Any, run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    here, model, photos = tmp_path / "here", "s3://bucket/run/model.onnx", "s3://bucket/photos"
+    s3.put_file(str(run / "model.onnx"), "bucket/run/model.onnx")
+    s3.put(f"{parts / 'test'}/", "bucket/photos/", recursive=True)
+    assert command("inspect", run / "model.onnx", parts / "test", "--out", here).code == 1
+    told = command("inspect", model, photos, "--out", "s3://bucket/results")
+    assert (told.code, told.err) == (1, "")
+    assert "report: s3://bucket/results" in told.out
+    s3.invalidate_cache()
+    s3.get("bucket/results/", f"{tmp_path / 'there'}/", recursive=True)
+    for name in ("images.csv", "defects.csv"):
+        there = rows(tmp_path / "there" / name)
+        model_name = [{**row, "model_name": "run"} for row in rows(here / name)]
+        assert there == (model_name if name == "images.csv" else rows(here / name))
+    names = [{path.relative_to(out).as_posix() for path in out.rglob("*.jpg")}
+             for out in (here, tmp_path / "there")]  # fmt: skip
+    assert names[0] == names[1] != set()
+
+    again = ("inspect", model, photos, "--out", "s3://bucket/results")
+    refused = command(*again)
+    assert (refused.code, "is not empty" in refused.err) == (2, True)
+    s3.put_file(str(parts / "test" / "good" / "000.png"), "bucket/photos/new.png")
+    type(s3).clear_instance_cache()
+    told = command(*again, "--resume")
+    assert (told.code, told.err) == (1, "")
+    assert "18 images were done before" in told.out
+    s3.invalidate_cache()
+    assert s3.cat_file("bucket/results/images.csv").count(b"\n") == 20
+    everything = b"".join(map(s3.cat_file, s3.find("bucket/results")))
+    assert SECRET.encode() not in everything
+
+
+@pytest.mark.parametrize(("places", "said"), [
+    (("s3://bucket/model.onnx", "{photos}"), "No such file"),
+    (("{model}", "s3://nowhere/photos"), "bucket does not exist"),
+    (("{model}", "s3://bucket/none"), "No such file"),
+    (("{model}", "{photos}", "--out", "s3://nowhere/results"), "bucket does not exist"),
+    (("{model}", "s3://bucket/a", "s3://bucket/b"), "expected it alone"),
+    (("{model}", "s3://anybody:not-to-be-seen@bucket/photos"), "holds credentials"),
+    (("{model}", "https://bucket/photos"), "expected s3://"),
+])  # fmt: skip
+def test_what_cannot_be_reached_is_said_in_one_line(
+    s3: Any, places: tuple[str, ...], said: str, command: Command, request: pytest.FixtureRequest
+) -> None:
+    run, parts, tmp_path = map(request.getfixturevalue, ("run", "parts", "tmp_path"))
+    known = {"model": run / "model.onnx", "photos": parts / "test"}
+    out = () if "--out" in places else ("--out", tmp_path / "out")
+    told = command("inspect", *(each.format(**known) for each in places), *out)
+    assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
+    assert said in told.err
+    assert SECRET not in told.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_is_gone_and_wrong_credentials_are_said(
+    s3: Any, run: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("inspect", run / "model.onnx", "s3://bucket/photos", "--out", tmp_path / "out")
+    server = os.environ["AWS_ENDPOINT_URL"]
+    _post(f"{server}/moto-api/reset-auth", b"0")  # from now on, it looks at them
+    told = command(*line)
+    _post(f"{server}/moto-api/reset-auth", b"inf")
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "does not exist in our records" in told.err
+    assert SECRET not in told.err
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    told = command(*line)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "Could not connect" in told.err
+
+
+def test_what_lies_in_a_store_is_found_by_the_same_rules(parts: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(parts, tmp_path / "photos"))
+    (folder / ".hidden").mkdir()
+    for name in (".hidden/a.png", "b.txt", "test/c-1.PNG", "test/good/000_mask.png"):
+        shutil.copy(parts / "test" / "good" / "000.png", folder / name)
+    (folder / "train" / ".anomaly-vae.json").write_text('{"own": []}')
+    store = fsspec.filesystem("memory")
+    store.put(f"{folder}/", "/photos/", recursive=True)
+    found = list_images(place("memory://photos"))
+    assert found == [path for path in list_images(folder) if path != "b.txt"]
+    assert len(found) == 19
+    store.rm("/photos", recursive=True)
+    with pytest.raises(FolderError, match="memory://photos"):
+        list_images(place("memory://photos"))

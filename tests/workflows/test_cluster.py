@@ -1,0 +1,115 @@
+"""The same images on a Ray cluster: the same rows, whatever happens to workers and machines."""
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anomaly_vae.errors import OutputError
+
+from ..conftest import Command
+
+pytestmark = pytest.mark.slow
+
+MEMORY = 100 * 2**20
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """A Ray of this machine, shared by the tests."""
+    from anomaly_vae.workflows.cluster import _quiet
+
+    _quiet()
+    import ray
+
+    ray.init(
+        "local", num_cpus=2, include_dashboard=False, object_store_memory=MEMORY,
+        log_to_driver=False, logging_level="critical",
+    )  # fmt: skip
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def photos(parts: Path, tmp_path: Path) -> Path:
+    """18 photographs, and one that is none."""
+    folder = Path(shutil.copytree(parts / "test", tmp_path / "photos"))
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def rows(out: Path, name: str = "images.csv") -> list[dict[str, str]]:
+    with (out / name).open(newline="") as file:
+        return [{**row, "inspected_at": ""} for row in csv.DictReader(file)]
+
+
+def files(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def inspected(model: Path, folder: Path, *, address: str | None = None) -> Iterator[str]:
+    """Give the paths of what a cluster inspects, in pieces of two, as they come."""
+    from anomaly_vae.inspection.inspector import Inspector
+    from anomaly_vae.workflows.cluster import OnCluster, Wish
+
+    cluster = OnCluster(
+        [Inspector(model, device="cpu")], "", [model], Wish(address), ("none", False)
+    )
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    found = cluster.inspect_files(folder, ((path, [0]) for path in paths), [lambda _: False])
+    return (finding.path for _, finding in found)
+
+
+def test_the_files_are_those_of_one_machine(
+    ray: Any, run: Path, photos: Path, command: Command, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.onnx"
+    shutil.copy(run / "model.onnx", own)
+    wanted = ("--model", own, "--heatmaps", "all", "--drift-window", 10, "--exit-zero")
+    line = ("inspect", run / "model.onnx", photos, *wanted, "--out")
+    assert command(*line, tmp_path / "local").code == 0
+    told = command(*line, tmp_path / "ray", "--engine", "ray")
+    assert (told.code, "19 images" in told.out) == (0, True), told.err
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+    for model in ("pixels", "own"):
+        here, there = tmp_path / "local" / model, tmp_path / "ray" / model
+        assert rows(there) == rows(here)
+        assert rows(there, "defects.csv") == rows(here, "defects.csv")
+        assert len(rows(there)) == 19
+    # What is there is not done again; what is new is added.
+    shutil.copy(photos / "good" / "000.png", photos / "new.png")
+    told = command(*line, tmp_path / "ray", "--engine", "ray", "--resume")
+    assert "19 images were done before" in told.out
+    assert len(rows(tmp_path / "ray" / "own")) == 20
+
+
+def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_said(
+    ray: Any, run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomaly_vae.workflows import cluster
+
+    judge, died = cluster._Judge, tmp_path / "died"
+
+    class Dies(judge):  # type: ignore[valid-type, misc]
+        """Of a photograph that kills its process: once, or always."""
+
+        def __call__(self, row: Any) -> Any:
+            if b"dent/001" in row["files"] and not died.exists():
+                died.parent.is_dir() and died.touch()
+                os._exit(9)
+            return super().__call__(row)
+
+    monkeypatch.setattr(cluster, "_Judge", Dies)
+    monkeypatch.setattr(cluster, "_FILES", 2)
+    found = list(inspected(run / "model.onnx", photos))
+    assert died.exists()
+    assert (len(found), found) == (19, sorted(found))
+
+    died = tmp_path / "no folder" / "died"
+    monkeypatch.setattr(cluster, "_ATTEMPTS", 1)
+    with pytest.raises(OutputError, match="--resume"):
+        list(inspected(run / "model.onnx", photos))
