@@ -60,11 +60,7 @@ def check_parity(detector: Detector, data: bytes, images: NDArray[np.uint8]) -> 
     Raises:
         ExportError: an output differs by more than the tolerance, or the model does not start.
     """
-    try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's exceptions have no common base
-        raise ExportError(f"ONNX Runtime does not take the exported model ({error})") from error
-    given = _in_both_batches(lambda x: session.run(None, {"images": x}), images)
+    given = _run(data, images)
     trained = _in_both_batches(lambda x: score_images(detector, x), images)
     play = _play(detector, images, given, trained)
     largest = dict.fromkeys(Scores._fields, 0.0)
@@ -92,6 +88,15 @@ def check_parity(detector: Detector, data: bytes, images: NDArray[np.uint8]) -> 
             "it with your configuration"
         )
     return parity
+
+
+def _run(data: bytes, images: NDArray[np.uint8]) -> list[Outputs]:
+    """Give what the model ``data`` says; the memory it takes is free again before torch runs."""
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions have no common base
+        raise ExportError(f"ONNX Runtime does not take the exported model ({error})") from error
+    return _in_both_batches(lambda x: session.run(None, {"images": x}), images)
 
 
 def _play(
