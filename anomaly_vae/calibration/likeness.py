@@ -35,6 +35,7 @@ FEWEST = 5
 _SHRUNK = 0.9
 _FOLDS = 5
 _SURE = 0.025
+_ALARMS = 0.05
 _MAD_TO_STD = 1.4826
 
 
@@ -80,7 +81,7 @@ class LeftOut:
     joint: Comparison
     """Of the score with the likeness and the one without."""
     found: Rate
-    """Of the defects, at the limit that 1 in 20 good ones are above."""
+    """Of the defects, at the limit that 1 in 20 good ones are above (of fewer than 19, none)."""
     found_before: Rate
     defective_scores: tuple[float, ...]
     """With it, each by what it has not taught."""
@@ -114,7 +115,8 @@ def left_out(
         good_alike[out], bad_alike[also] = direction.of(good[out]), direction.of(bad[also])
     before, alike = np.r_[scores, bad_scores], np.r_[good_alike, bad_alike]
     after, defective = before + WEIGHT * np.maximum(alike, 0), np.arange(len(before)) >= len(good)
-    limits = [good_only_limit(each[~defective], 0.05)[0] for each in (after, before)]
+    share = max(_ALARMS, 1 / (len(good) + 1))
+    limits = [good_only_limit(each[~defective], share)[0] for each in (after, before)]
     found, found_before = (
         rate(int((each[defective] > limit).sum()), len(bad))
         for each, limit in zip((after, before), limits, strict=True)

@@ -50,6 +50,10 @@ _UNIT = (
     "; to reconstruction_error is added how alike {count} marked defects the most unusual places "
     "are ('refine'), which counts {weight:g} of the score"
 )
+_CONDITION = (
+    "what marked defects add to the score of a good photograph was learned without it; that the "
+    "model that inspects keeps the rates was measured (reports/refine.md), not proved"
+)
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,10 @@ def _taught(
     assert card.good and judged.good  # noqa: S101 - for the type checker
     # What photographs look like was not learned here.
     scores = {name: getattr(judged.good, name) for name in _OF_SCORES}
+    limit = judged.threshold
     new = replace(
         judged,
+        threshold=replace(limit, conditions=(*limit.conditions, _CONDITION)),
         good=replace(card.good, **scores),
         unit=ModelCard.unit + _UNIT.format(count=len(lesson.bad.paths), weight=WEIGHT),
         learned_from=packed(lesson.digests, card.learned_from),

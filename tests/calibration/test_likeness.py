@@ -43,6 +43,11 @@ def test_it_helps_where_left_out_defects_are_like_the_others(good: np.ndarray) -
     assert not left_out(good, defects(10, ALONG), NAMES, scores, bad_scores + 20).helps
 
 
+def test_a_dozen_good_photographs_suffice(good: np.ndarray) -> None:
+    gained = left_out(good[:12], defects(5, ALONG), NAMES[:12], np.zeros(12), np.zeros(5))
+    assert gained.found.of == 5
+
+
 def test_copies_of_a_photograph_are_left_out_together(good: np.ndarray) -> None:
     """One that is a defect but for its label pulls the direction away from its copies."""
     good[:2] = 2 * ALONG
