@@ -22,6 +22,7 @@ from torch import Tensor
 
 from anomaly_vae.calibration.conformal import good_only_limit
 from anomaly_vae.calibration.likeness import (
+    BEYOND,
     WEIGHT,
     Direction,
     added_unseen,
@@ -149,12 +150,12 @@ WAYS: dict[str, Way] = {
 
 
 def joined(way: Way, each: Set, taught: NDArray[np.intp]) -> Callable[[Floats], Floats]:
-    """Give what is added to a score: what is beyond the usual good one, in their spread."""
+    """Give what is added to a score: what is beyond nearly all good ones, in their spread."""
     number = way(each.unseen.described, each.bad[taught])
     known = number(each.unseen.described)
     usual = np.median(known)
     spread = 1.4826 * np.median(np.abs(known - usual)) + 1e-9
-    return lambda x: WEIGHT * np.maximum((number(x) - usual) / spread, 0)
+    return lambda x: WEIGHT * np.maximum((number(x) - usual) / spread - BEYOND, 0)
 
 
 def auroc(good: Floats, bad: Floats) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from anomaly_vae.calibration.likeness import (
+    BEYOND,
     WEIGHT,
     Direction,
     LeftOut,
@@ -182,7 +183,7 @@ def _teach(detector: Detector, direction: Direction) -> None:
     # A description is a mean over places; the error is a sum of two.
     weights = counts * torch.from_numpy(direction.weights) / (1 + detector.whole_weight)
     detector.likeness.direction.copy_(weights)
-    detector.likeness.usual.copy_(counts * direction.usual)
+    detector.likeness.usual.copy_(counts * (direction.usual + BEYOND))
 
 
 def _findings(unseen: UnseenGood, added: NDArray[np.float64], detector: Detector) -> list[Finding]:
