@@ -18,7 +18,8 @@ HEAD = """# Commands and options
 """
 EXPLAINED = {
     "first-model.md": ("check", "train", "distill", "samples", "doctor", "config show"),
-    "threshold.md": ("calibrate", "refine", "evaluate", "plan", "info"),
+    "threshold.md": ("calibrate", "evaluate", "plan", "info"),
+    "better.md": ("refine", "improve", "promote", "verify-log"),
     "many-images.md": ("inspect", "watch", "benchmark"),
     "gpu.md": ("export",),
     "learned.md": ("generate", "interpolate", "traverse", "latents", "restore"),

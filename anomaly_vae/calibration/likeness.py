@@ -4,8 +4,9 @@ Of each photograph is known how its most unusual places differ from what is expe
 their residuals. A linear discriminant (Fisher 1936) of marked defects against good photographs that
 the model has not seen gives the direction in which defects differ; the covariance is that of the
 good ones, shrunk (Friedman, JASA 84, 1989), for there are more channels than defects. How far a
-photograph lies in that direction beyond the median good one, in the spread of good ones, counts
-0.3 of its score. What lies in the other direction, as a defect of another kind may, loses nothing.
+photograph lies in that direction, in the spread of good ones, counts 0.3 of its score, as far as it
+is more than two spreads: so the scores of good ones hardly move, and neither do those of defects
+unlike all that were marked, which lie anywhere. Nothing is ever taken away.
 
 Whether it helps is judged by photographs that it was not learned from, good and defective: all are
 left out in turn, five times a part of them.
@@ -29,12 +30,15 @@ Floats = NDArray[np.floating]
 
 WEIGHT = 0.3
 """Of the likeness to marked defects, beside the score."""
+BEYOND = 2.0
+"""Of the likeness, in deviations of good ones: less is nothing unusual."""
 FEWEST = 5
 """Marked defects; fewer say nothing of others."""
-# What was best of 0.5 and 0.9, and of weights of 0.3 and 1 (reports/ablation.md).
+# All of these: reports/ablation.md.
 _SHRUNK = 0.9
 _FOLDS = 5
 _SURE = 0.025
+_ALARMS = 0.05
 _MAD_TO_STD = 1.4826
 
 
@@ -54,7 +58,7 @@ class Direction:
 
     def added(self, described: Floats) -> NDArray[np.float64]:
         """Give what that adds to their scores, [N]."""
-        return WEIGHT * np.maximum(self.of(described), 0)
+        return _counted(self.of(described))
 
 
 def learn_direction(good: Floats, bad: Floats) -> Direction:
@@ -80,7 +84,7 @@ class LeftOut:
     joint: Comparison
     """Of the score with the likeness and the one without."""
     found: Rate
-    """Of the defects, at the limit that 1 in 20 good ones are above."""
+    """Of the defects, at the limit that 1 in 20 good ones are above (of fewer than 19, none)."""
     found_before: Rate
     defective_scores: tuple[float, ...]
     """With it, each by what it has not taught."""
@@ -113,8 +117,9 @@ def left_out(
         direction = learn_direction(good[~out], bad[~also])
         good_alike[out], bad_alike[also] = direction.of(good[out]), direction.of(bad[also])
     before, alike = np.r_[scores, bad_scores], np.r_[good_alike, bad_alike]
-    after, defective = before + WEIGHT * np.maximum(alike, 0), np.arange(len(before)) >= len(good)
-    limits = [good_only_limit(each[~defective], 0.05)[0] for each in (after, before)]
+    after, defective = before + _counted(alike), np.arange(len(before)) >= len(good)
+    share = max(_ALARMS, 1 / (len(good) + 1))
+    limits = [good_only_limit(each[~defective], share)[0] for each in (after, before)]
     found, found_before = (
         rate(int((each[defective] > limit).sum()), len(bad))
         for each, limit in zip((after, before), limits, strict=True)
@@ -127,6 +132,10 @@ def left_out(
         found_before,
         tuple(after[defective].tolist()),
     )
+
+
+def _counted(alike: NDArray[np.float64]) -> NDArray[np.float64]:
+    return WEIGHT * np.maximum(alike - BEYOND, 0)
 
 
 def _folds(groups: Sequence[str]) -> list[NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ The reconstruction error of a place has the squares of its residual, which is ho
 is from what is expected, in the spread that the decoder expects. The direction is lost in them.
 Here it counts: a place is as like the marked defects as its residual lies in their direction, which
 ``calibration.likeness`` learns. Of a photograph the likeness is averaged over the places that its
-error is averaged over, in the same way, and what is beyond the usual of good ones is added to that
+error is averaged over, in the same way, and what hardly any good one has of it is added to that
 error. It never takes anything away: a defect unlike all that were marked has the score it had.
 
 Letters: N images, C channels, h x w places.
@@ -20,7 +20,7 @@ class Likeness(nn.Module):
     direction: Tensor
     """[C], per unit of residual."""
     usual: Tensor
-    """What good photographs have of it."""
+    """What nearly all good photographs have of it at the most."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from anomaly_vae.training.dataset import read_images
 from anomaly_vae.transaction import Transaction
 from anomaly_vae.workflows.labelled import Photographs
 from anomaly_vae.workflows.runs import load_detector, saved_config
+from anomaly_vae.workflows.unseen import UNSEEN
 
 WEIGHTS = (-1.0, -0.3, -0.1, -0.03, 0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _DRAWS = 500
@@ -92,6 +93,7 @@ def fit_kl_weight(
     write_bytes(files.path("vae.safetensors"), save(detector.state_dict()))
     settings = replace(config, scoring=detector.settings)
     write_text(files.path("config.yaml"), config_to_yaml(settings))
+    files.remove([UNSEEN])  # scores of another weight
     return choice
 
 

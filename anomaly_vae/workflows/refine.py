@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from anomaly_vae.calibration.likeness import (
+    BEYOND,
     WEIGHT,
     Direction,
     LeftOut,
@@ -49,6 +50,10 @@ _OF_SCORES = ("scores", "reconstruction_error", "kl", "group_scores")
 _UNIT = (
     "; to reconstruction_error is added how alike {count} marked defects the most unusual places "
     "are ('refine'), which counts {weight:g} of the score"
+)
+_CONDITION = (
+    "what marked defects add to the score of a good photograph was learned without it; that the "
+    "model that inspects keeps the rates was measured (reports/refine.md), not proved"
 )
 
 
@@ -149,8 +154,10 @@ def _taught(
     assert card.good and judged.good  # noqa: S101 - for the type checker
     # What photographs look like was not learned here.
     scores = {name: getattr(judged.good, name) for name in _OF_SCORES}
+    limit = judged.threshold
     new = replace(
         judged,
+        threshold=replace(limit, conditions=(*limit.conditions, _CONDITION)),
         good=replace(card.good, **scores),
         unit=ModelCard.unit + _UNIT.format(count=len(lesson.bad.paths), weight=WEIGHT),
         learned_from=packed(lesson.digests, card.learned_from),
@@ -176,7 +183,7 @@ def _teach(detector: Detector, direction: Direction) -> None:
     # A description is a mean over places; the error is a sum of two.
     weights = counts * torch.from_numpy(direction.weights) / (1 + detector.whole_weight)
     detector.likeness.direction.copy_(weights)
-    detector.likeness.usual.copy_(counts * direction.usual)
+    detector.likeness.usual.copy_(counts * (direction.usual + BEYOND))
 
 
 def _findings(unseen: UnseenGood, added: NDArray[np.float64], detector: Detector) -> list[Finding]:

@@ -128,8 +128,8 @@ def load_unseen(run: Path) -> UnseenGood:
     path = run / UNSEEN
     if not path.is_file():
         raise ModelFileError(
-            f"{path}: is not there; 'refine' needs what 'train' has kept of good photographs "
-            "since this version: train again"
+            f"{path}: is not there; 'refine' needs what 'train' keeps of good photographs "
+            "('calibrate --fit-kl-weight' and earlier versions do not): train again"
         )
     try:
         with np.load(path) as kept:

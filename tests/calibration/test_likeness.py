@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from anomaly_vae.calibration.likeness import WEIGHT, added_unseen, learn_direction, left_out
+from anomaly_vae.calibration.likeness import BEYOND, WEIGHT, added_unseen, learn_direction, left_out
 
 ALONG = np.array([3.0, 0, 0, 0, 0, 0, 0, 0])
 NAMES = [str(number) for number in range(100)]
@@ -25,7 +25,9 @@ def test_the_direction_is_that_of_the_defects_in_the_spread_of_good_ones(good: n
     assert 1.4826 * np.median(np.abs(direction.of(good))) == pytest.approx(1)
     # What lies the other way, as a defect of another kind may, loses nothing.
     assert direction.added(-ALONG[None]) == 0
-    assert direction.added(ALONG[None]) == pytest.approx(WEIGHT * direction.of(ALONG[None]))
+    assert direction.added(ALONG[None]) == pytest.approx(
+        WEIGHT * (direction.of(ALONG[None]) - BEYOND)
+    )
 
 
 def test_it_helps_where_left_out_defects_are_like_the_others(good: np.ndarray) -> None:
@@ -41,6 +43,11 @@ def test_it_helps_where_left_out_defects_are_like_the_others(good: np.ndarray) -
     assert by_chance.p_value > 0.025
     # Nothing can be gained where all are found without it.
     assert not left_out(good, defects(10, ALONG), NAMES, scores, bad_scores + 20).helps
+
+
+def test_a_dozen_good_photographs_suffice(good: np.ndarray) -> None:
+    gained = left_out(good[:12], defects(5, ALONG), NAMES[:12], np.zeros(12), np.zeros(5))
+    assert gained.found.of == 5
 
 
 def test_copies_of_a_photograph_are_left_out_together(good: np.ndarray) -> None:

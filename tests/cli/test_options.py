@@ -41,6 +41,9 @@ BEGIN = {
     "benchmark": "benchmark {run}/model.onnx {good}",
     "calibrate": "calibrate {run}",
     "refine": "refine {run}",
+    "improve": "improve {run} --marks {marks} --images {good}",
+    "promote": "promote {run}",
+    "verify-log": "verify-log {run}",
     "evaluate": "evaluate {run} {test} --out {out}",
     "plan": "plan",
     "generate": "generate {run} --out {out}",
@@ -107,8 +110,11 @@ OPTIONS = {
     ],
     "refine": [
         *("--defective {test}/dent", "--good {good}; --defective {test}/dent"),
-        *("--marks {marks}; --images {test}", "--images {test}; --marks {marks}"),
+        *("--marks {defects}; --images {test}", "--images {test}; --marks {defects}"),
     ],
+    "improve": ["--good {good}", "--device cpu"],
+    "promote": ["--back"],
+    "verify-log": ["--noted 0"],
     "evaluate": [
         *("--masks {test}", "--against {run}/model.onnx", "--overwrite", "--good-class good"),
     ],
@@ -248,7 +254,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{vae}.outputs.refuse_folder", does=refuse_folder)
     record(f"{vae}.outputs.prepare_folder", does=prepare_folder)
     record(*(f"{workflows}.api.export_{each}" for each in ("run", "lower", "any_size")))
-    record(f"{workflows}.refine.refine_run")
+    record(f"{workflows}.refine.refine_run", f"{workflows}.improve.improve_run")
     record(f"{workflows}.evaluate.evaluate_model", f"{cli}.demo.train")
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)
@@ -305,11 +311,13 @@ def test_each_option_has_an_effect_beside_each_other_or_both_are_refused(
     marks, config = tmp_path / "marks.csv", tmp_path / "config.yaml"
     marks.write_text("path,mark\n000.png,good\n")
     config.write_text("training: {patience: 3}\n")
+    defects = tmp_path / "defects.csv"
+    defects.write_text("path,mark\ndent/000.png,defect\n")
     marked = tmp_path / "suspicious.csv"
     marked.write_text("path,exclude,score\n000.png,x,2\n001.png,,5\n")
     places = {
         "run": run, "good": parts / "train" / "good", "test": parts / "test", "marks": marks,
-        "config": config, "marked": marked,
+        "config": config, "marked": marked, "defects": defects,
         "other": tmp_path / "other.onnx",
         "mask": next((parts / "ground_truth").rglob("*.png")), "out": tmp_path / "out",
     }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from anomaly_vae.calibration.metadata import card_to_json
 from anomaly_vae.exporting import graph
+from anomaly_vae.exporting.graph import replace_card
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.files import digest, stamp
 from anomaly_vae.images.regions import Region
@@ -34,6 +36,8 @@ from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.transaction import complete
 from anomaly_vae.workflows.export import drawn_images
 from anomaly_vae.workflows.labelled import Photographs
+from anomaly_vae.workflows.log import LOG, verified
+from anomaly_vae.workflows.promote import AGAINST, CANDIDATE, promote
 from anomaly_vae.workflows.recorder import Recorder
 from anomaly_vae.workflows.runs import RESULTS, UNEXPORTED, load_detector, saved_config
 from anomaly_vae.workflows.watch import Watch
@@ -347,7 +351,7 @@ def test_a_training_that_fails_anywhere_leaves_the_old_model_and_goes_on(
             work(resume=begun, overwrite=not begun)
         assert facts(folder) == after, said
         left = {path.name for path in folder.iterdir()} - set(RESULTS)
-        assert left <= {".staged", LOCK, MARKER}, said
+        assert left <= {".staged", LOCK, MARKER, LOG}, said
         assert not (folder / ".state").exists(), said
 
     # Three kinds of it would take a quarter of an hour; this is the one that leaves most undone.
@@ -423,3 +427,32 @@ def test_an_export_that_fails_anywhere_leaves_the_old_file_or_the_new_one(
 
     points = survive(folder, begin, work, check)
     assert len(points) >= 5
+
+
+@pytest.mark.exhaustive
+def test_a_promotion_that_fails_anywhere_leaves_the_old_model_or_the_new_one(
+    own_run: Path, tmp_path: Path
+) -> None:
+    folder, model = tmp_path / "other", Inspector(own_run / "model.onnx", device="cpu")
+    limit = replace(model.card.threshold, score=123.0)
+
+    def begin() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(own_run, folder)
+        shutil.copytree(own_run, folder / CANDIDATE)
+        replace_card(folder / CANDIDATE / "model.onnx", replace(model.card, threshold=limit))
+        (folder / CANDIDATE / AGAINST).write_text(model.model_id)
+        (folder / CANDIDATE / "roc.png").write_bytes(b"new")
+
+    def check(said: str) -> None:
+        complete(folder)
+        entries, _ = verified(folder)  # the log is that of the model
+        new = Inspector(folder / "model.onnx", device="cpu").card.threshold.score == 123
+        assert new == (folder / "roc.png").exists() == (entries[-1]["action"] == "promote"), said
+        assert new != (folder / CANDIDATE).exists(), said
+        ends.add(new)
+
+    ends = set[bool]()
+    points = survive(folder, begin, lambda: promote(folder), check)
+    assert ends == {True, False}
+    assert len(points) >= 40

