@@ -20,6 +20,7 @@ EXPLAINED = {
     "first-model.md": ("check", "train", "distill", "samples", "doctor", "config show"),
     "threshold.md": ("calibrate", "evaluate", "plan", "info"),
     "many-images.md": ("inspect", "watch", "benchmark"),
+    "cluster.md": ("train-many",),
     "gpu.md": ("export",),
     "learned.md": ("generate", "interpolate", "traverse", "latents", "restore"),
     "literature.md": ("sweep",),
