@@ -54,9 +54,12 @@ class Asked:
     settings: Path
     weights: Path | None
     device: str
-    overwrite: bool
     begun: float
-    """When all of it was begun: a model that is older is one that was there before."""
+    """When all of it was begun: what is older in a run folder was there before."""
+
+    def has(self, file: Path) -> bool:
+        """Whether a file was made since."""
+        return file.is_file() and file.stat().st_mtime >= self.begun
 
 
 @dataclass
@@ -95,16 +98,14 @@ class Many:
             prepare_folder(self.out, MANY, overwrite=self.overwrite, resume=self.resume)
             write_text(settings, config_to_yaml(self.config or load_config(None, ())))
             write_json(asked, {"weights": str(self.weights) if self.weights else None})
-        self._asked = Asked(
-            settings.absolute(), self.weights, self.device, self.overwrite, asked.stat().st_mtime
-        )
+        self._asked = Asked(settings.absolute(), self.weights, self.device, asked.stat().st_mtime)
 
     def train(self, wish: Wish | None, workers: int | None) -> Iterator[dict[str, Any]]:
         """Train, in this machine's processes or a cluster's; gives the row of each part.
 
         The table is written anew with each.
         """
-        waiting = [part for part in self.parts if not _is_done(part, self._asked.begun)]
+        waiting = [part for part in self.parts if not _is_done(part, self._asked)]
         names = {part.name for part in waiting}
         before = ((part, "") for part in self.parts if part.name not in names)
         trained = self._on_ray(waiting, wish) if wish else self._here(waiting, workers)
@@ -160,8 +161,9 @@ def train_part(part: Part, asked: Asked, cores: int) -> str:
     from anomaly_vae.workflows.api import train  # noqa: PLC0415
 
     torch.set_num_threads(cores)
-    begun = (built_in(part.run) / CHECKPOINT).is_file()
-    anew = asked.overwrite and not begun
+    checkpoint = built_in(part.run) / CHECKPOINT
+    begun = asked.has(checkpoint)
+    anew = not begun and (checkpoint.is_file() or (part.run / "model.onnx").is_file())
     try:
         train(
             part.good, part.run, config=None if begun else asked.settings,
@@ -204,12 +206,10 @@ def _end_with(channel: Connection) -> None:
     os._exit(1)
 
 
-def _is_done(part: Part, begun: float) -> bool:
-    """Whether a part has its model, made since all of it was begun."""
-    model = built_in(part.run) / "model.onnx"
-    if (built_in(part.run) / CHECKPOINT).is_file() or not model.is_file():
-        return False
-    return model.stat().st_mtime >= begun
+def _is_done(part: Part, asked: Asked) -> bool:
+    """Whether a part has its model."""
+    begun = asked.has(built_in(part.run) / CHECKPOINT)
+    return not begun and asked.has(part.run / "model.onnx")
 
 
 def _parts_below(folder: Path, out: Path) -> tuple[list[Part], list[str]]:

@@ -27,10 +27,16 @@ def ray() -> Iterator[Any]:
     quiet()
     import ray
 
-    ray.init(
-        "local", num_cpus=2, include_dashboard=False, object_store_memory=MEMORY,
-        log_to_driver=False, logging_level="critical",
-    )  # fmt: skip
+    for left in (2, 1, 0):  # Ray gives its processes 30 seconds, which are few where all are busy
+        try:
+            ray.init(
+                "local", num_cpus=2, include_dashboard=False, object_store_memory=MEMORY,
+                log_to_driver=False, logging_level="critical",
+            )  # fmt: skip
+            break
+        except Exception:
+            if not left:
+                raise
     yield ray
     ray.shutdown()
 
