@@ -18,7 +18,7 @@ from anomaly_vae.images.samples import write_samples
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.several import Several
-from anomaly_vae.workflows.cluster import OnCluster
+from anomaly_vae.workflows.cluster import _FILES, OnCluster
 from anomaly_vae.workflows.connecting import Wish
 
 _DRAWN, _SIZE = 100, 512
@@ -63,8 +63,10 @@ class Work:
         return self.seconds() - self._begin
 
 
-def timed(found: Iterator[tuple[int, Finding]], begin: float) -> tuple[str, dict[str, Row]]:
-    """Give the cells of a row, and what was found."""
+def timed(
+    found: Iterator[tuple[int, Finding]], begin: float, known: int
+) -> tuple[str, dict[str, Row]]:
+    """Give the cells of a row, and what was found; so many are ``known`` when the first comes."""
     first, before, used, rows, work = 0.0, 0.0, 0.0, dict[str, Row](), Work()
     for _, finding in found:
         if not first:
@@ -72,8 +74,9 @@ def timed(found: Iterator[tuple[int, Finding]], begin: float) -> tuple[str, dict
         rows[finding.path] = (finding.verdict, finding.score, len(finding.regions))
         if len(rows) % _LOOKED == 0:
             used = work.since()
-    rate = (len(rows) - 1) / (time.perf_counter() - first)
-    return f"{first - begin:.1f} | {rate:.1f} | {(used - before) / len(rows) * 1000:.2f}", rows
+    later = len(rows) - known
+    rate = later / (time.perf_counter() - first)
+    return f"{first - begin:.1f} | {rate:.1f} | {(used - before) / later * 1000:.2f}", rows
 
 
 def main() -> None:
@@ -103,7 +106,8 @@ def main() -> None:
             wish = Wish(workers=workers)
             several = OnCluster([inspector], "", [model], wish, ("none", False))
         found = several.inspect_files(folder, iter(paths), [lambda _: False])
-        cells, rows = timed(found, begin)
+        at_once = _FILES * workers if engine == "Ray" else 1
+        cells, rows = timed(found, begin, at_once)
         known = known or rows
         differ = sum(rows.get(path) != row for path, row in known.items())
         what = "workers" if engine == "Ray" else "threads of the model"
