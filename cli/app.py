@@ -28,6 +28,7 @@ from .commands import (
     samples,
     sweep,
     train,
+    train_many,
     traverse,
     verify_log,
     watch,
@@ -36,7 +37,7 @@ from .console import talk
 
 # In the order of the help. Each file has a function of its own name, and EXAMPLES.
 _COMMANDS = (
-    *(check, train, export, inspect, watch, benchmark, calibrate, refine),
+    *(check, train, train_many, export, inspect, watch, benchmark, calibrate, refine),
     *(evaluate, plan, improve, promote, verify_log),
     *(generate, interpolate, traverse, latents, restore, sweep),
     *(distill, demo, samples, info, doctor),
@@ -87,8 +88,8 @@ def _examples(lines: str) -> str:
 
 for _module in _COMMANDS:
     _name = _module.__name__.rpartition(".")[2]
-    _shown = _name.replace("_", "-")
-    app.command(_shown, epilog=_examples(_module.EXAMPLES))(getattr(_module, _name))
+    _epilog = _examples(_module.EXAMPLES)
+    app.command(_name.replace("_", "-"), epilog=_epilog)(getattr(_module, _name))
 _settings = typer.Typer(help="Look at settings.")
 _settings.command("show", epilog=_examples(config.EXAMPLES))(config.show)
 app.add_typer(_settings, name="config")

@@ -8,7 +8,7 @@ import typer
 from .options import within
 
 if TYPE_CHECKING:
-    from anomaly_vae.workflows.cluster import Wish
+    from anomaly_vae.workflows.connecting import Wish
 
 
 class Engine(StrEnum):
@@ -61,7 +61,7 @@ def wished(
         raise typer.BadParameter(f"needed by --device {kind}", param_hint="--gpus-per-worker")
     if kind == "cpu" and gpus:
         raise typer.BadParameter("contradicts --device cpu", param_hint="--gpus-per-worker")
-    from anomaly_vae.workflows.cluster import Wish
+    from anomaly_vae.workflows.connecting import Wish
 
     usual = "cuda" if gpus else "cpu"
     return Wish(address, workers, gpus or 0.0, usual if kind == "auto" else kind, batch_size)

@@ -21,6 +21,7 @@ EXPLAINED = {
     "threshold.md": ("calibrate", "evaluate", "plan", "info"),
     "better.md": ("refine", "improve", "promote", "verify-log"),
     "many-images.md": ("inspect", "watch", "benchmark"),
+    "cluster.md": ("train-many",),
     "gpu.md": ("export",),
     "learned.md": ("generate", "interpolate", "traverse", "latents", "restore"),
     "literature.md": ("sweep",),

@@ -150,10 +150,11 @@ def test_inspection_loads_nothing_of_training() -> None:
     names = loaded(
         "import anomaly_vae.inspection.inspector, anomaly_vae.inspection.diagnosis\n"
         "import anomaly_vae.workflows.inspect, anomaly_vae.workflows.benchmark\n"
-        "import anomaly_vae.reporting.workbook, anomaly_vae.reporting.page"
+        "import anomaly_vae.reporting.workbook, anomaly_vae.reporting.page\n"
+        "import anomaly_vae.workflows.cluster, anomaly_vae.mirror"
     )
     assert {"anomaly_vae", "onnxruntime"} <= names
-    assert not names & {*HEAVY, "pandas"}
+    assert not names & {*HEAVY, "pandas", "ray", "fsspec"}
     rooms = {name.split(".")[1] for name in names if name.startswith(f"{PACKAGE}.")}
     assert not rooms & {"vae", "scoring", "training", "latent", "exporting"}
 

@@ -4,6 +4,7 @@ import csv
 import logging
 import os
 import shutil
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,25 @@ def test_a_server_that_is_gone_and_wrong_credentials_are_said(
     told = command(*line)
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert "Could not connect" in told.err
+
+
+@pytest.mark.parametrize(("missing", "line", "extra"), [
+    ("s3fs", ("s3://bucket/photos",), "s3"), ("gcsfs", ("gs://bucket/photos",), "gs"),
+    ("ray", ("{photos}", "--engine", "ray"), "ray"),
+])  # fmt: skip
+def test_an_extra_that_is_missing_is_named(
+    missing: str,
+    line: tuple[str, ...],
+    extra: str,
+    command: Command,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, parts, tmp_path = map(request.getfixturevalue, ("run", "parts", "tmp_path"))
+    monkeypatch.setitem(sys.modules, missing, None)
+    places = (each.format(photos=parts / "test") for each in line)
+    told = command("inspect", run / "model.onnx", *places, "--out", tmp_path / "out")
+    assert (told.code, f"pip install 'anomaly-vae[{extra}]'" in told.err) == (2, True)
 
 
 def test_what_lies_in_a_store_is_found_by_the_same_rules(parts: Path, tmp_path: Path) -> None:

@@ -4,17 +4,11 @@ Ray Data moves the work: it hands out files, starts the workers, holds back thos
 and does again what a worker or a machine that is gone had in hand. What is done with a file is
 what ``Several`` does with it; what was found comes back in the order of the files, to be recorded
 by the one process that writes.
-
-Nothing is reported to anybody: Ray's statistics of use are turned off.
 """
 
-import logging
-import os
 import pickle
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from anomaly_vae.errors import AnomalyVAEError, DeviceError, FolderError, OutputError
+from anomaly_vae.errors import FolderError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector, Shown
 from anomaly_vae.inspection.several import Several, Wanted, Ways
 from anomaly_vae.reporting.gallery import Gallery
+from anomaly_vae.workflows.connecting import ATTEMPTS, Wish, connect, explained, room
 from anomaly_vae.workflows.recorder import Heatmaps, Pictures
 
 _FILES = 64
@@ -38,28 +33,9 @@ _FILES = 64
 _FIRST, _MOST = 4_096, 262_144
 _READERS = 4
 """Threads of a worker that read ahead: they wait for drives more than they compute."""
-_ATTEMPTS = 5
-"""How often a worker that dies is begun anew: a photograph may be what kills it."""
 _SHARE = 0.5
 """Of a core, which Ray reserves for a worker: one whose machine is gone has a place on others."""
-_STORE = 200 * 2**20
-"""Bytes that wait between the processes of a Ray that is started for this inspection."""
-
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How the workers are to be."""
-
-    address: str | None = None
-    """Of the cluster; without one that of ``RAY_ADDRESS``, or a Ray of this machine alone."""
-    workers: int | None = None
-    """Processes that run the models; by default as many as the cluster has room for."""
-    gpus: float = 0.0
-    """Graphics cards of each, such as 0.5; without any, it computes on one core."""
-    device: str = "cpu"
-    batch_size: int | None = None
 
 
 class OnCluster(Several):
@@ -100,9 +76,16 @@ class OnCluster(Several):
         """
         left, size = iter(wanted), _FIRST
         while portion := list(islice(left, size)):
-            with _explained():
+            done = 0
+            try:
                 for row in self._pipeline(folder.absolute(), portion).iter_rows():
                     yield from pickle.loads(row["found"])  # noqa: S301 - our own workers wrote it
+                    done += 1
+            except Exception as error:
+                said = explained(error, portion[done * _FILES][0])
+                if said is error:
+                    raise
+                raise said from error
             size = min(4 * size, _MOST)
 
     def _pipeline(self, folder: Path, portion: Sequence[Wanted]) -> Any:
@@ -132,7 +115,7 @@ def _patience() -> dict[str, int]:
 
     No other way to say so is left in Ray 2.60, which calls this one deprecated.
     """
-    return {"max_restarts": _ATTEMPTS}
+    return {"max_restarts": ATTEMPTS}
 
 
 class _Judge:
@@ -205,96 +188,3 @@ def _refuse_missing(folder: Path) -> None:
             f"{folder}: is not there on {socket.gethostname()}; expected a drive that all machines "
             "of the cluster have at the same place"
         )
-
-
-def connect(address: str | None) -> dict[str, float]:
-    """Connect to a cluster, or start a Ray of this machine alone; gives what it has, by name.
-
-    Raises:
-        DeviceError: it cannot be reached.
-    """
-    import ray  # noqa: PLC0415
-
-    _quiet()
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    ours = {"include_dashboard": False, "object_store_memory": _STORE} if address == "local" else {}
-    try:
-        with _muted():  # a program that is connected stays so
-            ray.init(
-                address, log_to_driver=False, logging_level="critical", ignore_reinit_error=True,
-                **ours,
-            )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise DeviceError(
-            f"--address {address}: no Ray cluster can be reached ({first}); expected auto or "
-            "HOST:PORT of its head, on a machine of the cluster"
-        ) from error
-    has: dict[str, float] = ray.cluster_resources()
-    return has
-
-
-def room(has: dict[str, float], wish: Wish) -> int:
-    """Say for how many workers a cluster has room.
-
-    Raises:
-        DeviceError: it has no graphics cards where some are wanted.
-    """
-    cores, cards = int(has.get("CPU", 0)), has.get("GPU", 0.0)
-    if not wish.gpus:
-        return max(1, cores)
-    if cards < wish.gpus:
-        raise DeviceError(
-            f"--gpus-per-worker {wish.gpus:g}: the cluster has {cards:g} graphics cards; leave it "
-            "out to compute on its cores"
-        )
-    return max(1, min(cores, int(cards / wish.gpus)))
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Keep off the terminal what Ray's own library writes there, past Python, when it starts."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _quiet() -> None:
-    """Let Ray say nothing of its own, to the terminal or to its makers."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray.data  # noqa: PLC0415
-    from ray.util.annotations import RayDeprecationWarning  # noqa: PLC0415
-
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # see _patience
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Say in our words what went wrong on a worker."""
-    from ray.exceptions import RayError  # noqa: PLC0415
-
-    try:
-        yield
-    except RayError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, AnomalyVAEError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if cause:
-            raise cause from error
-        first = str(error).strip().partition("\n")[0]
-        raise OutputError(
-            f"the workers of the cluster have died more than {_ATTEMPTS} times ({first}); what was "
-            "found before is kept: give --resume to go on, with fewer --workers if memory is short"
-        ) from error

@@ -218,11 +218,20 @@ def goes_on(
         raise OutputError(
             f"{out}: its training is finished; give --overwrite instead of --resume to train anew"
         )
-    if weights and config.features.source == "pixels":
-        raise ConfigError("--weights is for a trunk; features.source 'pixels' has no weights")
+    refuse_weights(config, weights)
     if weights and begun:
         raise ConfigError(f"--weights: the training in {out} goes on with its own; leave it out")
     return begun
+
+
+def refuse_weights(config: Config, weights: Path | None) -> None:
+    """Make sure that weights are given to features that have some.
+
+    Raises:
+        ConfigError: these are pixels.
+    """
+    if weights and config.features.source == "pixels":
+        raise ConfigError("--weights is for a trunk; features.source 'pixels' has no weights")
 
 
 def as_given(saved: Config, given: Config) -> Config:

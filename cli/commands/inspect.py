@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from anomaly_vae.inspection.several import Several
     from anomaly_vae.reporting.rows import Cell
     from anomaly_vae.reporting.summary import Summary
-    from anomaly_vae.workflows.cluster import Wish
+    from anomaly_vae.workflows.connecting import Wish
 
 
 _LISTED = [Path("-")]

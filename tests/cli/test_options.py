@@ -10,7 +10,7 @@ import pkgutil
 import re
 import shutil
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +25,9 @@ from anomaly_vae.inspection.several import Several
 from anomaly_vae.outputs import prepare_folder, refuse_folder
 from anomaly_vae.reporting.results import INSPECTION
 from anomaly_vae.workflows.calibrate import refuse_ignored
-from anomaly_vae.workflows.runs import goes_on
+from anomaly_vae.workflows.runs import goes_on, refuse_weights
 from anomaly_vae.workflows.sweep import _check_models
+from anomaly_vae.workflows.train_many import MANY
 
 from ..conftest import Command
 
@@ -35,6 +36,7 @@ BEGIN = {
     "check": "check {good}",
     "distill": "distill --out {out}/t.safetensors",
     "train": "train {good} --out {out}",
+    "train-many": "train-many {test} --out {out}",
     "export": "export {run} --out {out}/new.onnx",
     "inspect": "inspect {run}/model.onnx {good}",
     "watch": "watch {run}/model.onnx {good} --out {out}",
@@ -76,6 +78,11 @@ OPTIONS = {
         *("--augment-with-samples 5; --features pixels", "--mm-per-pixel 2"),
         *("--exclude {marked}", "--exclude-above 3; --exclude {marked}"),
         *("--detail 2", "--smallest-defect 5"),
+    ],
+    "train-many": [
+        *("--config {config}", "--features pixels", "--weights w.pth", "--seed 3", "--resume"),
+        *("--set training.epochs=3", "--device cpu", "--workers 2", "--overwrite"),
+        *("--engine ray", "--address auto; --engine ray", "--gpus-per-worker 1; --engine ray"),
     ],
     "export": [
         *("--overwrite", "--precision fp16", "--good {good}; --precision fp16"),
@@ -150,6 +157,9 @@ EXCLUDED = {
         ("--resume", "--overwrite"), ("--features", "--weights"),
         ("--weights", "--augment-with-samples"), ("--detail", "--smallest-defect"),
     },
+    "train-many": {
+        ("--resume", "--overwrite"), ("--features", "--weights"), ("--device", "--gpus-per-worker"),
+    },
     # --good goes with --any-size as well, but not beside the --precision that is tried here.
     "export": {*itertools.product(("--any-size",), ("--precision", "--good", "--defective"))},
     "inspect": {("--resume", "--overwrite"), ("--device", "--gpus-per-worker")},
@@ -194,7 +204,12 @@ def option(text: str) -> str:
 
 
 def test_the_table_names_every_option_of_every_command() -> None:
-    always = {"train": {"--out"}, "export": {"--out"}, "sweep": {"--out", "--vary"}}
+    always = {
+        "train": {"--out"},
+        "export": {"--out"},
+        "sweep": {"--out", "--vary"},
+        "train-many": {"--out"},
+    }
     for name, command in commands():
         known = {option(each) for each in OPTIONS[name]}
         known |= {part for part in BEGIN[name].split() if part.startswith("--")}
@@ -259,6 +274,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)
     record(f"{cli}.train.train_session")
+    record(f"{workflows}.train_many.Many", does=partial(many, parent))
     monkeypatch.setattr(f"{workflows}.detail.cost", lambda *_, **__: [])
     record(f"{workflows}.check.check_folder", f"{workflows}.distill.distill")
     record(f"{workflows}.sweep.Sweep", does=sweep)
@@ -291,6 +307,23 @@ def inspector(model: Path, **_: Any) -> SimpleNamespace:
     card = SimpleNamespace(images=None)
     facts = {"min_area": 0, "model_id": "m", "provider": "CPU", "batch_size": 8}
     return SimpleNamespace(name=model.stem, card=card, model=MagicMock(), **facts)
+
+
+def many(
+    parent: MagicMock,
+    _folder: Path,
+    out: Path,
+    config: Any,
+    *,
+    overwrite: bool,
+    resume: bool,
+    weights: Path | None,
+    **_: Any,
+) -> SimpleNamespace:
+    refuse_folder(out, MANY, overwrite=overwrite, resume=resume)
+    if config:
+        refuse_weights(config, weights)
+    return SimpleNamespace(parts=[], notes=[], rows={}, train=parent.train_many)
 
 
 def on_cluster(inspectors: Any, route: str, *_: Any) -> Several:

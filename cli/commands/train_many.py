@@ -1,0 +1,106 @@
+"""The command that makes a model for each part number."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..console import talk
+from ..engines import Address, Engine, GpusPerWorker, OnEngine, wished
+from ..options import (
+    Features,
+    Overwrite,
+    Resume,
+    Settings,
+    TrainingDevice,
+    TrainOn,
+    Weights,
+)
+from ..saying import warn_notes
+
+if TYPE_CHECKING:
+    from anomaly_vae.settings.schema import Config
+
+EXAMPLES = """
+anomaly-vae train-many parts --out runs
+anomaly-vae train-many parts --out runs --workers 2 --resume
+"""
+
+
+def train_many(
+    parts_dir: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with a folder for each part: its good photographs, below train/good or "
+            "good if there is one."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for a run folder of each part, and parts.csv.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings, a YAML file; or a model of the literature."),
+    ] = None,
+    features: Features = None,
+    weights: Weights = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
+    device: TrainOn = TrainingDevice.AUTO,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings at the same time; default: one for each four cores."),
+    ] = None,
+    engine: OnEngine = Engine.LOCAL,
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn what good parts look like, for many part numbers: a model.onnx for each."""
+    from anomaly_vae.workflows.train_many import Many
+
+    wish = wished(engine, address, gpus_per_worker, device.value, workers, None)
+    given = {"features.source": features, "training.seed": seed}
+    asked = _asked(config, settings or [], given)
+    many = Many(
+        parts_dir, out, asked, weights=weights, device=device.value, overwrite=overwrite,
+        resume=resume,
+    )  # fmt: skip
+    warn_notes(many.notes)
+    talk.say(f"{len(many.parts)} parts")
+    try:
+        for row in many.train(wish, workers):
+            _say(row, f"[{len(many.rows)}/{len(many.parts)}]")
+    except KeyboardInterrupt:
+        talk.warn(f"{len(many.rows)} of {len(many.parts)} parts are done; give --resume to go on")
+        raise
+    failed = sum(row["status"] == "error" for row in many.rows.values())
+    talk.say(f"\n{len(many.rows) - failed} models, {failed} failed: {out / 'parts.csv'}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _asked(config: Path | None, settings: list[str], given: dict[str, Any]) -> "Config | None":
+    """Give the settings that were asked for; none if nothing was."""
+    from anomaly_vae.settings.files import load_config
+    from anomaly_vae.workflows.runs import refuse_twice
+
+    given = {key: value for key, value in given.items() if value is not None}
+    refuse_twice(settings, given)
+    if config is None and not settings and not given:
+        return None
+    return load_config(config, [*settings, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
+
+
+def _say(row: dict[str, Any], number: str) -> None:
+    """Say what came of a part."""
+    if row["status"] == "error":
+        talk.warn(f"{number} {row['part']} gave no model: {row['error']}")
+        return
+    before = ", done before" if row["before"] else ""
+    talk.say(
+        f"{number} {row['part']}: {row['images']} good images, fails above {row['threshold']:.4g}"
+        f"{before}"
+    )
+    if row["warnings"]:
+        talk.warn(f"{row['part']}: {row['warnings']}")

@@ -1,0 +1,84 @@
+"""A model for each part number, as if each had been trained alone."""
+
+import shutil
+import time
+from pathlib import Path
+from threading import Thread
+
+import pandas as pd
+import pytest
+
+from anomaly_vae.errors import ConfigError, FolderError
+
+from ..conftest import QUICK, Command
+
+
+@pytest.fixture
+def folder(parts: Path, tmp_path: Path) -> Path:
+    """Photographs of a part, of one without any, and one that lies beside them."""
+    folder = tmp_path / "parts"
+    shutil.copytree(parts / "train", folder / "4711" / "train")
+    (folder / "empty").mkdir()
+    shutil.copy(parts / "train" / "good" / "000.png", folder / "loose.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_each_model_is_the_one_trained_alone_and_none_is_trained_twice(
+    run: Path, folder: Path, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    line = ("train-many", folder, "--out", out, "--features", "pixels", *QUICK, "--workers", 2)
+    told = command(*line)
+    assert (told.code, told.err.count("\n")) == (1, 2)
+    assert "1 photographs lie in" in told.err
+    assert "empty gave no model" in told.err
+    table = pd.read_csv(out / "parts.csv", index_col="part", dtype={"part": str})
+    assert list(table.status) == ["ok", "error"]
+    assert "holds no images" in table.error["empty"]
+    normals = pd.read_csv(run / "normals.csv").query("part == 'calibration'")
+    assert table.held_out_highest["4711"] == pytest.approx(normals.score.max())
+    assert table.images["4711"] == 24
+    weights = "vae.safetensors"
+    assert (out / "4711" / weights).read_bytes() == (run / weights).read_bytes()
+
+    model = out / "4711" / "model.onnx"
+    made = model.stat().st_mtime_ns
+    shutil.copytree(folder / "4711", folder / "empty", dirs_exist_ok=True)
+    told = command("train-many", folder, "--out", out, "--workers", 2, "--resume")
+    assert told.code == 0
+    assert "4711: 24 good images" in told.out
+    assert "done before" in told.out
+    assert model.stat().st_mtime_ns == made
+    assert (out / "empty" / weights).read_bytes() == (run / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told_of_its_part(folder: Path, tmp_path: Path) -> None:
+    from anomaly_vae.workflows.train_many import Many, _alone
+
+    many = Many(folder, tmp_path / "runs", None)
+    running = {}
+
+    def kill() -> None:
+        while "4711" not in running or not running["4711"].pid:
+            time.sleep(0.01)
+        running["4711"].kill()
+
+    Thread(target=kill).start()
+    assert _alone(many.parts[0], many._asked, 1, running) == "its process died (-9)"
+    assert not running
+
+
+def test_what_cannot_be_gone_on_with_is_refused(folder: Path, tmp_path: Path) -> None:
+    from anomaly_vae.settings.files import load_config
+    from anomaly_vae.workflows.train_many import Many
+
+    out = tmp_path / "runs"
+    assert [part.name for part in Many(folder, out, None).parts] == ["4711", "empty"]
+    assert Many(folder, out, None, resume=True).notes
+    with pytest.raises(ConfigError, match="other settings"):
+        Many(folder, out, load_config(None, ["training.epochs=3"]), resume=True)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FolderError, match="one for each part"):
+        Many(tmp_path / "none", out, None)
