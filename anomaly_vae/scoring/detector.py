@@ -273,8 +273,7 @@ class Detector(nn.Module):
         if pose is not None:
             turned = warp(with_border(maps, border)[:, None], inverse(pose))[:, 0]
             maps = without_border(turned, border)
-        window = self.settings.window
-        return maps if window == 1 else local_mean(maps[:, None], window)[:, 0]
+        return self.features.averaged(maps, self.settings.window)
 
     def _mapped(self, joined: Tensor) -> Tensor:
         """Give the map of the whole frame, [N, h + 2 b, w + 2 b], from that of the places.
@@ -294,7 +293,7 @@ class Detector(nn.Module):
         """
         around = 2 * round(self.detail) + 1
         if self.inside is None:
-            return local_mean(values[None, None], around)[0, 0]
+            return self.features.averaged(values[None], around)[0]
         weight = self.inside.to(values)
         sums = local_mean(torch.stack([weight * values, weight])[None], around)[0]
         return sums[0] / sums[1].clamp_min(1e-6)

@@ -22,12 +22,14 @@ from ..options import (
     Overwrite,
     Pictures,
     Resume,
+    Volumes,
     Workers,
 )
 from ..saying import say_inspection, warn_notes
 
 if TYPE_CHECKING:
     from anomaly_vae.images.sources import Source
+    from anomaly_vae.inspection.inspector import Inspector
     from anomaly_vae.inspection.several import Several
     from anomaly_vae.reporting.results import Results
     from anomaly_vae.reporting.rows import Cell
@@ -90,6 +92,7 @@ def inspect(
     ] = Format.CSV,
     min_area: MinArea = 0.0,
     mm_per_pixel: MmPerPixel = None,
+    volumes: Volumes = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write a line of JSON per image to standard output.")
     ] = False,
@@ -113,14 +116,14 @@ def inspect(
     talk.on_stderr = jsonl
     make_last = _made_last(table)
     source = _source(photographs, out)
-    if photographs != _LISTED:  # a list may come slowly
-        device = _enough_for(source, device)
+    device = device if photographs == _LISTED else _enough_for(source, device)
     inspectors = [
         Inspector(
             each, device=device, batch_size=batch_size, workers=workers, min_area=min_area,
             told=talk.warn, wait=False,
         ) for each in (model, *(others or ()))
     ]  # fmt: skip
+    _take_stacks(inspectors, source, volumes)
     several = Several(inspectors, route)
     places = [out and out / each.name for each in inspectors] if others else [out]
     wanted: dict[str, Any] = {
@@ -163,7 +166,8 @@ def _inspected(
         size = f"{inspector.batch_size} a run"
         talk.detail(f"model {inspector.model_id} on {inspector.provider}, {size}")
         same = identity(inspector, source.name, wanted["mm_per_pixel"])
-        results = _results(place, source, same, *tables)
+        stacks = bool(inspector.card.images.slices)
+        results = _results(place, source, same, *tables, stacks=stacks)
         stack.enter_context(results)
         recorder = Recorder(inspector, source.folder, results, **wanted)
         recorder.command = talk.command
@@ -205,7 +209,10 @@ def _source(photographs: Sequence[Path], out: Path | None) -> "Source":
 
 
 def _enough_for(source: "Source", device: str) -> str:
-    """Choose the processor: to start a graphics card takes longer than a few photographs."""
+    """Choose the processor: to start a graphics card takes longer than a few photographs.
+
+    Not for a list, which may come slowly.
+    """
     if device != "auto":
         return device
     from anomaly_vae.inspection.providers import cuda_devices
@@ -216,6 +223,13 @@ def _enough_for(source: "Source", device: str) -> str:
     return "cpu" if few else "auto"
 
 
+def _take_stacks(inspectors: "list[Inspector]", source: "Source", volumes: str | None) -> None:
+    """Let a model of stacks see the photographs as such."""
+    from anomaly_vae.workflows.inspect import take_stacks  # loaded while the models are
+
+    take_stacks(inspectors, source, volumes)
+
+
 def _results(
     out: Path | None,
     source: "Source",
@@ -223,6 +237,8 @@ def _results(
     table: Format,
     overwrite: bool,
     resume: bool,
+    *,
+    stacks: bool,
 ) -> "Results | Passing":
     from anomaly_vae.reporting.results import Results
     from anomaly_vae.reporting.rows import Report
@@ -236,6 +252,7 @@ def _results(
         from anomaly_vae.reporting.parquet import ParquetReport
 
         report = ParquetReport
+    report = report.of_stacks() if stacks else report
     return Results(out, source.folder, identity, report=report, overwrite=overwrite, resume=resume)
 
 
@@ -250,9 +267,10 @@ def _made_last(table: Format) -> Callable[[Path], None]:
 
 def _write_json(row: "list[Cell]", regions: "list[list[Cell]]") -> None:
     """Write an image as a line of JSON, its regions in it."""
-    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, STACK_COLUMNS
 
     image = dict(zip(IMAGE_COLUMNS, row, strict=True))
-    found = [dict(zip(REGION_COLUMNS, region, strict=True)) for region in regions]
+    # Regions of photographs have no more columns than the first of these.
+    found = [dict(zip(STACK_COLUMNS, region, strict=False)) for region in regions]
     line = {**image, "defects": [{k: v for k, v in r.items() if k != "path"} for r in found]}
     typer.echo(json.dumps(line, allow_nan=False))
