@@ -10,6 +10,7 @@ from .commands import (
     calibrate,
     check,
     config,
+    decode,
     demo,
     distill,
     doctor,
@@ -33,7 +34,7 @@ from .console import talk
 # In the order of the help. Each file has a function of its own name, and EXAMPLES.
 _COMMANDS = (
     *(check, train, export, inspect, watch, benchmark, calibrate, evaluate, plan),
-    *(generate, interpolate, traverse, latents, restore, sweep),
+    *(generate, interpolate, traverse, latents, decode, restore, sweep),
     *(distill, demo, samples, info, doctor),
 )
 

@@ -21,7 +21,7 @@ EXPLAINED = {
     "threshold.md": ("calibrate", "evaluate", "plan", "info"),
     "many-images.md": ("inspect", "watch", "benchmark"),
     "gpu.md": ("export",),
-    "learned.md": ("generate", "interpolate", "traverse", "latents", "restore"),
+    "learned.md": ("generate", "interpolate", "traverse", "latents", "decode", "restore"),
     "literature.md": ("sweep",),
     "README.md": ("demo",),
 }
