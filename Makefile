@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow test-faults lint docs wheel bundle report-detection report-calibration report-precision report-sensitivity report-speed report-gpu report-page report-detail report-vae report-augmentation distil clean
+.PHONY: demo test test-all test-slow test-faults lint docs wheel bundle report-detection report-calibration report-precision report-sensitivity report-speed report-gpu report-page report-detail report-vae report-diffusion report-volumes report-augmentation distil clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -73,6 +73,12 @@ report-page: .venv/ready
 # DATA, WEIGHTS: as above, WORK: folder where trainings are kept.
 report-vae: .venv/ready
 	$(BIN)/python reports/vae.py $(DATA) $(WEIGHTS) --work $(WORK)
+
+report-diffusion: .venv/ready
+	$(BIN)/python reports/diffusion.py $(DATA) $(WEIGHTS) --work $(WORK)
+
+report-volumes: .venv/ready
+	$(BIN)/python reports/volumes.py --work $(WORK)
 
 # DATA: one or more data sets.
 report-augmentation: .venv/ready

@@ -10,6 +10,7 @@ from .commands import (
     calibrate,
     check,
     config,
+    decode,
     demo,
     distill,
     doctor,
@@ -39,7 +40,7 @@ from .console import talk
 _COMMANDS = (
     *(check, train, train_many, export, inspect, watch, benchmark, calibrate, refine),
     *(evaluate, plan, improve, promote, verify_log),
-    *(generate, interpolate, traverse, latents, restore, sweep),
+    *(generate, interpolate, traverse, latents, decode, restore, sweep),
     *(distill, demo, samples, info, doctor),
 )
 

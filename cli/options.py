@@ -106,6 +106,15 @@ MmPerPixel = Annotated[
     ),
 ]
 
+Volumes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Files of a folder with the same match in their names are slices of one part; ^: all "
+        "of a folder.",
+    ),
+]
+
 # of what shows the latent space
 Run = Annotated[Path, typer.Argument(help="Run folder of 'train'.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]

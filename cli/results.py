@@ -48,6 +48,8 @@ def results_in(
     table: Format,
     overwrite: bool,
     resume: bool,
+    *,
+    stacks: bool,
 ) -> "Results | Passing":
     """Open the tables in a folder, or count only."""
     from anomaly_vae.reporting.results import Results
@@ -62,6 +64,7 @@ def results_in(
         from anomaly_vae.reporting.parquet import ParquetReport
 
         report = ParquetReport
+    report = report.of_stacks() if stacks else report
     return Results(out, source.folder, identity, report=report, overwrite=overwrite, resume=resume)
 
 

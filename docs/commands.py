@@ -23,7 +23,7 @@ EXPLAINED = {
     "many-images.md": ("inspect", "watch", "benchmark"),
     "cluster.md": ("train-many",),
     "gpu.md": ("export",),
-    "learned.md": ("generate", "interpolate", "traverse", "latents", "restore"),
+    "learned.md": ("generate", "interpolate", "traverse", "latents", "decode", "restore"),
     "literature.md": ("sweep",),
     "README.md": ("demo",),
 }

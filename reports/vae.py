@@ -110,6 +110,17 @@ def write_digits(folder: Path) -> Path:
     return folder
 
 
+def studies_of(data: Path, work: Path) -> list[Study]:
+    """Give the digits, bottles and drawn parts; they are written into ``work`` at first."""
+    digits = Study("digits", write_digits(work / "images-digits"), "kingma-welling")
+    parts = work / "images-drawn"
+    if not parts.is_dir():
+        call("samples", parts)
+    bottle = Study("bottle", data / "bottle/train/good", "convolutional", SHORTER)
+    drawn = Study("drawn", parts / "train/good", "convolutional", SHORTER)
+    return [digits, bottle, drawn]
+
+
 def orders(studies: Sequence[Study], work: Path) -> tuple[str, dict[str, pd.DataFrame]]:
     """Reconstruction error and KL over beta: the one rises, the other falls."""
     rows, runs = [], {}
@@ -353,7 +364,8 @@ def restorations(run: Path, parts: Path) -> list[str]:
 def architectures(data: Path, work: Path) -> str:
     """Train each model that comes with the program, and inspect the test images with it."""
     rows = []
-    for name in model_names():
+    names = [each for each in model_names() if not load_config(Path(each)).images.slices]
+    for name in names:
         run, out = work / "models" / name, work / "evaluations" / name
         if not (out / "metrics.json").is_file():
             call("train", data / "bottle/train/good", "--out", run, "--overwrite", "--config", name,
@@ -376,13 +388,8 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for the trainings.")],
 ) -> None:
     """Train, compare, and write the tables."""
-    digits = Study("digits", write_digits(work / "images-digits"), "kingma-welling")
+    studies = digits, _, drawn = studies_of(data, work)
     parts = work / "images-drawn"
-    if not parts.is_dir():
-        call("samples", parts)
-    bottle = Study("bottle", data / "bottle/train/good", "convolutional", SHORTER)
-    drawn = Study("drawn", parts / "train/good", "convolutional", SHORTER)
-    studies = [digits, bottle, drawn]
     order, runs = orders(studies, work)
     see = seen_by_trunk(weights)
     samples = [sampled(each, runs[each.name], work, see) for each in studies]

@@ -52,6 +52,7 @@ def folded(detector: Detector) -> nn.Module:
     usual = (
         features.whitened
         and not features.padded
+        and features.slices == 1
         and model.variance != "decoded"
         and all(isinstance(each, nn.Linear | nn.ReLU) for each in layers)
         and model.item_shape == features.item_shape

@@ -6,9 +6,11 @@ that do, ``sources`` takes them from a folder or a list, ``ahead`` reads them in
 ``opening`` decodes a file, within a budget of ``memory``;
 ``levels`` says what its numbers mean; ``proportions`` finds the shape of the frame that the model
 sees, ``detail`` how fine it must be, and ``decoding`` makes that of a file or a picture, ``arrays``
-a picture of an array, ``masks`` the truth about defects. ``roi`` is what of it is inspected,
-``quality`` how bright and sharp it is, ``position`` where its edges lie; ``regions`` where a defect
-lies. ``survey`` looks at each of many, ``likeness`` compares them. ``part`` says where the part
+a picture of an array. ``slices`` says which files are one stack, ``stacks`` makes their frame.
+``masks`` are the truth about defects. ``roi`` is what of a frame is inspected, ``quality`` how
+bright and sharp it is, ``position`` where its edges lie; ``regions`` where a defect lies.
+``survey`` looks at each of many, ``likeness`` compares them. ``part`` says where the part
 lies; ``drawn`` draws defects onto it, with ``patches``. ``samples`` draws photographs, of a
-``plate`` with ``flaws``, ``textures`` pictures of all kinds of surfaces.
+``plate`` with ``flaws``, ``scans`` stacks of slices, ``textures`` pictures of all kinds of
+surfaces.
 """

@@ -1,6 +1,6 @@
 """From files to pixels: validate, decode and resize images.
 
-This is the only pre-processing in the project; training and inspection both call ``load_image``.
+This is the only pre-processing in the project; training and inspection both come to ``prepared``.
 Letters: H x W are the pixels of the photograph, S x T those of the frame that the model sees.
 """
 
@@ -47,7 +47,8 @@ class LoadedImage:
     """One photograph, ready for the model."""
 
     pixels: NDArray[np.uint8]
-    """RGB, shape [S, T, 3], 0 to 255; where padded, [S, T, 4], with 0 beside the photograph."""
+    """RGB, shape [S, T, 3], 0 to 255; where padded, [S, T, 4], with 0 beside the photograph.
+    Those of a stack are its slices, one below the other."""
     width: int
     """Width of the photograph after its EXIF orientation, in pixels."""
     height: int
@@ -60,6 +61,8 @@ class LoadedImage:
     """Whether it uses less than a tenth of the range from black to white."""
     centre: tuple[float, float] | None = None
     """Of its edges, see ``position``; known of those without pixels."""
+    slices: int = 0
+    """How many slices a stack has, of which all else here is that of one; 0 of a photograph."""
 
     def without_pixels(self) -> "LoadedImage":
         """Give the same without pixels: ten thousand of these take megabytes."""
@@ -84,7 +87,7 @@ def load_image(path: Path, settings: ImageSettings, data: bytes | None = None) -
     height, width = (_SCALED_DECODING * side for side in settings.shape)
     smallest = None if settings.restricted else (width, height)
     with opened(path, settings, smallest, data) as photograph:
-        return _prepared(photograph, settings)
+        return prepared(photograph, settings)
 
 
 def load_picture(picture: Image.Image, settings: ImageSettings) -> LoadedImage:
@@ -99,11 +102,15 @@ def load_picture(picture: Image.Image, settings: ImageSettings) -> LoadedImage:
         levels = check(picture, settings)
         upright = picture.copy()
         ImageOps.exif_transpose(upright, in_place=True)
-    return _prepared(Opened(upright, *upright.size, levels), settings)
+    return prepared(Opened(upright, *upright.size, levels), settings)
 
 
-def _prepared(photograph: Opened, settings: ImageSettings) -> LoadedImage:
-    """Bring a decoded photograph into the frame."""
+def prepared(photograph: Opened, settings: ImageSettings) -> LoadedImage:
+    """Bring a decoded photograph into the frame.
+
+    Raises:
+        ImageReadError: as ``load_image``.
+    """
     size = photograph.size
     if reason := misfit(settings, size) or misshapen(settings, size):
         raise ImageReadError(reason)

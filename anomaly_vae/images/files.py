@@ -12,6 +12,7 @@ from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images.ahead import on_thread, patiently
 from anomaly_vae.images.formats import EXTENSIONS, is_image
 from anomaly_vae.images.rules import LeftOut, marked, why_no_folder, why_no_photograph
+from anomaly_vae.images.slices import one_of_each
 from anomaly_vae.outputs import MARKER
 from anomaly_vae.remote import Remote
 
@@ -108,16 +109,16 @@ def find_images(
 
 
 def list_images(
-    folder: Path, *, skip: Path | None = None, left_out: LeftOut | None = None
+    folder: Path, *, skip: Path | None = None, left_out: LeftOut | None = None, volumes: str = ""
 ) -> list[str]:
-    """Give all paths that ``find_images`` yields, at least one.
+    """Give all paths that ``find_images`` yields, at least one; see ``one_of_each``.
 
     Raises:
         FolderError: as ``find_images``, or there are none.
     """
     left_out = LeftOut() if left_out is None else left_out
     found = on_thread(find_images(folder, skip=skip, left_out=left_out))
-    return list(at_least_one(found, folder, left_out))
+    return list(at_least_one(one_of_each(found, volumes, left_out), folder, left_out))
 
 
 def is_photograph(folder: Path, path: str) -> bool:

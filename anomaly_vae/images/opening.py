@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -12,6 +13,7 @@ from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.formats import DECODERS, DEVELOP, is_raw, refusal_of
 from anomaly_vae.images.levels import Levels, check_levels, highest_level, levels_of
 from anomaly_vae.images.memory import DECODING, needed
+from anomaly_vae.images.slices import slices_of
 from anomaly_vae.settings.images import ImageSettings
 
 # ImageSettings.max_pixels, checked before a pixel is decoded, replaces Pillow's global limit,
@@ -71,12 +73,47 @@ def opened(
         yield Opened(image, width, height, levels)
 
 
+def pages(path: Path, settings: ImageSettings, data: bytes | None = None) -> Iterator[Opened]:
+    """Decode the pages of a file, or the frames of a clip, one after the other; see ``opened``.
+
+    Raises:
+        ImageReadError: one is no readable photograph, or outside the limits of ``settings``.
+    """
+    with explained(path), header(path, data) as image:
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            levels = check_page(image, settings)
+            with DECODING.lent(needed(image.format, *image.size)):
+                upright = ImageOps.exif_transpose(image)
+                yield Opened(upright, *upright.size, levels)
+
+
+def slices_in(path: Path, settings: ImageSettings) -> tuple[list[Path], int]:
+    """Give the files of the stack whose first is ``path``, and how many slices they hold.
+
+    They are files of a slice each, or the pages or frames of one, whose header alone is read.
+
+    Raises:
+        ImageReadError: it is no readable photograph.
+    """
+    files = slices_of(path, settings.volumes)
+    if len(files) > 1:
+        return files, len(files)
+    with explained(path), header(path) as image:
+        return files, int(getattr(image, "n_frames", 1))
+
+
 def highest_in(path: Path, settings: ImageSettings) -> int | None:
     """Give the highest number in a file of 16-bit pixels; None if it has others.
 
     Raises:
         ImageReadError: as ``opened``.
     """
+    if settings.slices:
+        files = slices_of(path, settings.volumes)
+        every = chain.from_iterable(pages(file, settings) for file in files)
+        found = [highest_level(each.image, each.levels) for each in every if each.levels.sixteen]
+        return max((each for each in found if each is not None), default=None)
     with explained(path), header(path) as image:
         levels = check(image, settings)
         if not levels.sixteen:
@@ -86,14 +123,17 @@ def highest_in(path: Path, settings: ImageSettings) -> int | None:
             return highest_level(image, levels)
 
 
-def upright_size(path: Path) -> tuple[tuple[int, int], int]:
+def upright_size(path: Path, *, page: bool = False) -> tuple[tuple[int, int], int]:
     """Give width and height of a photograph, upright, and the EXIF orientation of its file.
+
+    With ``page`` they are those of the first of its pages.
 
     Raises:
         ImageReadError: as ``opened``.
     """
     with explained(path), header(path) as image:
-        main_page(image)
+        if not page:
+            main_page(image)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         # Of a TIFF, Pillow may give the sides upright before it has turned the pixels.
         tags = getattr(image, "tag_v2", {})
@@ -147,6 +187,15 @@ def check(image: Image.Image, settings: ImageSettings) -> Levels:
         ImageReadError: with what is wrong.
     """
     main_page(image)
+    return check_page(image, settings)
+
+
+def check_page(image: Image.Image, settings: ImageSettings) -> Levels:
+    """Do the same of a page, whatever else its file holds.
+
+    Raises:
+        ImageReadError: with what is wrong.
+    """
     check_size(image, settings)
     levels = levels_of(image)
     check_levels(levels, settings)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from anomaly_vae.errors import ImageReadError
+from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images.ahead import read_ahead
-from anomaly_vae.images.opening import upright_size
+from anomaly_vae.images.opening import slices_in, upright_size
 from anomaly_vae.settings.images import STEP, ImageSettings
-from anomaly_vae.settings.schema import Config
+from anomaly_vae.settings.schema import CONVOLUTIONAL, Config
+from anomaly_vae.settings.values import MOST_SLICES
 
 # By what factor the proportions of photographs of one shape may differ from the usual ones (as a
 # logarithm): they fill the frame all the same.
@@ -32,19 +33,24 @@ def with_frame(
 
     For ``keep`` it is that of the photographs; only their headers are read. Where their proportions
     differ, they are fitted into the frame, if the model can leave out what is beside them; one that
-    cannot has them stretched.
-    """
-    images = config.images
-    if images.fit != "keep" or images.frame:
-        return images, ""
+    cannot has them stretched. The frame of a stack is that of each slice, of which the first stack
+    has as many as all.
 
-    sizes = sizes_of(folder, paths, workers)
+    Raises:
+        FolderError: parts are to be stacks, and the first is none.
+    """
+    images, counted = _with_slices(folder, paths, config.images)
+    if images.fit != "keep" or images.frame:
+        return images, counted
+
+    sizes = sizes_of(folder, paths, workers, page=bool(images.slices))
     if not sizes:
-        return images, ""
+        return images, counted
     ratios = np.array([math.log(width / height) for width, height in sizes])
     usual = float(np.median(ratios))
     varied = bool(np.abs(ratios - usual).max() > _ONE_SHAPE)
     can_pad = config.features.source != "pixels" and not config.features.align
+    can_pad = can_pad and not images.slices
     step, size = _step(config), images.side
     if varied and can_pad:  # so that photographs have as many pixels as ``size`` says, in the mean
         filled = float(np.exp(-np.abs(ratios - usual)).mean())
@@ -57,14 +63,43 @@ def with_frame(
         )
         how = "fitted into" if can_pad else "stretched to"
         note = f"photographs are {differ}: they are {how} {width} x {height} pixels"
+    note = "; ".join(filter(None, (counted, note)))
     return replace(images, frame=frame, padded=varied and can_pad), note
 
 
-def sizes_of(folder: Path, paths: Sequence[str], workers: int) -> list[tuple[int, int]]:
-    """Give width and height of all photographs that can be read, from their headers alone."""
+def _with_slices(
+    folder: Path, paths: Sequence[str], images: ImageSettings
+) -> tuple[ImageSettings, str]:
+    """Give the settings with the number of slices of a stack, and a line about it."""
+    if images.slices != "auto":
+        return images, ""
+    try:
+        _, count = slices_in(folder / paths[0], images)
+    except ImageReadError as error:
+        raise FolderError(f"{folder / paths[0]}: {error}; expected a stack of slices") from error
+    if count > MOST_SLICES:
+        raise FolderError(
+            f"{folder / paths[0]}: {count} slices; expected {MOST_SLICES} or fewer: take every "
+            "second one, say"
+        )
+    if count < 2:
+        raise FolderError(
+            f"{folder / paths[0]}: 1 picture, no stack of slices; give --volumes REGEX, which says "
+            "what in the names of files is the same for the slices of one part"
+        )
+    return replace(images, slices=count), f"parts are stacks of {count} slices"
+
+
+def sizes_of(
+    folder: Path, paths: Sequence[str], workers: int, *, page: bool = False
+) -> list[tuple[int, int]]:
+    """Give width and height of all photographs that can be read, from their headers alone.
+
+    With ``page`` those of the first page of each file.
+    """
 
     def size_of(path: str) -> tuple[int, int]:
-        return upright_size(folder / path)[0]
+        return upright_size(folder / path, page=page)[0]
 
     read = read_ahead(paths, size_of, workers=workers, ahead=16)
     return [each for _, each in read if not isinstance(each, ImageReadError)]
@@ -109,7 +144,7 @@ def misshapen(settings: ImageSettings, size: tuple[int, int]) -> str:
 
 def _step(config: Config) -> int:
     usual = STEP if config.images.side >= _SMALL else _SMALL_STEP
-    halved = 2**config.model.halvings if config.model.kind in ("image", "ladder", "vq") else 1
+    halved = 2**config.model.halvings if config.model.kind in CONVOLUTIONAL else 1
     return max(usual, halved)
 
 

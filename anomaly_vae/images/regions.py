@@ -4,15 +4,15 @@ Letters: h x w map, S x T pixels of the frame, H x W pixels of the photograph.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy  # loads its parts when they are used
 from numpy.typing import NDArray
 
 from anomaly_vae.images.decoding import LoadedImage, Placement
+from anomaly_vae.images.stacks import apart
 
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=int)
 _ROUNDING = 1e-5  # of a threshold, more than interpolation errs by
 Part = tuple[slice, slice]
 
@@ -37,6 +37,11 @@ class Region:
     """Mean value of the anomaly map in the region."""
     elongation: float
     """Major by minor axis of the ellipse with the same second moments; 1 for a disc or a square."""
+    slice: int = 0
+    """Of a stack: the one with the peak, counted from 1. All of the above but peak and mean are
+    those of its shadow on a slice. 0 of a photograph."""
+    depth: int = 0
+    """Of a stack: how many slices it reaches through."""
 
     @property
     def equivalent_diameter(self) -> float:
@@ -52,8 +57,11 @@ def find_regions(
     The map [h, w] is enlarged to the frame [S, T] first, so that boxes are not bound to the grid
     of the map. Regions below ``min_area``, in square pixels of the photograph, are left out. There
     is always at least one region: where nothing exceeds the threshold, the surroundings of the
-    peak; where all regions are too small, the one with the highest peak.
+    peak; where all regions are too small, the one with the highest peak. Regions of a stack are
+    connected through its slices.
     """
+    if image.slices:
+        return _kept(_in_stack(anomaly_map, image, threshold), min_area)
     shape = image.pixels.shape[:2]
     inside, part = _inside(image, shape), _reached(anomaly_map, threshold, shape)
     square = enlarged(anomaly_map, shape, part)
@@ -61,19 +69,58 @@ def find_regions(
     if not above.any():
         part = slice(None), slice(None)
         square = enlarged(anomaly_map, shape)
-        peak = square[inside].max()
-        # Half-way between the median and the peak: the spot that stands out.
-        above = (square >= (peak + np.median(square[inside])) / 2) & inside
-        labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
-        above = labels == labels.flat[np.argmax(np.where(inside, square, -np.inf))]
-    labels, _ = scipy.ndimage.label(above, _EIGHT_NEIGHBOURS)
+        above = _around_peak(square, inside)
+    labels = _connected(above)
     boxes = scipy.ndimage.find_objects(labels)
     regions = [
         _measure(square[box], labels[box] == label, _moved(box, part), image)
         for label, box in enumerate(boxes, start=1)
     ]
+    return _kept(regions, min_area)
+
+
+def _in_stack(
+    anomaly_map: NDArray[np.float32], image: LoadedImage, threshold: float
+) -> list[Region]:
+    """Find the regions of a stack; each is measured by its shadow on a slice."""
+    shape = apart(image.pixels, image.slices).shape[1:3]
+    maps = apart(anomaly_map, image.slices)
+    values = np.stack([enlarged(each, shape) for each in maps])
+    inside = np.broadcast_to(_inside(image, shape), values.shape)
+    above = (values > threshold) & inside
+    labels = _connected(above if above.any() else _around_peak(values, inside))
+    regions = []
+    for label, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
+        member = labels[box] == label
+        seen = np.where(member, values[box], -np.inf).astype(np.float32)
+        region = replace(
+            _measure(seen.max(0), member.any(0), box[1:], image),
+            mean=float(values[box][member].mean(dtype=np.float64)),
+            slice=1 + box[0].start + int(seen.max((1, 2)).argmax()),
+            depth=len(member),
+        )
+        regions.append(region)
+    return regions
+
+
+def _kept(regions: list[Region], min_area: float) -> list[Region]:
+    """Give those that are large enough, or one, the highest peak first."""
     regions.sort(key=lambda region: -region.peak)
     return [region for region in regions if region.area >= min_area] or regions[:1]
+
+
+def _around_peak(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Give the spot that stands out: what is half-way between the median and the peak, or above."""
+    limit = (values[inside].max() + np.median(values[inside])) / 2
+    labels = _connected((values >= limit) & inside)
+    spot: NDArray[np.bool_] = labels == labels.flat[np.argmax(np.where(inside, values, -np.inf))]
+    return spot
+
+
+def _connected(above: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Number what is connected, by corners, too, from 1 on; 0 is what is not ``above``."""
+    labels: NDArray[np.int32] = scipy.ndimage.label(above, np.ones((3,) * above.ndim, int))[0]
+    return labels
 
 
 def enlarged(

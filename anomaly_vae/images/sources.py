@@ -10,6 +10,7 @@ from anomaly_vae.images.ahead import on_thread
 from anomaly_vae.images.files import Counting, at_least_one, find_images
 from anomaly_vae.images.levels import said_narrow
 from anomaly_vae.images.rules import LeftOut
+from anomaly_vae.images.slices import one_of_each
 from anomaly_vae.progress import Total
 from anomaly_vae.remote import Remote
 from anomaly_vae.texts import lines_of, named
@@ -41,6 +42,19 @@ class Source:
     def count(self) -> int | None:
         """Give how many images there are, as far as that is known by now."""
         return self.total() if callable(self.total) else self.total
+
+    def first(self) -> str:
+        """Give the first path, which stays the first."""
+        path = next(self.paths)
+        self.paths = chain([path], self.paths)
+        return path
+
+    def group(self, volumes: str) -> None:
+        """Let the first file of each stack stand for all of its slices; see ``one_of_each``."""
+        if volumes:
+            self.paths = one_of_each(self.paths, volumes, self.left_out)
+            self.paths = at_least_one(self.paths, self.folder, self.left_out)
+            self.name, self.total = f"{self.name}, stacks by {volumes}", lambda: None
 
     @property
     def notes(self) -> list[str]:

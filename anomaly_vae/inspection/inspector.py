@@ -165,6 +165,11 @@ class Inspector:
         settings = self.card.images
         if isinstance(photograph, str | Path):
             return self._known(Path(photograph), Path(photograph).as_posix())
+        if settings.slices:
+            raise InputError(
+                f"{type(photograph).__name__}: this model takes stacks of {settings.slices} "
+                "slices; expected a path"
+            )
         if isinstance(photograph, np.ndarray):
             photograph = picture_from(photograph, order, settings)
         if not isinstance(photograph, Image.Image):

@@ -16,6 +16,7 @@ from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import ModelFileError
 from anomaly_vae.images.decoding import without_padding
 from anomaly_vae.images.many import Chosen
+from anomaly_vae.images.stacks import side_by_side
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.html import as_source, render
 from anomaly_vae.reporting.rows import spelled
@@ -71,15 +72,19 @@ def write_card(run: Path, card: ModelCard, model_id: str, files: Transaction | N
         raise _damaged(run / "training.json or calibration.json", error) from error
 
 
-def contact_sheet(pixels: Sequence[Any] | Chosen) -> Image.Image:
-    """Put images, uint8 [S, T, C] each, side by side: evenly chosen ones, if there are many."""
+def contact_sheet(pixels: Sequence[Any] | Chosen, slices: int = 1) -> Image.Image:
+    """Put images, uint8 [S, T, C] each, side by side: evenly chosen ones, if there are many.
+
+    So are the ``slices`` of each, where they are stacks.
+    """
     most = _COLUMNS * _ROWS
     count = min(len(pixels), most)
     chosen = [pixels[i * len(pixels) // count] for i in range(count)]
     rows = -(-len(chosen) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _THUMBNAIL, rows * _THUMBNAIL), (255, 255, 255))
     for i, each in enumerate(chosen):
-        shown, side = Image.fromarray(without_padding(each)), (_THUMBNAIL, _THUMBNAIL)
+        shown = Image.fromarray(side_by_side(without_padding(each), slices))
+        side = _THUMBNAIL, _THUMBNAIL
         small = ImageOps.contain(shown, side, Image.Resampling.BILINEAR)
         sheet.paste(small, (i % _COLUMNS * _THUMBNAIL, i // _COLUMNS * _THUMBNAIL))
     return sheet

@@ -81,9 +81,9 @@ def draw_picture(
     )
 
 
-def seen(image: LoadedImage) -> Image.Image:
-    """Give the photograph as the model sees it, in its own proportions, small."""
-    size = _within((image.width, image.height), min(_SMALL, max(image.pixels.shape[:2])))
+def seen(image: LoadedImage, most: int = _SMALL) -> Image.Image:
+    """Give the photograph as the model sees it, in its own proportions; ``most`` pixels a side."""
+    size = _within((image.width, image.height), min(most, max(image.pixels.shape[:2])))
     return on_photo(image.pixels, image, size)
 
 

@@ -18,6 +18,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from anomaly_vae.calibration.metadata import ModelCard
+from anomaly_vae.images.stacks import columns_of
 from anomaly_vae.outputs import replacing
 from anomaly_vae.reporting.gallery import MOST
 from anomaly_vae.reporting.heatmaps import CLEAR, FADE, INFERNO, MOST_OPAQUE, OUTLINE
@@ -46,7 +47,9 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         OutputError: it cannot be written.
     """
     shown = _worst(results.images(), card.threshold.score)
-    regions = _regions_of({row["id"] for row in shown}, results.regions())
+    slices = card.images.stacked if card.images.slices else 0
+    columns = (*_REGION, *(("slice", "depth") if slices else ()))
+    regions = _regions_of({row["id"] for row in shown}, results.regions(), columns)
     left = summary.tally.verdicts - Counter(row["verdict"] for row in shown)
     data = {
         "key": results.key,
@@ -61,6 +64,7 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
             "clear": CLEAR, "fade": FADE, "opaque": MOST_OPAQUE,
         },
         "chunk": _CHUNK,
+        "slices": [slices, columns_of(slices)] if slices else None,
     }  # fmt: skip
     pieces = render(
         "page.html",
@@ -87,11 +91,13 @@ def _worst(rows: Iterable[Row], threshold: float) -> list[Row]:
     return heapq.nlargest(MOST, rows, key=rank)
 
 
-def _regions_of(ids: set[str], rows: Iterable[Row]) -> dict[str, list[list[float]]]:
+def _regions_of(
+    ids: set[str], rows: Iterable[Row], columns: Sequence[str]
+) -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = defaultdict(list)
     for row in rows:
         if row["id"] in ids and len(found[row["id"]]) < _MOST_REGIONS:
-            found[row["id"]].append([row[name] for name in _REGION])
+            found[row["id"]].append([row[name] for name in columns])
     return found
 
 

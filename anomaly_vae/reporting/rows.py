@@ -64,6 +64,8 @@ REGION_COLUMNS: dict[str, type] = {
     "equivalent_diameter_mm": float,
     "id": str,
 }
+STACK_COLUMNS: dict[str, type] = {**REGION_COLUMNS, "slice": int, "depth": int}
+"""Of regions, where parts are stacks of slices."""
 # What a spreadsheet would take for a formula at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -124,7 +126,10 @@ def image_row(
 
 
 def region_rows(finding: Finding, mm_per_pixel: float | None = None) -> Iterator[list[Cell]]:
-    """Give the cells of each region of a file, in the order of ``REGION_COLUMNS``."""
+    """Give the cells of each region of a file, in the order of ``REGION_COLUMNS``.
+
+    Those of a stack in the order of ``STACK_COLUMNS``.
+    """
     if not finding.regions:
         return
     scale, name = math.nan if mm_per_pixel is None else mm_per_pixel, row_id(finding)
@@ -134,7 +139,7 @@ def region_rows(finding: Finding, mm_per_pixel: float | None = None) -> Iterator
             spelled(finding.path), index, region.x, region.y, region.width, region.height,
             region.area, region.centroid_x, region.centroid_y, region.peak, region.mean,
             diameter, region.elongation, _number(region.area * scale**2), _number(diameter * scale),
-            name,
+            name, *((region.slice, region.depth) if region.slice else ()),
         ]  # fmt: skip
 
 
@@ -196,6 +201,11 @@ class Report(ABC):
     PAUSE: ClassVar[float]
     """Seconds between commits."""
     _tables: Sequence[Table]
+
+    @classmethod
+    def of_stacks(cls) -> "type[Report]":
+        """Give the same report for parts that are stacks of slices."""
+        return type(cls.__name__, (cls,), {"COLUMNS": (IMAGE_COLUMNS, STACK_COLUMNS)})
 
     @abstractmethod
     def __init__(self, folder: Path, known: dict[str, Any] | None = None) -> None: ...

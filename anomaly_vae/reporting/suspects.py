@@ -12,6 +12,7 @@ from anomaly_vae.images.regions import Region
 from anomaly_vae.outputs import write_text
 from anomaly_vae.reporting.heatmaps import on_photo, save_picture
 from anomaly_vae.reporting.rows import spelled
+from anomaly_vae.reporting.sheets import on_sheet, sheet_of
 
 SHOWN = 12
 _SIDE, _COLUMNS = 192, 6
@@ -38,11 +39,11 @@ class Suspect:
     @property
     def reason(self) -> str:
         """Say in what it is unusual."""
-        place = (
-            f"most unusual around x {self.region.centroid_x:.0f}, y {self.region.centroid_y:.0f}"
-            if self.region
-            else ""
-        )
+        place = ""
+        if self.region:
+            where = f"x {self.region.centroid_x:.0f}, y {self.region.centroid_y:.0f}"
+            where += f", slice {self.region.slice}" if self.region.slice else ""
+            place = f"most unusual around {where}"
         return "; ".join(filter(None, [place, self.objection]))
 
 
@@ -80,8 +81,9 @@ def _sheet(suspects: Sequence[Suspect]) -> Image.Image:
 
 
 def _tile(suspect: Suspect, number: int) -> Image.Image:
-    image = suspect.image
-    assert image is not None  # noqa: S101 - those without are left out
+    stack = suspect.image
+    assert stack is not None  # noqa: S101 - those without are left out
+    image = sheet_of(stack)
     shrink = (_SIDE - 8) / max(image.width, image.height)
     size = max(1, round(image.width * shrink)), max(1, round(image.height * shrink))
     tile = Image.new("RGB", (_SIDE, _SIDE), _WHITE)
@@ -89,7 +91,7 @@ def _tile(suspect: Suspect, number: int) -> Image.Image:
     tile.paste(on_photo(image.pixels, image, size), (left, top))
     draw = ImageDraw.Draw(tile)
     if suspect.region:
-        box = suspect.region
+        box = on_sheet(suspect.region, stack)
         corners = (box.x, box.y, box.x + box.width, box.y + box.height)
         x0, y0, x1, y1 = (value * shrink for value in corners)
         draw.rectangle(

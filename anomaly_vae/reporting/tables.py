@@ -136,6 +136,12 @@ class CsvReport(Report):
         return known
 
 
+def header(path: Path) -> list[str]:
+    """Give the names of the columns of a table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file))
+
+
 def read_rows(path: Path, columns: dict[str, type]) -> Iterator[dict[str, Any]]:
     """Read the rows of a table back: numbers as numbers, None for one that is missing."""
     with path.open(encoding="utf-8", newline="") as file:

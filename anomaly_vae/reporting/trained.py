@@ -1,7 +1,8 @@
 """What a training leaves beside its model: scores of its good images, and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 
 from anomaly_vae.calibration.metadata import Threshold
 from anomaly_vae.errors import ModelFileError
+from anomaly_vae.images.stacks import side_by_side
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import write_text
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.rows import spelled
 from anomaly_vae.texts import named
 from anomaly_vae.training.dataset import ImageSet
+
+S = TypeVar("S", bound=np.generic)
 
 SHOWN_IMAGES = 6
 
@@ -82,8 +86,16 @@ def save_held_out(
     scores = np.array([finding.score for finding in calibration])
     title = "Good images set aside for calibration"
     figures.save_scores({"held-out good": scores}, limit, folder / "scores.png", title=title)
-    maps = [each.anomaly_map for each in calibration[: len(pixels)]]
+    shown = calibration[: len(pixels)]
+    slices = [each.image.slices if each.image else 0 for each in shown]
+
+    def laid_out(sheets: Iterable[NDArray[S]]) -> NDArray[S]:
+        return np.stack([side_by_side(*each) for each in zip(sheets, slices, strict=True)])
+
     figures.save_reconstructions(
-        pixels, reconstructions, np.stack([each for each in maps if each is not None]),
-        limit.anomaly_map, folder / "reconstructions.png",
-    )  # fmt: skip
+        laid_out(pixels),
+        None if reconstructions is None else laid_out(reconstructions),
+        laid_out(each.anomaly_map for each in shown if each.anomaly_map is not None),
+        limit.anomaly_map,
+        folder / "reconstructions.png",
+    )

@@ -18,7 +18,8 @@ from openpyxl.utils import get_column_letter
 from openpyxl.writer.excel import ExcelWriter
 
 from anomaly_vae.outputs import replacing
-from anomaly_vae.reporting.tables import CsvReport, read_rows
+from anomaly_vae.reporting.rows import IMAGE_COLUMNS, STACK_COLUMNS
+from anomaly_vae.reporting.tables import CsvReport, header, read_rows
 
 FILE = "report.xlsx"
 _MOST_ROWS = 1_048_575  # that Excel takes below a header
@@ -38,7 +39,8 @@ def write_workbook(folder: Path) -> None:
         OutputError: it cannot be written.
     """
     with replacing(folder / FILE) as file, _book_in(file) as book:
-        for name, columns in zip(CsvReport.NAMES, CsvReport.COLUMNS, strict=True):
+        for name, known in zip(CsvReport.NAMES, (IMAGE_COLUMNS, STACK_COLUMNS), strict=True):
+            columns = {column: known[column] for column in header(folder / name)}
             rows = (list(row.values()) for row in read_rows(folder / name, columns))
             _add_table(book, Path(name).stem, columns, rows)
 

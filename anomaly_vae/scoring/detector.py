@@ -45,7 +45,7 @@ from anomaly_vae.scoring.likeness import Likeness
 from anomaly_vae.settings.schema import ScoringSettings
 from anomaly_vae.vae.alignment import Alignment, inverse, warp
 from anomaly_vae.vae.features import FeatureExtractor
-from anomaly_vae.vae.maps import local_mean, luminance, mad, smoothed, with_border, without_border
+from anomaly_vae.vae.maps import luminance, mad, smoothed, with_border, without_border
 from anomaly_vae.vae.model import VAE
 
 SCALES = ("usual_error", "usual_kl", "spread", "whole_weight", "center", "scale")
@@ -269,8 +269,7 @@ class Detector(nn.Module):
         if pose is not None:
             turned = warp(with_border(maps, border)[:, None], inverse(pose))[:, 0]
             maps = without_border(turned, border)
-        window = self.settings.window
-        return maps if window == 1 else local_mean(maps[:, None], window)[:, 0]
+        return self.features.averaged(maps, self.settings.window)
 
     def _mapped(self, joined: Tensor) -> Tensor:
         """Give the map of the whole frame, [N, h + 2 b, w + 2 b], from that of the places.
@@ -285,4 +284,7 @@ class Detector(nn.Module):
 
     def _smooth(self, values: Tensor) -> Tensor:
         """Average values of places, [h, w], with their neighbours': parts never lie quite alike."""
-        return smoothed(values, 2 * round(self.detail) + 1, self.inside)
+        around = 2 * round(self.detail) + 1
+        if self.inside is None:
+            return self.features.averaged(values[None], around)[0]
+        return smoothed(values, around, self.inside)

@@ -33,8 +33,10 @@ def build_detector(config: Config) -> Detector:
     torch.manual_seed(config.training.seed)
     images, config = config.images, finer(config)
     coded = config.model.kind == "patch" and config.model.position is not False
-    features = build_features(config.features, images.shape, padded=images.padded, coded=coded)
-    model = build_model(config.model, features.item_shape)
+    features = build_features(
+        config.features, images.shape, padded=images.padded, coded=coded, slices=images.stacked
+    )
+    model = build_model(config.model, features.item_shape, images.stacked)
     kept = inspected_frame(images)
     framed = None if kept is None else torch.from_numpy(kept)
     alignment = Alignment(images.shape, framed) if config.features.align else None
@@ -48,13 +50,14 @@ def finer(config: Config) -> Config:
     The border is the same strip of the photograph. The highest values are as many places as at
     detail 1: smaller defects are asked for, and a place shows the smallest. So the window, which is
     counted in places, stays. All places (``top_fraction`` 1) stay all. ``Detector`` does the rest.
+    Of a stack as many places count as of one slice: few slices show a defect.
     """
     detail, features, scoring = config.images.detail, config.features, config.scoring
-    top = scoring.top_fraction
+    top, times = scoring.top_fraction, detail**2 * config.images.stacked
     return replace(
         config,
         features=replace(features, border=round(features.border * detail)),
-        scoring=replace(scoring, top_fraction=top / detail**2 if top < 1 else 1.0),
+        scoring=replace(scoring, top_fraction=top / times if top < 1 else 1.0),
     )
 
 

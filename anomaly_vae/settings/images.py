@@ -1,11 +1,20 @@
 """How a photograph becomes the frame of pixels that the model sees: settings that a model holds."""
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from anomaly_vae.settings.values import FULL_RANGE, Frame, MaskText, Polygon, WhiteLevel
+from anomaly_vae.settings.values import (
+    FULL_RANGE,
+    Frame,
+    MaskText,
+    Pattern,
+    Polygon,
+    Slices,
+    WhiteLevel,
+)
 
 _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
@@ -46,6 +55,12 @@ class ImageSettings:
     that of the 8, 10, 12, 14 or 16 bits that the training images use, which is stored instead."""
     black_level: int = Field(default=0, ge=-32768, lt=FULL_RANGE)
     """16-bit value that becomes black, for thermal cameras and X-ray detectors; below the white."""
+    slices: Slices = 0
+    """Slices, or frames of a clip, of a part that is a stack of them, seen one below the other;
+    `auto`: as many as the first that is learned from, stored instead (0: photographs)."""
+    volumes: Pattern = ""
+    """Regular expression on names of files, each a slice: those of a folder with the same match are
+    one stack, in the order of their numbers (empty: the pages of a file are one)."""
     roi: MaskText = ""
     """Mask of what is inspected, as `train --roi MASK.png` stores it (empty: everything)."""
     inspect: tuple[Polygon, ...] = ()
@@ -59,13 +74,29 @@ class ImageSettings:
             raise ValueError("images.black_level must be below images.white_level")
         if self.fit != "keep" and (self.frame or self.padded):
             raise ValueError("images.frame and images.padded need images.fit 'keep'")
+        if self.volumes and not self.slices:
+            raise ValueError("images.volumes needs images.slices: give --config volume or slices")
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the frame; as long as they are to be found, those of a square."""
+        """Height and width of the frame, of all slices together.
+
+        As long as they are to be found, those of a square, and of one slice.
+        """
+        height, width = self.side, self.side
         if self.fit == "keep" and self.frame:
-            return self.frame[0], self.frame[1]
-        return self.side, self.side
+            height, width = self.frame
+        return self.stacked * height, width
+
+    @property
+    def stacked(self) -> int:
+        """How many slices lie one below the other in the frame; 1 of a photograph."""
+        return self.slices if isinstance(self.slices, int) and self.slices else 1
+
+    @property
+    def of_slice(self) -> "ImageSettings":
+        """How each slice of a stack becomes its part of the frame: as a photograph does."""
+        return replace(self, slices=0, volumes="")
 
     @property
     def side(self) -> int:

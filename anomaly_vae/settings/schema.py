@@ -19,11 +19,11 @@ from anomaly_vae.settings.values import OddNumber, Pattern
 
 _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
-ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq"]
+ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq", "volume"]
 OLDER = {"images": {"filter": "bilinear"}, "model": {"position": False}}
 """What settings of earlier versions meant that do not say it: there was no choice."""
-# Kinds whose convolutions halve the image, so that its side must be a multiple.
-_CONVOLUTIONAL = ("image", "ladder", "vq")
+CONVOLUTIONAL = ("image", "ladder", "vq", "volume")
+"""Kinds whose convolutions halve the image, so that its side must be a multiple."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -67,7 +67,8 @@ class ModelSettings:
     """The variational autoencoder."""
 
     kind: ModelKind = "patch"
-    """`patch`: latents per place; `linear`, `image`, `dense`: per image; `ladder`: both; `vq`."""
+    """`patch`: latents per place; `linear`, `image`, `dense`: per image; `ladder`: both; `vq`;
+    `volume`: per stack of slices."""
     latent_size: int = Field(default=16, ge=1, le=4096)
     """Dimensions of a latent vector."""
     position: bool | Literal["auto"] = "auto"
@@ -80,11 +81,12 @@ class ModelSettings:
     hidden_size: int = Field(default=384, ge=1, le=8192)
     """Width of the hidden layers (`patch`, `dense`)."""
     base_channels: int = Field(default=16, ge=1, le=512)
-    """Channels of the first convolution, doubled at each next one (`image`, `ladder`, `vq`)."""
+    """Channels of the first convolution, doubled at each next one (as `halvings`)."""
     halvings: int = Field(default=4, ge=1, le=6)
-    """Convolutions of stride 2, each of which halves the image (`image`, `ladder`, `vq`)."""
+    """Convolutions of stride 2, each of which halves the image (`image`, `ladder`, `vq`,
+    `volume`)."""
     batch_norm: bool = True
-    """Batch normalisation after each convolution (`image`, `ladder`, `vq`)."""
+    """Batch normalisation after each convolution (as `halvings`)."""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     """Distribution of the input given the latent; `bernoulli` is for `pixels` only."""
     variance: Literal["unit", "shared", "channel", "element", "decoded"] = "channel"
@@ -181,7 +183,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what concerns more than one field; one ``ValueError`` names all mistakes."""
-        rules = chain(self._seeing_rules(), self._learning_rules())
+        rules = chain(self._seeing_rules(), self._stack_rules(), self._learning_rules())
         mistakes = [text for wrong, text in rules if wrong]
         if mistakes:
             raise ValueError("; ".join(mistakes))
@@ -194,10 +196,11 @@ class Config:
             not patch and not pixels,
             f"model.kind {self.model.kind!r} needs features.source 'pixels'",
         )
-        name, sides = ("images.frame" if self.images.frame else "images.size"), self.images.shape
+        name = "images.frame" if self.images.frame else "images.size"
+        sides = self.images.of_slice.shape
         step = 2**self.model.halvings
         yield (
-            self.model.kind in _CONVOLUTIONAL
+            self.model.kind in CONVOLUTIONAL
             and any(side < 2 * step or side % step > 0 for side in sides),
             f"{name} must be a multiple of {step}, {2 * step} or more, for kind "
             f"{self.model.kind!r} with model.halvings {self.model.halvings}",
@@ -223,6 +226,31 @@ class Config:
             self.model.likelihood == "bernoulli" and patch,
             "model.likelihood 'bernoulli' needs features.source 'pixels'",
         )
+
+    def _stack_rules(self) -> Iterator[tuple[bool, str]]:
+        """Give what must not be where a part is a stack of slices, and what to say then."""
+        images, stacks = self.images, bool(self.images.slices)
+        yield (
+            self.model.kind == "volume" and not stacks,
+            "model.kind 'volume' needs images.slices, such as auto",
+        )
+        yield (
+            stacks and self.model.kind not in ("volume", "linear", "patch"),
+            f"images.slices is for model.kind 'volume', 'linear' and 'patch', not "
+            f"{self.model.kind!r}",
+        )
+        photographs = {
+            "features.align": self.features.align,
+            "features.border": self.features.source != "pixels" and self.features.border > 0,
+            "images.fit letterbox": images.fit == "letterbox",
+            "images.padded": images.padded,
+            "images.detail": images.detail != 1,
+            "images.roi, images.inspect and images.ignore": images.restricted,
+            "training.sensitivity": self.training.sensitivity,
+            "training.samples": self.training.samples > 0,
+        }
+        given = [name for name, wanted in photographs.items() if stacks and wanted]
+        yield bool(given), f"{', '.join(given)}: for photographs, not with images.slices"
 
     def _learning_rules(self) -> Iterator[tuple[bool, str]]:
         """Give what must not be of split and training, and what to say then."""

@@ -9,6 +9,8 @@ from anomaly_vae.settings.masks import mask_from_text
 
 FULL_RANGE = 65535
 """Highest number of 16 bits."""
+MOST_SLICES = 1024
+"""Of a part that is a stack of them."""
 
 
 def _odd(number: int) -> int:
@@ -50,10 +52,20 @@ def _white(level: object) -> object:
     return level
 
 
+def _slices(count: object) -> object:
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    if count != "auto" and not (whole and int(str(count)) in (0, *range(2, MOST_SLICES + 1))):
+        raise ValueError(
+            f"input should be auto, 0 for photographs, or a whole number from 2 to {MOST_SLICES}"
+        )
+    return count
+
+
 OddNumber = Annotated[int, AfterValidator(_odd)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 MaskText = Annotated[str, AfterValidator(_mask)]
 WhiteLevel = Annotated[int | Literal["auto"], PlainValidator(_white)]
+Slices = Annotated[int | Literal["auto"], PlainValidator(_slices)]
 Frame = Annotated[tuple[int, ...], AfterValidator(_frame)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Share, Share], ...], AfterValidator(_polygon)]

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from anomaly_vae.errors import FolderError, ImageReadError, TrainingError
 from anomaly_vae.images.ahead import read_ahead
-from anomaly_vae.images.decoding import LoadedImage, load_image, without_padding
+from anomaly_vae.images.decoding import LoadedImage, without_padding
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.levels import said_narrow, sensor_white
 from anomaly_vae.images.many import Chosen, in_pieces, let_go, room_for
 from anomaly_vae.images.opening import highest_in
 from anomaly_vae.images.reading import with_digest
 from anomaly_vae.images.rules import LeftOut
+from anomaly_vae.images.slices import slices_of
+from anomaly_vae.images.stacks import load_part
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.settings.images import ImageSettings
 
@@ -79,7 +81,9 @@ def read_images(
         FolderError: there is no such folder, or no readable image in it.
     """
     left_out = LeftOut()
-    found = list_images(folder, skip=skip, left_out=left_out) if paths is None else paths
+    found = paths
+    if found is None:
+        found = list_images(folder, skip=skip, left_out=left_out, volumes=settings.volumes)
     found = [each for each in found if each not in without]
     settings = with_white(folder, found, settings, workers)
     kept: list[tuple[str, str, LoadedImage]] = []
@@ -90,7 +94,8 @@ def read_images(
 
     def load(path: str) -> tuple[LoadedImage, str]:
         file = folder / path
-        return with_digest(file, lambda data: load_image(file, settings, data))
+        _, *others = slices_of(file, settings.volumes)
+        return with_digest(file, lambda data: load_part(file, settings, data), others)
 
     tracked = track(found, "Reading images", len(found))
     for path, read in read_ahead(tracked, load, workers=workers, ahead=16):

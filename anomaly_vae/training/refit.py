@@ -65,7 +65,8 @@ class Retraining:
         if config.model.likelihood == "gaussian":
             detector.features.fit(*items.raw)
         torch.manual_seed(config.training.seed)
-        model = build_model(config.model, detector.features.item_shape)
+        features = detector.features
+        model = build_model(config.model, features.item_shape, features.slices)
         none = Items(items.stored[:0], detector.features, items.device)
         self.trainer = Trainer(model, config, items, none, checkpoint, epochs=epochs)
         self.trainer.begin()

@@ -22,6 +22,7 @@ from anomaly_vae.vae.model import (
     bounded,
 )
 from anomaly_vae.vae.patch import PatchVAE
+from anomaly_vae.vae.volume import VolumeVAE
 
 
 class DenseVAE(VAE):
@@ -272,6 +273,11 @@ _KINDS: dict[str, type[VAE]] = {
 }
 
 
-def build_model(settings: ModelSettings, item_shape: tuple[int, ...]) -> VAE:
-    """Make the VAE that ``settings`` describe, for items of a shape: [C] or [C, S, T]."""
+def build_model(settings: ModelSettings, item_shape: tuple[int, ...], slices: int = 1) -> VAE:
+    """Make the VAE that ``settings`` describe, for items of a shape: [C] or [C, S, T].
+
+    The latter may be ``slices`` of a stack, one below the other.
+    """
+    if settings.kind == "volume":
+        return VolumeVAE(settings, item_shape, slices)
     return _KINDS[settings.kind](settings, item_shape)

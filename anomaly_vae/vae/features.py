@@ -34,6 +34,8 @@ class FeatureExtractor(nn.Module, ABC):
     """Whether photographs need not fill the frame; then items have that border, too."""
     code_size = 0
     """How many numbers behind those of an item tell where in the frame it is."""
+    slices = 1
+    """How many slices of a stack lie one below the other in the frame, and in the map."""
     view: View | None = None
     """The part of the frame that has items; none where all of it has."""
     note = ""
@@ -86,6 +88,10 @@ class FeatureExtractor(nn.Module, ABC):
         """Give maps of the whole frame, [N, h, w], of those of what has items; 0 elsewhere."""
         return maps if self.view is None else pad(maps, self.view.beside)
 
+    def averaged(self, maps: Tensor, window: int) -> Tensor:
+        """Average maps, [N, h, w], over a window of places, of a stack over slices, too."""
+        return local_mean(maps[:, None], window, self.slices)[:, 0]
+
     def of_photographs(self, items: Tensor, images: Tensor, border: int) -> Tensor:
         """Give the items of photographs, where padded those alone; see ``within_photographs``."""
         return within_photographs(items, images, border) if self.padded else items
@@ -137,9 +143,9 @@ class PixelFeatures(FeatureExtractor):
     # an unlimited weight.
     _SMALLEST_STD = 0.01
 
-    def __init__(self, settings: FeatureSettings, shape: tuple[int, int]) -> None:
+    def __init__(self, settings: FeatureSettings, shape: tuple[int, int], slices: int = 1) -> None:
         super().__init__((3 if settings.color else 1, *shape), shape)
-        self.color = settings.color
+        self.color, self.slices = settings.color, slices
 
     def raw(self, images: Tensor) -> Tensor:
         """Give the pixels, [N, 3 or 1, S, T]."""
@@ -155,4 +161,4 @@ class PixelFeatures(FeatureExtractor):
         return items * self.std + self.mean
 
     def _usable(self, std: Tensor) -> Tensor:
-        return local_mean(std[None], 3)[0].clamp_min(self._SMALLEST_STD)
+        return local_mean(std[None], 3, self.slices)[0].clamp_min(self._SMALLEST_STD)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d, avg_pool3d, pad
 
 from anomaly_vae.images.many import in_pieces
 from anomaly_vae.images.quality import LUMINANCE
@@ -28,23 +28,33 @@ def with_border(maps: Tensor, width: int) -> Tensor:
     return pad(maps[:, None], (width,) * 4, mode="replicate")[:, 0] if width else maps
 
 
-def local_mean(maps: Tensor, window: int) -> Tensor:
-    """Average maps, [N, C, h, w], over ``window`` x ``window`` locations, as far as they exist."""
+def local_mean(maps: Tensor, window: int, slices: int = 1) -> Tensor:
+    """Average maps, [N, C, h, w], over ``window`` x ``window`` locations, as far as they exist.
+
+    Where they hold ``slices`` of a stack, one below the other, over a cube of it.
+    """
     if window == 1:
         return maps
+    if slices > 1:
+        means = avg_pool3d(stacked(maps, slices), window, 1, window // 2, count_include_pad=False)
+        return means.flatten(2, 3)
     return avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
 
 
-def smoothed(values: Tensor, around: int, inside: Tensor | None) -> Tensor:
+def smoothed(values: Tensor, around: int, inside: Tensor) -> Tensor:
     """Average values of places, [h, w], over ``around`` x ``around`` of them.
 
-    Those that are not ``inside``, [h, w], where that is given, say nothing.
+    Those that are not ``inside``, bool [h, w], say nothing.
     """
-    if inside is None:
-        return local_mean(values[None, None], around)[0, 0]
     weight = inside.to(values)
     sums = local_mean(torch.stack([weight * values, weight])[None], around)[0]
     return sums[0] / sums[1].clamp_min(1e-6)
+
+
+def stacked(sheets: Tensor, slices: int) -> Tensor:
+    """Give the stacks, [N, C, D, H, W], of sheets, [N, C, D H, W], of D slices."""
+    count, channels, rows, columns = sheets.shape
+    return sheets.reshape(count, channels, slices, rows // slices, columns)
 
 
 def mad(values: Tensor) -> Tensor:

@@ -22,6 +22,19 @@ _FOLDS = 5
 _SMALLEST_VARIANCE = 1e-3
 
 
+def refuse_few(means: Tensor) -> None:
+    """Refuse latents, [N, D], of too few good images.
+
+    Raises:
+        FolderError: they are.
+    """
+    if len(means) < FEWEST:
+        raise FolderError(
+            f"--good holds {len(means)} readable images; expected {FEWEST} or more "
+            "to know where good parts lie (--from prior needs none)"
+        )
+
+
 def fit_mixture(means: Tensor) -> GaussianMixture:
     """Fit a Gaussian mixture to the posterior means, [N, D], of good images.
 
@@ -32,11 +45,7 @@ def fit_mixture(means: Tensor) -> GaussianMixture:
     Raises:
         FolderError: there are too few images.
     """
-    if len(means) < FEWEST:
-        raise FolderError(
-            f"--good holds {len(means)} readable images; expected {FEWEST} or more "
-            "to know where good parts lie (--from prior needs none)"
-        )
+    refuse_few(means)
     rows = means.double().numpy()
     candidates = [
         GaussianMixture(count, covariance_type=shape, reg_covar=_SMALLEST_VARIANCE, random_state=0)

@@ -16,7 +16,7 @@ from anomaly_vae.errors import ConfigError
 from anomaly_vae.images.many import in_pieces
 from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
-from anomaly_vae.vae.maps import CODE_SIZE, local_mean, place_codes, without_border
+from anomaly_vae.vae.maps import CODE_SIZE, local_mean, place_codes, stacked, without_border
 from anomaly_vae.vae.networks import build_network, cut_network, default_layers
 from anomaly_vae.vae.pieces import in_strips, reach_of, strips_of, view_of
 from anomaly_vae.vae.student import EMBEDDED
@@ -45,7 +45,7 @@ class TrunkFeatures(FeatureExtractor):
     image_mean: Tensor
     image_std: Tensor
     codes: Tensor
-    """[h + 2 b, w + 2 b, code_size], where places are; see ``place_codes``."""
+    """[h + 2 b, w + 2 b, code_size], where places are in their slice; see ``place_codes``."""
     components: Tensor
     """[raw channels, C], from standardised channels to whitened components."""
     # Added to the variances of the components, of channels of variance 1: what is below is
@@ -63,7 +63,9 @@ class TrunkFeatures(FeatureExtractor):
         *,
         padded: bool = False,
         coded: bool = False,
+        slices: int = 1,
     ) -> None:
+        shape = shape[0] // slices, shape[1]
         trunk = build_network(settings.source)
         layers = settings.layers or default_layers(settings.source, trunk)
         extractor = cut_network(trunk, settings.source, layers)
@@ -87,7 +89,8 @@ class TrunkFeatures(FeatureExtractor):
                 "expected a larger images.size"
             )
         widths: list[int] = [shape[1] for shape in shapes]
-        super().__init__((sum(widths),), (height, width))
+        super().__init__((sum(widths),), (slices * height, width))
+        self.slices = slices
         self.widths = widths
         """Channels of each layer."""
         self.frame, self.shapes = shape, [tuple(each[2:]) for each in shapes]
@@ -99,7 +102,8 @@ class TrunkFeatures(FeatureExtractor):
             self.item_shape = (min(settings.components, *self.raw_shape),)
             self.register_buffer("components", torch.eye(self.raw_shape[0], self.item_shape[0]))
         self.code_size = CODE_SIZE if coded else 0
-        self.register_buffer("codes", place_codes(*self.grid)[..., : self.code_size], False)
+        codes = place_codes(*self.slice_grid).repeat(slices, 1, 1)
+        self.register_buffer("codes", codes[..., : self.code_size], False)
         self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).reshape(3, 1, 1), False)
         for parameter in self.trunk.parameters():
@@ -124,11 +128,11 @@ class TrunkFeatures(FeatureExtractor):
         parts = torch.split(weights.T[:, :, None, None], [each.shape[1] for each in maps], 1)
         items = -(self.mean @ weights)[:, None, None]
         for each, part in zip(maps, parts, strict=True):
-            if each.shape[2] < self.grid[0]:
+            if each.shape[2] < self.slice_grid[0]:
                 items = items + self.resampled(conv2d(each, part), border)
             else:
                 items = items + conv2d(self.resampled(each, border), part)
-        return items.permute(0, 2, 3, 1)
+        return self._sheets(items.permute(0, 2, 3, 1))
 
     def look_at(self, touched: Tensor, around: int) -> Tensor:
         """See ``FeatureExtractor``; what cannot be computed by parts is computed as a whole."""
@@ -146,6 +150,11 @@ class TrunkFeatures(FeatureExtractor):
         height, width = touched.shape
         self.map_shape = height - 2 * self.border, width - 2 * self.border
         return touched
+
+    @property
+    def slice_grid(self) -> tuple[int, int]:
+        """Height and width of the map of one slice with its border; of a photograph the grid."""
+        return self.grid[0] // self.slices, self.grid[1]
 
     @property
     def _even(self) -> bool:
@@ -174,12 +183,24 @@ class TrunkFeatures(FeatureExtractor):
     def _joined(self, images: Tensor, border: int) -> Tensor:
         """Give the joined maps of the trunk without so much of a border, channels last."""
         maps = [self.resampled(each, border) for each in self._averaged(images)]
-        return torch.cat(maps, 1).permute(0, 2, 3, 1)
+        return self._sheets(torch.cat(maps, 1).permute(0, 2, 3, 1))
 
     def _averaged(self, images: Tensor) -> list[Tensor]:
-        """Give the map of each layer, [N, channels, height, width], averaged over the window."""
-        maps = in_strips(self.trunk, self.normalised(self.viewed(images)), self.reach)
+        """Give the map of each layer, [N, channels, height, width], averaged over the window.
+
+        Of stacks each slice is an image of its own, until ``_sheets``: none sees the next one.
+        """
+        images = self.viewed(images)
+        if self.slices > 1:
+            images = stacked(images, self.slices).transpose(1, 2).flatten(0, 1)
+        maps = in_strips(self.trunk, self.normalised(images), self.reach)
         return [local_mean(maps[name], self.window) for name in self.layers]
+
+    def _sheets(self, items: Tensor) -> Tensor:
+        """Put items of slices, [N D, h, w, C], one below the other, [N, D h, w, C]."""
+        if self.slices == 1:
+            return items
+        return items.reshape(-1, self.slices * items.shape[1], *items.shape[2:])
 
     def with_codes(self, items: Tensor) -> Tensor:
         """See ``FeatureExtractor``; of items of the grid, or without its border."""
@@ -244,13 +265,13 @@ class TrunkFeatures(FeatureExtractor):
 
     def resampled(self, maps: Tensor, border: int) -> Tensor:
         """Bring maps, [N, channels, ...], to the grid, and leave so much of a border out."""
-        (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.grid
-        if (height, width) == self.grid:
+        (height, width), (wanted_height, wanted_width) = maps.shape[2:], self.slice_grid
+        if (height, width) == self.slice_grid:
             return without_border(maps, border)
         if height > wanted_height and height % wanted_height == 0 and width % wanted_width == 0:
             maps = avg_pool2d(maps, (height // wanted_height, width // wanted_width))
         else:
-            maps = interpolate(maps, self.grid, mode="bilinear", align_corners=False)
+            maps = interpolate(maps, self.slice_grid, mode="bilinear", align_corners=False)
         return without_border(maps, border)
 
 
@@ -260,10 +281,12 @@ def build_features(
     *,
     padded: bool = False,
     coded: bool = False,
+    slices: int = 1,
 ) -> FeatureExtractor:
     """Make the extractor that ``settings`` name, for frames of ``shape``, which may be padded.
 
-    Items of a trunk that are ``coded`` tell where they are.
+    They hold ``slices`` of a stack, one below the other, or a photograph. Items of a trunk that are
+    ``coded`` tell where they are.
 
     A trunk has random weights until ``load_trunk_weights`` or a state dictionary fills it.
 
@@ -271,5 +294,5 @@ def build_features(
         ConfigError: the source is not known, or has no such layers.
     """
     if settings.source == "pixels":
-        return PixelFeatures(settings, shape)
-    return TrunkFeatures(settings, shape, padded=padded, coded=coded)
+        return PixelFeatures(settings, shape, slices)
+    return TrunkFeatures(settings, shape, padded=padded, coded=coded, slices=slices)

@@ -6,7 +6,7 @@
 both with ``recorder``; ``calibrate`` (with ``examples``, ``kl_weight`` and ``marks``), ``refine``
 (with ``lesson`` and ``unseen``), ``improve`` (with ``gathering``), ``promote`` and ``log``;
 ``evaluate``, ``benchmark`` (with ``advice``), ``sweep`` (with ``grid`` and ``study``), ``distill``;
-``generate``, ``interpolate``, ``latents``, ``restore`` and ``traverse`` (with ``opening``) show the
-latent space. ``runs`` is a run folder, ``labelled`` a folder of known images and ``truth`` what is
-known of them, ``api`` the commands as functions.
+``generate``, ``interpolate``, ``latents``, ``decode``, ``restore`` and ``traverse`` (with
+``opening``) show the latent space. ``runs`` is a run folder, ``labelled`` a folder of known images
+and ``truth`` what is known of them, ``api`` the commands as functions.
 """

@@ -54,6 +54,8 @@ def export_any_size(
     model = run / "model.onnx"
     inspector = Inspector(model, device="cpu")
     settings = inspector.card.images
+    if settings.slices:
+        raise ExportError(f"--any-size: {run} is a model of stacks of slices, not of photographs")
     if out.exists() and out.samefile(model):
         raise OutputError(f"{out}: the run inspects with its model; choose another --out")
     prepare_file(out, overwrite=overwrite)

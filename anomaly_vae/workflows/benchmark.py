@@ -18,7 +18,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from anomaly_vae.images.decoding import LoadedImage, load_image
+from anomaly_vae.images.decoding import LoadedImage
+from anomaly_vae.images.stacks import load_part
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.reading import Read
@@ -73,7 +74,7 @@ def benchmark(inspector: Inspector, folder: Path, paths: Sequence[str], count: i
     read, _ = _measured("read", lambda name: (folder / name).read_bytes(), names)
     decode, images = _measured(
         "decode",
-        lambda name: load_image(folder / name, inspector.card.images),
+        lambda name: load_part(folder / name, inspector.card.images),
         names,
         workers=inspector.workers,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from anomaly_vae.errors import ConfigError
 from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.images.detail import detail_for
 from anomaly_vae.images.files import list_images
@@ -26,8 +27,10 @@ def detail_of(
 
     Raises:
         FolderError: the folder cannot be read.
-        ConfigError: no detail shows such defects of its photographs.
+        ConfigError: no detail shows such defects of its photographs, or parts are stacks.
     """
+    if settings.slices:
+        raise ConfigError("--smallest-defect is for photographs, not with images.slices")
     return detail_for(smallest, sizes_of(*_listed(good, skip), usable_cores()), settings)
 
 

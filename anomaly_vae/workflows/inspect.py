@@ -1,16 +1,51 @@
 """A folder of images in, a folder of results out: what ``anomaly-vae inspect`` does."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
-from anomaly_vae.errors import ImageReadError
+from anomaly_vae.errors import ImageReadError, InputError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.files import Stamp, stamp
+from anomaly_vae.images.opening import slices_in
 from anomaly_vae.images.sources import Source
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.several import Several, Wanted
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.workflows.recorder import Recorder
+
+
+def take_stacks(inspectors: Sequence[Inspector], source: Source, volumes: str | None) -> None:
+    """Let a model of stacks see the files of ``source`` as such.
+
+    ``volumes`` says instead of the model which files are the slices of one (``images.volumes``).
+
+    Raises:
+        InputError: it is no model of stacks, there are several models, or photographs.
+    """
+    of_stacks = next((each for each in inspectors if each.card.images.slices), None)
+    if of_stacks is None:
+        if volumes is not None:
+            raise InputError(f"--volumes: {inspectors[0].name} takes photographs, not stacks")
+        return
+    images, name = of_stacks.card.images, of_stacks.name
+    if len(inspectors) > 1:
+        raise InputError(f"--model: {name} takes stacks of slices; inspect with it alone")
+    if volumes is not None:
+        try:
+            images = replace(images, volumes=volumes)
+        except ValueError as error:
+            raise InputError(f"--volumes {volumes!r}: no regular expression") from error
+        of_stacks.card = replace(of_stacks.card, images=images)
+    source.group(images.volumes)
+    first = source.folder / source.first()
+    with suppress(ImageReadError):  # then its row says so
+        if slices_in(first, images)[1] == 1:
+            raise InputError(
+                f"{first}: one picture, but {name} takes stacks of {images.slices} slices: pages "
+                "of a file, or files that --volumes REGEX groups"
+            )
 
 
 def inspect_images(

@@ -28,15 +28,15 @@ class Photographs(NamedTuple):
     paths: tuple[str, ...] | None = None
     """Relative to the folder; None: all."""
 
-    def listed(self, left_out: LeftOut | None = None) -> Sequence[str]:
-        """Give the paths; ``left_out`` counts what holds no photographs.
+    def listed(self, left_out: LeftOut | None = None, volumes: str = "") -> Sequence[str]:
+        """Give the paths; ``left_out`` counts what holds no photographs; see ``list_images``.
 
         Raises:
             FolderError: the folder is missing, or holds no image.
         """
         if self.paths is not None:
             return self.paths
-        return list_images(self.folder, left_out=left_out)
+        return list_images(self.folder, left_out=left_out, volumes=volumes)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def inspect_all(
         FolderError: it is missing, or holds no readable image.
     """
     left_out = LeftOut()
-    folder, paths = photographs.folder, photographs.listed(left_out)
+    folder = photographs.folder
+    paths = photographs.listed(left_out, inspector.card.images.volumes)
     inspected = inspector.inspect_files(folder, paths)
     tracked = track(inspected, f"Scoring {folder.name}", len(paths))
     findings = [each.lean() if lean else each for each in tracked]

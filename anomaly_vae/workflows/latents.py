@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from anomaly_vae.images.ahead import usable_cores
+from anomaly_vae.images.stacks import side_by_side
 from anomaly_vae.latent.space import Plane, encode, plane
 from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
 from anomaly_vae.progress import Track, untracked
@@ -61,8 +64,8 @@ def write_latents(
     mean, log_variance = (each.numpy() for each in posterior)
     save_table(images.paths, classes, scores, mean, log_variance, out / f"latents.{table}")
     picture = out / "latents.png"
-    save_plane(
-        points, axis_names, images.pixels, picture, classes=classes, scores=scores, good=good
-    )
+    slices = config.images.stacked
+    shown = np.stack([side_by_side(each, slices) for each in images.pixels])
+    save_plane(points, axis_names, shown, picture, classes=classes, scores=scores, good=good)
     unreadable = [path for path, _ in images.unreadable]
     return Latents(len(images.paths), mean.shape[1], unreadable, images.notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.errors import ImageReadError
+from anomaly_vae.errors import ImageReadError, ModelFileError
 from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.images.decoding import load_image
 from anomaly_vae.images.levels import said_narrow
@@ -35,11 +35,25 @@ def open_pixel_model(run: Path) -> tuple[Config, Detector]:
     """Give the settings and the model of a run folder, if it can draw pictures.
 
     Raises:
-        ModelFileError: it is none, or damaged, or a model of trunk features.
+        ModelFileError: it is none, or damaged, or a model of trunk features or of stacks.
     """
     config, detector = open_model(run)
+    refuse_stacks(run, config)
     pixel_features(detector)
     return config, detector
+
+
+def refuse_stacks(run: Path, config: Config) -> None:
+    """Refuse a model whose parts are stacks of slices.
+
+    Raises:
+        ModelFileError: it is one.
+    """
+    if config.images.slices:
+        raise ModelFileError(
+            f"{run}: its parts are stacks of slices, of which no pictures are drawn; expected a "
+            "model of photographs"
+        )
 
 
 def read_photographs(

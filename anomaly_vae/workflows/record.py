@@ -17,6 +17,7 @@ from anomaly_vae import __version__
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.seen import packed
 from anomaly_vae.exporting.parity import Parity
+from anomaly_vae.images.stacks import side_by_side
 from anomaly_vae.latent.collapse import LatentUse, latent_use, remedies
 from anomaly_vae.latent.space import decode, redrawn
 from anomaly_vae.reporting.learning import save_latent_table, save_latent_use
@@ -140,4 +141,7 @@ def picture_epoch(detector: Detector, held_out: Items, path: Path) -> None:
     """
     shown = np.arange(min(_EPOCH_PARTS, len(held_out)))
     z = detector.model.draw_prior(_EPOCH_SAMPLES, temperature=1, seed=0)
-    save_epoch(*redrawn(detector, held_out.draw(shown)), decode(detector, z), path)
+    pictures = *redrawn(detector, held_out.draw(shown)), decode(detector, z)
+    slices = detector.features.slices
+    laid_out = [np.stack([side_by_side(each, slices) for each in some]) for some in pictures]
+    save_epoch(laid_out[0], laid_out[1], laid_out[2], path)

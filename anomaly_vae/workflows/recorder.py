@@ -18,11 +18,13 @@ from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import FolderError, ImageReadError
 from anomaly_vae.images.decoding import LoadedImage
 from anomaly_vae.images.files import stamp_in_time
+from anomaly_vae.images.stacks import side_by_side
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_json
 from anomaly_vae.reporting.gallery import Gallery, Picture, draw_picture, seen
 from anomaly_vae.reporting.heatmaps import (
+    LARGEST,
     draw_heatmap,
     on_photo,
     picture_path,
@@ -32,6 +34,7 @@ from anomaly_vae.reporting.heatmaps import (
 )
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import Cell, image_row, region_rows, utc
+from anomaly_vae.reporting.sheets import laid_out, sheet_of
 from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.reporting.tally import Passing
 from anomaly_vae.reporting.writing import Drawing
@@ -196,10 +199,13 @@ class Recorder:
     ) -> Picture | None:
         """Draw an image into a ``file``, and one that is ``kept`` for the page."""
         limit, large = self._inspector.card.threshold.anomaly_map, None
+        stack, finding, image = image, laid_out(finding), sheet_of(image)
         if file or enlarged:
-            photo = self._photo(finding, image)
-            square = self._inspector.expected(image)
-            expected = None if square is None else on_photo(square, image, photo.size)
+            photo = seen(image, LARGEST) if stack.slices else self._photo(finding, image)
+            square, expected = self._inspector.expected(stack), None
+            if square is not None:
+                square = side_by_side(square, stack.slices)
+                expected = on_photo(square, image, photo.size)
             large = photo, expected
             if file:
                 save_picture(draw_heatmap(finding, photo, limit, expected), file)

@@ -235,10 +235,12 @@ def refuse_weights(config: Config, weights: Path | None) -> None:
 
 
 def as_given(saved: Config, given: Config) -> Config:
-    """Give saved settings with a white level and a frame to be found, where they were given so."""
+    """Give saved settings with a white level, slices and a frame to be found, where given so."""
     images = saved.images
     if given.images.white_level == "auto":
         images = replace(images, white_level="auto")
+    if given.images.slices == "auto":
+        images = replace(images, slices="auto")
     if not given.images.frame:
         images = replace(images, frame=(), padded=False)
     return replace(saved, images=images)

@@ -137,7 +137,7 @@ class TrainingSession:
         """Give the settings with the frame that photographs are seen in: a known one, or theirs."""
         images, self.note = known, ""
         if images is None:
-            listed = list_images(folder, skip=self.run)
+            listed = list_images(folder, skip=self.run, volumes=self.config.images.volumes)
             paths = [path for path in listed if path not in self._without]
             images, self.note = with_frame(folder, paths, self.config, usable_cores())
         self.config = replace(self.config, images=images)
@@ -287,7 +287,8 @@ class TrainingSession:
         told["excluded"] = sorted(map(spelled, self.exclusion.paths)) if self.exclusion else []
         told["latents"] = latent_record(outcome.use, self.store.per_image, self.config)
         write_json(out / "training.json", told)
-        sheet = contact_sheet(self.images.chosen(self.split.training))
+        slices = self.images.settings.stacked
+        sheet = contact_sheet(self.images.chosen(self.split.training), slices)
         save_picture(sheet, out / "thumbnails.jpg")
 
     @property

@@ -7,7 +7,7 @@ from anomaly_vae.latent.space import Traversal, as_seen, traverse
 from anomaly_vae.outputs import Made, prepare_folder, refuse_folder
 from anomaly_vae.reporting.latents import save_traversal, save_traversed_maps
 from anomaly_vae.vae.features import PixelFeatures
-from anomaly_vae.workflows.opening import open_model, read_photographs
+from anomaly_vae.workflows.opening import open_model, read_photographs, refuse_stacks
 
 PICTURE = "traversal.png"
 _TRAVERSED = Made("traverse", (PICTURE,))
@@ -43,6 +43,7 @@ def traverse_part(
         ModelFileError, OutputError: the run or ``out`` cannot be used.
     """
     config, detector = open_model(run)
+    refuse_stacks(run, config)
     refuse_folder(out, _TRAVERSED, overwrite=overwrite)
     photographs, notes = read_photographs([image], config.images)
     found = traverse(detector, photographs[0], steps=steps, most=most, by_effect=by_effect)

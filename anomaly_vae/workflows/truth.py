@@ -117,10 +117,15 @@ def read_truths(
     Raises:
         FolderError: there is no folder ``masks`` or none in it, or a mask cannot be used.
     """
+    defective = np.flatnonzero(classes != GOOD).tolist()
+    if settings.slices:
+        if masks is not None:
+            raise FolderError(f"{masks}: masks of stacks of slices are not read; leave --masks out")
+        known, without = classes == GOOD, [paths[number] for number in defective]
+        return Truths(np.zeros((0, *settings.shape), bool), np.zeros(len(paths)), known, without)
     squares = np.zeros((len(paths), *settings.shape), dtype=bool)
     shares = np.zeros(len(paths))
     missing, black = [], []
-    defective = np.flatnonzero(classes != GOOD).tolist()
     read = _read_all(_Masks(test, masks), [paths[number] for number in defective], settings)
     for number, (path, truth) in zip(defective, read, strict=True):
         if truth is None:

@@ -12,6 +12,7 @@ from ..saying import warn_notes, warn_unreadable
 
 EXAMPLES = """
 anomaly-vae generate run --good photos/good --out new
+anomaly-vae generate run --good photos/good --from diffusion --out diffused
 anomaly-vae generate run --from prior --temperature 0.7 --out usual
 """
 
@@ -21,6 +22,7 @@ class Origin(StrEnum):
 
     PRIOR = "prior"
     POSTERIOR = "posterior"
+    DIFFUSION = "diffusion"
 
 
 def generate(
@@ -35,8 +37,9 @@ def generate(
         Origin | None,
         typer.Option(
             "--from",
-            help="prior: N(0, I); posterior: where the images of --good lie, the better one "
-            "because N(0, I) has holes; default: posterior if there is --good.",
+            help="prior: N(0, I); posterior: Gaussians where the images of --good lie, the better "
+            "one because N(0, I) has holes; diffusion: a network that is trained on them; default: "
+            "posterior if there is --good.",
         ),
     ] = None,
     temperature: Annotated[
@@ -47,15 +50,15 @@ def generate(
 ) -> None:
     """Draw new parts that look like good ones (needs a model of pixels)."""
     from anomaly_vae.errors import ConfigError
-    from anomaly_vae.workflows.generate import GRID, PARTS, generate_parts
+    from anomaly_vae.workflows.generate import GRID, PARTS, Near, generate_parts
 
-    if origin == Origin.POSTERIOR and good is None:
-        raise ConfigError("--from posterior needs --good, a folder of good images")
+    if origin in (Origin.POSTERIOR, Origin.DIFFUSION) and good is None:
+        raise ConfigError(f"--from {origin.value} needs --good, a folder of good images")
     if origin == Origin.PRIOR and good:
         raise ConfigError("--from prior uses no images; leave out --good")
     drawn = generate_parts(
-        run, out, count=count, good=good, temperature=temperature, seed=seed, overwrite=overwrite,
-        track=talk.track,
+        run, out, count=count, near=Near(good, origin == Origin.DIFFUSION) if good else None,
+        temperature=temperature, seed=seed, overwrite=overwrite, track=talk.track,
     )  # fmt: skip
     warn_unreadable(drawn.unreadable)
     warn_notes(drawn.notes)
@@ -64,6 +67,8 @@ def generate(
             f"drawn from {drawn.components} Gaussian(s) around {drawn.images} good images, "
             f"{drawn.covariance} covariance"
         )
+    elif drawn.steps:
+        talk.say(f"drawn by a diffusion of {drawn.steps} steps on {drawn.images} good images")
     else:
         talk.say("drawn from the prior; with --good they would keep to where good parts lie")
     talk.say(f"{count} parts: {out / GRID}, {out / PARTS}")

@@ -21,6 +21,7 @@ from ..options import (
     Overwrite,
     Pictures,
     Resume,
+    Volumes,
     Workers,
     place,
 )
@@ -104,6 +105,7 @@ def inspect(
     ] = Format.CSV,
     min_area: MinArea = 0.0,
     mm_per_pixel: MmPerPixel = None,
+    volumes: Volumes = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write a line of JSON per image to standard output.")
     ] = False,
@@ -141,6 +143,7 @@ def inspect(
             told=talk.warn, wait=False,
         ) for each in files
     ]  # fmt: skip
+    _take_stacks(inspectors, source, volumes, on_cluster=wish is not None)
     names = [each.name if others else "" for each in inspectors]
     wanted: dict[str, Any] = {
         "heatmaps": heatmaps.value, "page": page, "drift_window": drift_window,
@@ -204,7 +207,8 @@ def _inspected(
             size = f"{inspector.batch_size} a run"
             talk.detail(f"model {inspector.model_id} on {inspector.provider}, {size}")
             same = identity(inspector, source.name, wanted["mm_per_pixel"])
-            results = results_in(each, source, same, *tables)
+            stacks = bool(inspector.card.images.slices)
+            results = results_in(each, source, same, *tables, stacks=stacks)
             stack.enter_context(results)
             recorder = Recorder(inspector, source.folder, results, **wanted)
             recorder.command = talk.command
@@ -246,7 +250,10 @@ def _source(photographs: Sequence[Path], out: Path | None) -> "Source":
 
 
 def _enough_for(source: "Source", device: str) -> str:
-    """Choose the processor: to start a graphics card takes longer than a few photographs."""
+    """Choose the processor: to start a graphics card takes longer than a few photographs.
+
+    Not for a list, which may come slowly.
+    """
     if device != "auto":
         return device
     from anomaly_vae.inspection.providers import cuda_devices
@@ -257,11 +264,24 @@ def _enough_for(source: "Source", device: str) -> str:
     return "cpu" if few else "auto"
 
 
+def _take_stacks(
+    inspectors: "list[Inspector]", source: "Source", volumes: str | None, *, on_cluster: bool
+) -> None:
+    """Let a model of stacks see the photographs as such."""
+    from anomaly_vae.errors import InputError
+    from anomaly_vae.workflows.inspect import take_stacks  # loaded while the models are
+
+    if on_cluster and any(each.card.images.slices for each in inspectors):
+        raise InputError("--engine ray takes photographs; inspect stacks of slices without it")
+    take_stacks(inspectors, source, volumes)
+
+
 def _write_json(row: "list[Cell]", regions: "list[list[Cell]]") -> None:
     """Write an image as a line of JSON, its regions in it."""
-    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, STACK_COLUMNS
 
     image = dict(zip(IMAGE_COLUMNS, row, strict=True))
-    found = [dict(zip(REGION_COLUMNS, region, strict=True)) for region in regions]
+    # Regions of photographs have no more columns than the first of these.
+    found = [dict(zip(STACK_COLUMNS, region, strict=False)) for region in regions]
     line = {**image, "defects": [{k: v for k, v in r.items() if k != "path"} for r in found]}
     typer.echo(json.dumps(line, allow_nan=False))

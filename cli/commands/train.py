@@ -15,6 +15,7 @@ from ..options import (
     Settings,
     TrainingDevice,
     TrainOn,
+    Volumes,
     Weights,
 )
 from ..saying import say_filled, say_threshold, shortened, warn_notes
@@ -81,6 +82,7 @@ def train(
         typer.Option(metavar="SCORE", help="Leaves out what has a higher score in --exclude."),
     ] = None,
     mm_per_pixel: MmPerPixel = None,
+    volumes: Volumes = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -92,7 +94,7 @@ def train(
     from anomaly_vae.workflows.suspects import read_exclusion
     from anomaly_vae.workflows.train import TrainingSession
 
-    _refuse_pairs(exclude, exclude_above, detail, smallest_defect)
+    _refuse_pairs(exclude, exclude_above, detail, smallest_defect, volumes)
     given = {
         "features.source": features,
         "images.detail": detail,
@@ -103,6 +105,7 @@ def train(
         "training.refit": False if samples else None,
         "split.folds": 1 if samples else None,
         "images.roi": read_roi(roi) if roi else None,
+        "images.volumes": volumes,
     }
     good = read_exclusion(exclude, good_dir, exclude_above) if exclude else good_dir
     asked = settings_of(out, config, settings or (), given, resume=resume)
@@ -127,7 +130,11 @@ def train(
 
 
 def _refuse_pairs(
-    exclude: Path | None, above: float | None, detail: float | None, smallest: str | None
+    exclude: Path | None,
+    above: float | None,
+    detail: float | None,
+    smallest: str | None,
+    volumes: str | None,
 ) -> None:
     """Refuse options of which one would be ignored."""
     from anomaly_vae.errors import ConfigError
@@ -136,6 +143,8 @@ def _refuse_pairs(
         raise ConfigError("--exclude-above goes with --exclude, the suspicious.csv of a run")
     if detail is not None and smallest is not None:
         raise ConfigError("--smallest-defect chooses --detail; give one of them")
+    if exclude and volumes is not None:
+        raise ConfigError("--exclude goes with stacks that are one file each, not with --volumes")
 
 
 def train_session(session: "TrainingSession", mm_per_pixel: float | None = None) -> None:

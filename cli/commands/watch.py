@@ -22,6 +22,8 @@ from ..saying import say_inspection
 
 if TYPE_CHECKING:
     from anomaly_vae.inspection.finding import Finding
+    from anomaly_vae.inspection.inspector import Inspector
+    from anomaly_vae.reporting.rows import Report
 
 
 EXAMPLES = """
@@ -60,14 +62,14 @@ def watch(
 
     refuse_target(folder, move_to)
     inspector = Inspector(model, device=device, min_area=min_area, told=talk.warn)
-    same = identity(inspector, f"watching {folder.resolve()}", mm_per_pixel)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with (
         Arrivals(folder, skip=out, polling=polling, warned=talk.warn) as arrivals,
         Results(
             out,
             folder,
-            same,
+            identity(inspector, f"watching {folder.resolve()}", mm_per_pixel),
+            report=_tables(inspector),
             overwrite=overwrite,
             resume=not overwrite,
             renew=False,
@@ -91,6 +93,19 @@ def watch(
     say_inspection(summary, out)
     if not (summary.clean or exit_zero):
         raise typer.Exit(1)
+
+
+def _tables(inspector: "Inspector") -> "type[Report]":
+    """Give the tables of a model; refuse one whose stacks are many files, which never settle."""
+    from anomaly_vae.errors import InputError
+    from anomaly_vae.reporting.tables import CsvReport
+
+    if inspector.card.images.volumes:
+        raise InputError(
+            f"{inspector.name}: its stacks are files of slices (images.volumes); watch takes those "
+            "that are one file each"
+        )
+    return CsvReport.of_stacks() if inspector.card.images.slices else CsvReport
 
 
 def _tell(finding: "Finding") -> None:

@@ -11,6 +11,8 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
+from anomaly_vae.images.decoding import load_image
+from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import MARKER
 from anomaly_vae.reporting.pictures import save_animation
 from anomaly_vae.workflows import restore
@@ -39,6 +41,7 @@ def test_generate_draws_as_many_parts_as_asked_for(
     assert np.array_equal(prior, drawn("c", "--from", "prior"))
     assert np.array_equal(posterior, drawn("d", "--good", good, "--from", "posterior"))
     assert not np.array_equal(prior, drawn("e", "--seed", 1))
+    assert not np.array_equal(posterior, drawn("g", "--good", good, "--from", "diffusion"))
     usual = drawn("f", "--temperature", 0)
     assert np.array_equal(usual, drawn("f", "--temperature", 0, "--seed", 5, "--overwrite"))
 
@@ -209,6 +212,43 @@ def test_restore_names_folders_that_cannot_be_listed(
     outcome = command("restore", run, tmp_path / "in", "--out", tmp_path / "out")
     assert outcome.code == 0
     assert re.search("warning: .*b: Permission denied.*: its images were not restored", outcome.err)
+
+
+@pytest.mark.parametrize("table", ["csv", "parquet"])
+def test_what_latents_writes_is_decoded_in_its_order(
+    table: str, run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    folder, latents = parts / "test" / "good", tmp_path / "latents"
+    assert command("latents", run, folder, "--out", latents, "--format", table).code == 0
+    outcome = command("decode", run, latents / f"latents.{table}", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert files(tmp_path / "out") == {"grid.png", *(f"parts/00{n}.png" for n in range(8))}
+    inspector = Inspector(run / "model.onnx", device="cpu")
+    for number in range(8):
+        decoded = np.asarray(Image.open(tmp_path / "out" / "parts" / f"00{number}.png")).astype(int)
+        seen = load_image(folder / f"00{number}.png", inspector.card.images)
+        expected = inspector.expected(seen)
+        assert expected is not None
+        assert np.abs(decoded - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mean_0;mean_1\n0,5;1\n", "cannot be read as a CSV file with the columns mean_0"),
+        ("{names}\n", "has no rows"),
+        ("{names}\n{zeros}\n{zeros}x\n", "row 2 has a mean that is no number"),
+        ("{names},mean_32\n{zeros},0\n", "has 33 columns mean_0"),
+    ],
+)
+def test_a_table_that_cannot_be_decoded_is_refused(
+    text: str, said: str, run: Path, command: Command, tmp_path: Path
+) -> None:
+    names, zeros = ",".join(f"mean_{n}" for n in range(32)), ",".join(["0.5"] * 32)
+    (tmp_path / "z.csv").write_text(text.format(names=names, zeros=zeros))
+    outcome = command("decode", run, tmp_path / "z.csv", "--out", tmp_path / "out")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert said in outcome.err
 
 
 @pytest.mark.parametrize("line", ["generate", "interpolate {photo} {photo}", "restore {photo}"])

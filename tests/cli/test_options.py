@@ -21,9 +21,11 @@ import pytest
 import typer
 
 import anomaly_vae
+from anomaly_vae.errors import InputError
 from anomaly_vae.inspection.several import Several
 from anomaly_vae.outputs import prepare_folder, refuse_folder
 from anomaly_vae.reporting.results import INSPECTION
+from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.workflows.calibrate import refuse_ignored
 from anomaly_vae.workflows.runs import goes_on, refuse_weights
 from anomaly_vae.workflows.sweep import _check_models
@@ -52,6 +54,7 @@ BEGIN = {
     "interpolate": "interpolate {run} {good}/000.png {good}/001.png --out {out}",
     "traverse": "traverse {run} {good}/000.png --out {out}",
     "latents": "latents {run} {good} --out {out}",
+    "decode": "decode {run} latents.csv --out {out}",
     "restore": "restore {run} {good}/000.png --out {out}",
     "sweep": "sweep {good} --out {out} --vary model.beta=0,1",
     "demo": "demo --out {out}",
@@ -77,7 +80,7 @@ OPTIONS = {
         *("--set training.epochs=3", "--roi {mask}", "--device cpu", "--group-by .", "--overwrite"),
         *("--augment-with-samples 5; --features pixels", "--mm-per-pixel 2"),
         *("--exclude {marked}", "--exclude-above 3; --exclude {marked}"),
-        *("--detail 2", "--smallest-defect 5"),
+        *("--detail 2", "--smallest-defect 5", "--volumes ^; --config slices"),
     ],
     "train-many": [
         *("--config {config}", "--features pixels", "--weights w.pth", "--seed 3", "--resume"),
@@ -96,6 +99,7 @@ OPTIONS = {
         *("--model {other}; --jsonl", "--route a|b; --jsonl --model {other}"),
         *("--engine ray; --jsonl", "--address auto; --jsonl --engine ray"),
         "--gpus-per-worker 0.5; --jsonl --engine ray",
+        "--volumes ^; --jsonl",
     ],
     "watch": [
         *("--device cpu", "--heatmaps all", "--min-area 4", "--mm-per-pixel 2", "--polling"),
@@ -128,12 +132,13 @@ OPTIONS = {
     "plan": ["--false-alarm-rate 0.1", "--escape-rate 0.2", "--confidence 0.9"],
     "generate": [
         *("--count 3", "--good {good}", "--temperature 2", "--seed 3", "--overwrite"),
-        "--from posterior; --good {good}",
+        "--from diffusion; --good {good}",
     ],
     "interpolate": ["--steps 3", "--format webp", "--overwrite"],
     "traverse": ["--steps 3", "--most 2", "--sort effect", "--overwrite"],
     "latents": ["--plane tsne", "--format parquet", "--good-class ok", "--overwrite"],
     "restore": ["--overwrite"],
+    "decode": ["--overwrite"],
     "sweep": [
         *("--seeds 2", "--test {test}", "--good-class ok; --test {test}", "--features pixels", "--config {config}"),
         *("--set training.epochs=3", "--weights w.pth", "--device cpu", "--resume", "--overwrite"),
@@ -141,7 +146,7 @@ OPTIONS = {
     "demo": ["--seed 3", "--overwrite"],
     "samples": [
         *("--train 3", "--test-good 3", "--test-defective 3", "--size 64", "--seed 3"),
-        *("--overwrite", "--proportions 1:2"),
+        *("--overwrite", "--proportions 1:2", "--volumes wheels"),
     ],
     "info": ["--json"],
     "doctor": [],
@@ -156,13 +161,20 @@ EXCLUDED = {
     "train": {
         ("--resume", "--overwrite"), ("--features", "--weights"),
         ("--weights", "--augment-with-samples"), ("--detail", "--smallest-defect"),
+        # The --config that is tried here says nothing of stacks, which pixels need a model for.
+        *itertools.product(("--volumes",), ("--config", "--features", "--roi", "--augment-with-samples", "--exclude",
+                           "--exclude-above", "--detail", "--smallest-defect")),
     },
     "train-many": {
         ("--resume", "--overwrite"), ("--features", "--weights"), ("--device", "--gpus-per-worker"),
     },
     # --good goes with --any-size as well, but not beside the --precision that is tried here.
     "export": {*itertools.product(("--any-size",), ("--precision", "--good", "--defective"))},
-    "inspect": {("--resume", "--overwrite"), ("--device", "--gpus-per-worker")},
+    "inspect": {
+        *(("--resume", "--overwrite"), ("--device", "--gpus-per-worker")),
+        *itertools.product(("--volumes",), ("--model", "--route")),
+    },
+    "samples": {*itertools.product(("--volumes",), ("--size", "--proportions"))},
     "benchmark": {*itertools.product(("--advise",), ("--device", "--batch-size", "--workers", "--json"))},
     "calibrate": {
         *itertools.product(("--marks", "--images"), ("--good", "--defective", "--criterion",
@@ -289,6 +301,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{vae}.reporting.results.Results", does=results)
     record(f"{workflows}.recorder.Recorder", gives=parent.recorder)
     dirty = SimpleNamespace(clean=False)
+    record(f"{workflows}.inspect.take_stacks", does=take_stacks)
     record(f"{workflows}.inspect.inspect_images", gives=dirty)
     record(f"{workflows}.inspect.inspect_with_several", gives=[dirty, dirty])
     record(f"{vae}.inspection.watching.Arrivals", gives=parent.arrivals)
@@ -296,15 +309,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{cli}.inspect.say_inspection", f"{cli}.watch.say_inspection", does=nothing)
     monkeypatch.setattr("signal.signal", nothing)
     # the latent space, and drawn parts
-    record(f"{vae}.images.samples.write_samples", does=nothing)
+    record(f"{vae}.images.samples.write_samples", f"{vae}.images.scans.write_stacks", does=nothing)
     record(f"{workflows}.generate.generate_parts", f"{workflows}.interpolate.interpolate_parts")
     record(f"{workflows}.latents.write_latents", f"{workflows}.traverse.traverse_part")
+    record(f"{workflows}.decode.decode_table")
     record(f"{workflows}.restore.restore_image", f"{workflows}.restore.restore_folder")
     return parent
 
 
 def inspector(model: Path, **_: Any) -> SimpleNamespace:
-    card = SimpleNamespace(images=None)
+    card = SimpleNamespace(images=ImageSettings())
     facts = {"min_area": 0, "model_id": "m", "provider": "CPU", "batch_size": 8}
     return SimpleNamespace(name=model.stem, card=card, model=MagicMock(), **facts)
 
@@ -330,6 +344,11 @@ def on_cluster(inspectors: Any, route: str, *_: Any) -> Several:
     cluster = Several(inspectors, route)
     cluster.workers = 2  # type: ignore[attr-defined]
     return cluster
+
+
+def take_stacks(inspectors: list[Any], _source: Any, volumes: str | None) -> None:
+    if volumes and len(inspectors) > 1:
+        raise InputError("one model")
 
 
 def results(out: Path, *_: Any, overwrite: bool, resume: bool, **_how: Any) -> MagicMock:

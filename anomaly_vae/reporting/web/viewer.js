@@ -16,7 +16,7 @@ function view(image) {
   $("mark-defect").setAttribute("aria-pressed", String(marks[image.id] === "defect"));
   $("mark-good").setAttribute("aria-pressed", String(marks[image.id] === "good"));
   $("details").textContent = [
-    image.width ? `${image.width} × ${image.height} pixels` : "",
+    image.width ? `${image.width} × ${image.height} pixels${data.slices ? `, ${data.slices[0]} slices` : ""}` : "",
     image.p === null ? "" : `p-value among good images ${number(image.p, 3)}`,
     image.quality ? `photograph: ${image.quality}` : "",
   ].filter(Boolean).join("; ");
@@ -43,7 +43,8 @@ function why(image) {
   if (image.verdict === "error") return image.trouble;
   const limit = `the ${edited() ? "chosen " : ""}threshold ${number(state.limit)}`;
   const [first] = image.regions;
-  const where = first ? ` It is most unusual around x ${number(first[0] + first[2] / 2, 4)}, y ${number(first[1] + first[3] / 2, 4)}.` : "";
+  const slice = first && data.slices ? ` slice ${first[6]},` : "";
+  const where = first ? ` It is most unusual around${slice} x ${number(first[0] + first[2] / 2, 4)}, y ${number(first[1] + first[3] / 2, 4)}.` : "";
   const start = {
     fail: `Rejected: its score is above ${limit}.`,
     review: image.quality ? "For review: the photograph itself is unlike all good ones." : `For review: its score is above ${number(known.review)}, but not above ${limit}.`,
@@ -87,7 +88,7 @@ function strip(value, good) {
 
 function regionTable(image) {
   if (!image.regions.length) return [];
-  const head = make("tr", {}, ...["region", "x", "y", "width", "height", "area px²", "peak"].map((name) => make("th", {}, name)));
+  const head = make("tr", {}, ...["region", "x", "y", "width", "height", "area px²", "peak", ...(data.slices ? ["slice", "slices"] : [])].map((name) => make("th", {}, name)));
   const rows = image.regions.slice(0, 12).map((region, i) => make("tr", {}, make("td", {}, String(i + 1)), ...region.map((value) => make("td", {}, number(value)))));
   const rest = image.regions.length - rows.length;
   return [make("table", {}, head, ...rows), ...(rest > 0 ? [make("small", { class: "quiet" }, `and ${rest} more`)] : [])];
@@ -95,7 +96,7 @@ function regionTable(image) {
 
 function fitStage(image) {
   const room = $("stage").parentElement.clientWidth;
-  const [width, height] = [image.width || 4, image.height || 3];
+  const [width, height] = image.width ? pictureSize(image) : [4, 3];
   const scale = Math.min(room / width, (0.8 * innerHeight) / height);
   $("stage").style.width = `${width * scale}px`;
   $("stage").style.height = `${height * scale}px`;
@@ -144,8 +145,24 @@ function color({ data: pixels, width }) {
 
 /** The regions of an image as boxes, over its whole picture. */
 function boxes(image, fit) {
-  const rects = image.regions.map(([x, y, width, height]) => make("rect", { x, y, width, height }));
-  return make("svg", { class: "boxes", viewBox: `0 0 ${image.width} ${image.height}`, preserveAspectRatio: fit }, ...rects);
+  const rects = image.regions.map((region) => {
+    const [x, y] = pictureCorner(image, region);
+    return make("rect", { x, y, width: region[2], height: region[3] });
+  });
+  return make("svg", { class: "boxes", viewBox: `0 0 ${pictureSize(image).join(" ")}`, preserveAspectRatio: fit }, ...rects);
+}
+
+/** The picture shows a photograph, or all slices of a stack: rows of so many of them. */
+function pictureSize(image) {
+  if (!data.slices) return [image.width, image.height];
+  const [slices, columns] = data.slices;
+  return [columns * image.width, Math.ceil(slices / columns) * image.height];
+}
+
+function pictureCorner(image, [x, y, , , , , slice]) {
+  if (!data.slices) return [x, y];
+  const [, columns] = data.slices;
+  return [x + ((slice - 1) % columns) * image.width, y + Math.floor((slice - 1) / columns) * image.height];
 }
 
 function showLayers() {
