@@ -100,6 +100,16 @@ def in_strips(trunk: nn.Module, images: Tensor, reach: int | None) -> dict[str, 
     return {name: torch.cat([each[name] for each in strips], along) for name in strips[0]}
 
 
+def said_whole(source: str, shape: Sequence[int], reach: int | None) -> str:
+    """Say that a trunk computes a large frame in one piece; empty if it does not."""
+    if reach is not None or strips_of(shape) == 1:
+        return ""
+    return (
+        f"{source} sees the whole frame from each place: {shape[1]} x {shape[0]} pixels are "
+        "computed in one piece, not in strips, and take more memory"
+    )
+
+
 def view_of(touched: Tensor, shape: tuple[int, int], margin: int) -> View | None:
     """Give the part of a frame of ``shape`` that places, bool [h, w], and a ``margin`` lie in.
 

@@ -18,7 +18,7 @@ from anomaly_vae.settings.schema import FeatureSettings
 from anomaly_vae.vae.features import FeatureExtractor, PixelFeatures
 from anomaly_vae.vae.maps import CODE_SIZE, local_mean, place_codes, stacked, without_border
 from anomaly_vae.vae.networks import build_network, cut_network, default_layers
-from anomaly_vae.vae.pieces import in_strips, reach_of, strips_of, view_of
+from anomaly_vae.vae.pieces import in_strips, reach_of, said_whole, strips_of, view_of
 from anomaly_vae.vae.student import EMBEDDED
 
 # What torchvision's ImageNet weights were trained on.
@@ -70,11 +70,7 @@ class TrunkFeatures(FeatureExtractor):
         layers = settings.layers or default_layers(settings.source, trunk)
         extractor = cut_network(trunk, settings.source, layers)
         self.reach = reach_of(extractor) if strips_of(shape) > 1 else None
-        if strips_of(shape) > 1 and self.reach is None:
-            self.note = (
-                f"{settings.source} sees the whole frame from each place: {shape[1]} x {shape[0]} "
-                "pixels are computed in one piece, not in strips, and take more memory"
-            )
+        self.note = said_whole(settings.source, shape, self.reach)
         with torch.no_grad():
             maps = in_strips(extractor, torch.zeros(1, 3, *shape), self.reach)
         shapes = [tuple(maps[layer].shape) for layer in layers]
