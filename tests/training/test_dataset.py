@@ -78,7 +78,7 @@ def test_digest_and_pixels_are_of_the_same_bytes(
             os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
         return load_image(path, settings, data)
 
-    monkeypatch.setattr(dataset, "load_image", load)
+    monkeypatch.setattr(dataset, "load_part", load)
     images = read_images(tmp_path, SETTINGS, workers=1, paths=["a.bmp", "b.bmp"])
     assert images.digests == (hashlib.sha256(written).hexdigest(),) * 2
     assert np.array_equal(*images.pixels)

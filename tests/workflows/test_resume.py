@@ -368,7 +368,7 @@ def test_a_photograph_that_vanishes_or_stalls_is_a_row(
             ever.wait()
         return load_image(path, settings, data)
 
-    monkeypatch.setattr(reading, "load_image", load)
+    monkeypatch.setattr(reading, "load_part", load)
     monkeypatch.setattr(inspection, "PATIENCE", 0.5)
     inspector = Inspector(run / "model.onnx", device="cpu", workers=2)
     findings = list(inspector.inspect_files(photos, [gone, good, stalled, last]))

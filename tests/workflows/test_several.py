@@ -52,13 +52,13 @@ def test_each_model_judges_as_it_does_alone_and_each_photograph_is_read_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoded = list[Path]()
-    load = reading.load_image
+    load = reading.load_part
 
     def counted(file: Path, *rest: object) -> object:
         decoded.append(file)
         return load(file, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reading, "load_image", counted)
+    monkeypatch.setattr(reading, "load_part", counted)
     out, (top, side) = tmp_path / "out", models
     outcome = command("inspect", top, photographs, "--model", side, "--out", out)
     assert outcome.code == 1, outcome.err
