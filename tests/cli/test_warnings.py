@@ -22,6 +22,8 @@ for line in sys.stdin.read().splitlines():
 LEFT_OUT = {
     "demo",  # train, calibrate, evaluate and inspect, one after the other
     "distill",  # tests/training/test_distillation.py; torch takes long to begin
+    *("refine", "improve", "promote"),  # need a trunk: tests/workflows/test_improve.py
+    "train-many",  # train, in processes of its own
 }
 
 
@@ -50,6 +52,8 @@ def test_no_command_gives_a_warning(
         ("interpolate", own_run, one, other, "--out", out / "interpolate", "--steps", 2),
         ("traverse", own_run, one, "--out", out / "traverse"),
         ("latents", own_run, good, "--out", out / "latents"),
+        ("decode", own_run, out / "latents" / "latents.csv", "--out", out / "decode"),
+        ("verify-log", own_run),
         ("restore", own_run, one, "--out", out / "restore"),
         ("sweep", good, "--out", out / "sweep", "--vary", "model.beta=1", *pixels),
         ("samples", out / "samples", "--train", 1, "--test-good", 1, "--test-defective", 1),

@@ -18,8 +18,10 @@ from onnx import TensorProto, helper
 from anomaly_vae.errors import DeviceError, ModelFileError
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.sources import images_at
+from anomaly_vae.inspection import busy as busy_time
 from anomaly_vae.inspection import inspector as inspection
 from anomaly_vae.inspection import providers, runtime
+from anomaly_vae.inspection.busy import Busy
 from anomaly_vae.inspection.fields import metadata_in
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
@@ -29,7 +31,7 @@ from anomaly_vae.inspection.providers import (
     start_session,
     tensorrt_options,
 )
-from anomaly_vae.inspection.runtime import FINITE_MODEL, Busy, LoadedModel, Outputs
+from anomaly_vae.inspection.runtime import FINITE_MODEL, LoadedModel, Outputs
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.tally import Passing
 from anomaly_vae.workflows.recorder import Recorder
@@ -197,7 +199,7 @@ def test_only_pictures_need_the_maps_of_good_images(run: Path, parts: Path, tmp_
 
 def test_two_at_once_are_busy_for_as_long_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([10.0, 15.0, 20.0, 21.0])
-    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(busy_time.time, "perf_counter", lambda: next(moments))
     busy = Busy()
     with busy:
         other = Thread(target=lambda: busy.__enter__() or busy.__exit__())

@@ -20,6 +20,7 @@ from anomaly_vae.outputs import LOCK, MARKER
 from anomaly_vae.reporting.sensitivity import FILES as SENSITIVITY
 from anomaly_vae.scoring.batches import score_images
 from anomaly_vae.training.dataset import read_images
+from anomaly_vae.workflows.log import LOG
 from anomaly_vae.workflows.runs import RESULTS, load_detector, saved_config
 
 from ..conftest import QUICK, SHARED, Command, shell
@@ -31,9 +32,10 @@ def table(path: Path) -> pd.DataFrame:
 
 def test_training_leaves_what_the_design_lists(run: Path) -> None:
     left = {path.name for path in run.iterdir()}
-    # What calibrate, sweep, export and folds add is not there.
+    # What calibrate, sweep, export, refine, folds and the features of a trunk add is not there.
     added = {".state", "roc.png", "rate_distortion.png", "reference.npz", *SENSITIVITY}
-    assert left == {MARKER, LOCK, *RESULTS} - added
+    added |= {"unseen.npz", "refinement.json"}
+    assert left == {MARKER, LOCK, LOG, *RESULTS} - added
     normals = table(run / "normals.csv")
     assert dict(normals.part.value_counts()) == {"training": 14, "calibration": 5, "stopping": 5}
     assert len(table(run / "history.csv")) == 2

@@ -141,6 +141,7 @@ def interrupted(when: Callable[[], bool], release: Path) -> threading.Thread:
         if not done.is_set():
             os.close(os.open(release, os.O_RDWR | os.O_NONBLOCK))
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" lets it be ignored
     done = threading.Event()
     thread = threading.Thread(target=press, daemon=True)
     thread.done = done  # type: ignore[attr-defined]
