@@ -18,4 +18,4 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Turn links that are right in the repository into those that are right on the site."""
-    return markdown.replace("](../../reports/", "](reports/")
+    return markdown.replace("](../../reports/", "](reports/").replace("](../docs/guide/", "](../")
