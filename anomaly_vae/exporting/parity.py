@@ -92,8 +92,10 @@ def check_parity(detector: Detector, data: bytes, images: NDArray[np.uint8]) -> 
 
 def _run(data: bytes, images: NDArray[np.uint8]) -> list[Outputs]:
     """Give what the model ``data`` says; the memory it takes is free again before torch runs."""
+    options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # which grows by doubling: gigabytes, with large frames
     try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions have no common base
         raise ExportError(f"ONNX Runtime does not take the exported model ({error})") from error
     return _in_both_batches(lambda x: session.run(None, {"images": x}), images)
