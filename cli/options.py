@@ -52,6 +52,10 @@ ExitZero = Annotated[
 ]
 
 # of a training
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="Settings, a YAML file; or a model of the literature.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")]
 Features = Annotated[
     str | None, typer.Option(help="pixels, embedded, or a torchvision model such as resnet18.")
 ]

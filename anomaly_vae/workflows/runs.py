@@ -111,13 +111,24 @@ def settings_of(
     Raises:
         ConfigError: a setting is unknown, wrong, or given twice.
     """
-    given = {key: value for key, value in given.items() if value is not None}
-    assignments = [*settings, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
-    refuse_twice(settings, given)
-    built = built_in(out)
-    if resume and config is None and not assignments and (built / "config.yaml").is_file():
+    asked, built = asked_settings(config, settings, given), built_in(out)
+    if asked is None and resume and (built / "config.yaml").is_file():
         return saved_config(built)
-    return load_config(config, assignments)
+    return asked or load_config(None, ())
+
+
+def asked_settings(
+    config: Path | None, settings: Sequence[str], given: Mapping[str, Any]
+) -> Config | None:
+    """Give the settings that are asked for, as ``settings_of`` takes them; None if nothing is.
+
+    Raises:
+        ConfigError: a setting is unknown, wrong, or given twice.
+    """
+    given = {key: value for key, value in given.items() if value is not None}
+    refuse_twice(settings, given)
+    assignments = [*settings, *(f"{key}={json.dumps(value)}" for key, value in given.items())]
+    return load_config(config, assignments) if config or assignments else None
 
 
 def untrained(config: Config, weights: Path | None) -> Detector:

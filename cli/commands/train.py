@@ -7,11 +7,13 @@ import typer
 
 from ..console import talk
 from ..options import (
+    ConfigFile,
     Features,
     GoodDir,
     MmPerPixel,
     Overwrite,
     Resume,
+    Seed,
     Settings,
     TrainingDevice,
     TrainOn,
@@ -35,10 +37,7 @@ anomaly-vae train photos/good --out run --features pixels --set training.epochs=
 def train(
     good_dir: GoodDir,
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Settings, a YAML file; or a model of the literature."),
-    ] = None,
+    config: ConfigFile = None,
     features: Features = None,
     weights: Weights = None,
     settings: Settings = None,
@@ -68,7 +67,7 @@ def train(
             "--mm-per-pixel); chooses --detail.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
+    seed: Seed = None,
     device: TrainOn = TrainingDevice.AUTO,
     group_by: Annotated[
         str | None, typer.Option(help="Regular expression; equal matches stay together.")

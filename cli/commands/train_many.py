@@ -1,26 +1,24 @@
 """The command that makes a model for each part number."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..console import talk
 from ..engines import Address, Engine, GpusPerWorker, OnEngine, wished
 from ..options import (
+    ConfigFile,
     Features,
     Overwrite,
     Resume,
+    Seed,
     Settings,
     TrainingDevice,
     TrainOn,
     Weights,
 )
 from ..saying import warn_notes
-
-if TYPE_CHECKING:
-    from anomaly_vae.settings.schema import Config
 
 EXAMPLES = """
 anomaly-vae train-many parts --out runs
@@ -37,14 +35,11 @@ def train_many(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for a run folder of each part, and parts.csv.")],
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Settings, a YAML file; or a model of the literature."),
-    ] = None,
+    config: ConfigFile = None,
     features: Features = None,
     weights: Weights = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
+    seed: Seed = None,
     device: TrainOn = TrainingDevice.AUTO,
     workers: Annotated[
         int | None,
@@ -57,11 +52,12 @@ def train_many(
     overwrite: Overwrite = False,
 ) -> None:
     """Learn what good parts look like, for many part numbers: a model.onnx for each."""
+    from anomaly_vae.workflows.runs import asked_settings
     from anomaly_vae.workflows.train_many import Many
 
     wish = wished(engine, address, gpus_per_worker, device.value, workers, None)
     given = {"features.source": features, "training.seed": seed}
-    asked = _asked(config, settings or [], given)
+    asked = asked_settings(config, settings or (), given)
     many = Many(
         parts_dir, out, asked, weights=weights, device=device.value, overwrite=overwrite,
         resume=resume,
@@ -78,18 +74,6 @@ def train_many(
     talk.say(f"\n{len(many.rows) - failed} models, {failed} failed: {out / 'parts.csv'}")
     if failed:
         raise typer.Exit(1)
-
-
-def _asked(config: Path | None, settings: list[str], given: dict[str, Any]) -> "Config | None":
-    """Give the settings that were asked for; none if nothing was."""
-    from anomaly_vae.settings.files import load_config
-    from anomaly_vae.workflows.runs import refuse_twice
-
-    given = {key: value for key, value in given.items() if value is not None}
-    refuse_twice(settings, given)
-    if config is None and not settings and not given:
-        return None
-    return load_config(config, [*settings, *(f"{k}={json.dumps(v)}" for k, v in given.items())])
 
 
 def _say(row: dict[str, Any], number: str) -> None:
