@@ -20,6 +20,7 @@ from anomaly_vae.training.dataset import ImageSet
 
 S = TypeVar("S", bound=np.generic)
 
+NORMALS = "normals.csv"
 SHOWN_IMAGES = 6
 
 
@@ -52,17 +53,17 @@ def save_normals(
 def load_normals(run: Path) -> pd.DataFrame:
     """Read what ``save_normals`` wrote into a run folder, and a column ``held_out`` besides.
 
-    It says whether the score is that of a model that has learned nothing from the image.
+    It says whether there is a score of a model that has learned nothing from the image.
 
     Raises:
         ModelFileError: it is not there, or damaged.
     """
-    path = run / "normals.csv"
+    path = run / NORMALS
     types = {"path": "str", "part": "str", "score": "float", "sha256": "str"}
     try:
-        table = pd.read_csv(path, dtype=types, keep_default_na=False)
-        parts = table.part
-        table["held_out"] = parts.str.startswith("fold") | (parts == "calibration")
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"score": [""]})
+        unseen = table.part.str.startswith("fold") | (table.part == "calibration")
+        table["held_out"] = unseen & table.score.notna()
         table["path"] = [named(each, run) for each in table.path]
         return table[[*types, "held_out"]]
     except (OSError, AttributeError, KeyError, ValueError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from anomaly_vae.errors import FolderError, ModelFileError, OutputError
 from anomaly_vae.images.files import digest, list_images
 from anomaly_vae.outputs import remove_path
-from anomaly_vae.reporting.trained import load_normals
+from anomaly_vae.reporting.trained import NORMALS, load_normals
 from anomaly_vae.workflows.labelled import Photographs
 from anomaly_vae.workflows.log import log_length
 
@@ -98,6 +98,11 @@ def _training(run: Path, good: Path | None) -> tuple[dict[str, str], Path]:
             f"{run}: does not say what it was trained on ({type(error).__name__}); train again"
         ) from error
     rows = load_normals(run)
+    if not rows.held_out.any():
+        raise ModelFileError(
+            f"{run / NORMALS}: holds no scores of good photographs, which a candidate is compared "
+            "by ('calibrate --fit-kl-weight' keeps none); train again"
+        )
     table = dict(zip(rows.path, rows.sha256, strict=True))
     for path, sha256 in table.items():
         if digest(source / path) != sha256:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
@@ -15,6 +16,7 @@ from anomaly_vae.images.ahead import usable_cores
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_bytes, write_text
 from anomaly_vae.progress import Track
+from anomaly_vae.reporting.trained import NORMALS
 from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.files import config_to_yaml
@@ -93,8 +95,20 @@ def fit_kl_weight(
     write_bytes(files.path("vae.safetensors"), save(detector.state_dict()))
     settings = replace(config, scoring=detector.settings)
     write_text(files.path("config.yaml"), config_to_yaml(settings))
-    files.remove([UNSEEN])  # scores of another weight
+    _forget_scores(files)
     return choice
+
+
+def _forget_scores(files: Transaction) -> None:
+    """Leave nothing of good photographs that was said with another weight.
+
+    The models of the folds, which had not seen them, are not kept: they cannot be asked again.
+    """
+    files.remove([UNSEEN])
+    table = files.current(NORMALS)
+    if table.is_file():
+        normals = pd.read_csv(table, dtype="str", keep_default_na=False)
+        write_text(files.path(NORMALS), normals.assign(score="").to_csv(index=False))
 
 
 def choose_weight(

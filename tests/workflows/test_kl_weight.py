@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from anomaly_vae.inspection.inspector import Inspector
+from anomaly_vae.reporting.trained import load_normals
 from anomaly_vae.workflows.kl_weight import choose_weight
 from anomaly_vae.workflows.runs import saved_config
 
@@ -79,3 +80,8 @@ def test_the_model_computes_with_the_weight_it_was_given(
     assert np.median(scores) == pytest.approx(0, abs=1e-3)  # standardised with these images
     again = command("export", own, "--out", tmp_path / "again.onnx")
     assert again.code == 0, again.err
+    assert not load_normals(own).held_out.any()  # what was said with another weight
+    (own / "marks.csv").write_text("path,mark\n000.png,defect\n")
+    refused = command("improve", own, "--marks", own / "marks.csv", "--images", good)
+    assert refused.code == 2
+    assert "calibrate --fit-kl-weight" in refused.err
