@@ -51,9 +51,10 @@ function drawHistogram() {
   svg.append(make("line", { id: "review-line", y1: 0, y2: height, class: "line review-line" }));
   svg.append(make("line", { id: "line", y1: -4, y2: height, class: "line" }));
   svg.append(make("path", { id: "grip", class: "grip" }));
-  svg.append(make("text", { x: width, y: 10, "text-anchor": "end" },
-    known.good.length ? `bars: these images; dashed: ${known.good.length} held-out good ones (square roots of counts)` : "square roots of counts"));
-  $("histogram").replaceChildren(svg);
+  const legend = document.createElement("p");
+  legend.textContent = "Square roots of counts" +
+    (known.good.length ? `; bars: these images; dashed: ${known.good.length} held-out good ones` : "");
+  $("histogram").replaceChildren(svg, legend);
   moveLine();
 }
 
