@@ -128,9 +128,8 @@ class Value:
 
     def shaped(self, *sides: "Value | int") -> "Value":
         """The same numbers in another shape; sides that are values are doubles without one."""
-        one = self.graph.value([1])
         parts = [
-            self.graph.of("Reshape", side.cast(INT64), one)
+            self.graph.of("Reshape", side.cast(INT64), self.graph.value([1]))
             if isinstance(side, Value)
             else self.graph.value(np.array([side]))
             for side in sides
