@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.loop import ACTIVE_VARIANCE, Items
+from anomaly_vae.training.items import Items
+from anomaly_vae.training.loop import ACTIVE_VARIANCE
 from anomaly_vae.vae.model import VAE, Posterior
 
 _MOST_ITEMS, _BATCH = 2000, 256

@@ -16,7 +16,8 @@ from anomaly_vae.errors import TrainingError
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.loop import Items, Trainer
+from anomaly_vae.training.items import Items
+from anomaly_vae.training.loop import Trainer
 from anomaly_vae.vae.features import PixelFeatures
 from anomaly_vae.vae.model import VAE
 from anomaly_vae.vae.sampling import FEWEST, draw_from_mixture, fit_mixture

@@ -31,7 +31,8 @@ from anomaly_vae.progress import Track
 from anomaly_vae.scoring.batches import parts_of_images
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.loop import EpochRecord, Items
+from anomaly_vae.training.items import Items
+from anomaly_vae.training.loop import EpochRecord
 from anomaly_vae.training.refit import Retraining, level
 from anomaly_vae.vae.model import Parts
 

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from anomaly_vae.errors import DeviceError, TrainingError
-from anomaly_vae.images.many import let_go
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.checkpoint import Checkpoint
-from anomaly_vae.vae.features import FeatureExtractor
+from anomaly_vae.training.items import Items
 from anomaly_vae.vae.model import VAE, Terms
 from anomaly_vae.vae.objective import Objective
 
@@ -29,7 +27,6 @@ ACTIVE_VARIANCE = 0.01
 _RISE, _FALL = 0.1, 0.3  # shares of all steps in which the learning rate rises and falls
 _FAST_PACE = 10.0
 _START_ITEMS = 512
-_SAMPLED_ITEMS = 2**15
 
 
 @dataclass(frozen=True)
@@ -45,55 +42,6 @@ class EpochRecord:
     best: bool
     """Whether this epoch's stopping loss is the lowest so far, or no items are held out."""
     seconds: float
-
-
-class Items:
-    """The items that batches are drawn from: raw ones are stored, and standardised on demand.
-
-    Those of a fold that is held out are left out: the rows of ``gap``, [begin, end).
-    """
-
-    def __init__(
-        self,
-        stored: NDArray[np.floating],
-        features: FeatureExtractor,
-        device: torch.device,
-        gap: tuple[int, int] = (0, 0),
-    ) -> None:
-        self.stored, self.features, self.device, self.gap = stored, features, device, gap
-
-    def __len__(self) -> int:
-        begin, end = self.gap
-        return len(self.stored) - (end - begin)
-
-    def without(self, begin: int, end: int) -> "Items":
-        """Give the same items without those from ``begin`` on and before ``end``."""
-        return Items(self.stored, self.features, self.device, (begin, end))
-
-    @property
-    def raw(self) -> tuple[NDArray[np.floating], ...]:
-        """The raw items in one or two pieces, [B, *stored_shape] each, which are no copies."""
-        begin, end = self.gap
-        return tuple(each for each in (self.stored[:begin], self.stored[end:]) if len(each))
-
-    def draw(self, indices: NDArray[np.int64]) -> Tensor:
-        """Give the items at ``indices`` as the model takes them."""
-        begin, end = self.gap
-        rows = np.where(indices < begin, indices, indices + (end - begin))
-        items = torch.from_numpy(self.stored[rows]).to(self.device).float()
-        let_go(self.stored)
-        with torch.no_grad():
-            return self.features.standardised(items)
-
-    def sample(self, batch_size: int = 4096) -> Iterator[Tensor]:
-        """Give what stands for all of them, in batches: at most 32,768, the same each time.
-
-        A third of what the default draws in an epoch, so that judging it costs little.
-        """
-        shuffled = np.random.default_rng(0).permutation(len(self))
-        chosen = np.sort(shuffled[:_SAMPLED_ITEMS])  # in the order of the disk
-        for begin in range(0, len(chosen), batch_size):
-            yield self.draw(chosen[begin : begin + batch_size])
 
 
 def select_device(name: str) -> torch.device:
@@ -208,10 +156,8 @@ class Trainer:
         start, number = time.perf_counter(), len(self.history) + 1
         first = (number - 1) * self.settings.steps_per_epoch
         self.model.train()
-        means = np.mean(
-            [self._step(first + step) for step in range(self.settings.steps_per_epoch)], axis=0
-        )
-        loss, error, kl = (float(mean) for mean in means)
+        steps = [self._step(first + step) for step in range(self.settings.steps_per_epoch)]
+        loss, error, kl = torch.stack(steps).double().mean(0).tolist()
         stopping_loss, active = self._evaluate() if len(self.stopping) else (loss, 0)
         if not math.isfinite(loss) or not math.isfinite(stopping_loss):
             raise TrainingError(
@@ -237,8 +183,11 @@ class Trainer:
             history=[asdict(record) for record in self.history],
         )
 
-    def _step(self, step: int) -> tuple[float, float, float]:
-        """One optimiser step; gives loss, reconstruction error and KL of what was learned from."""
+    def _step(self, step: int) -> Tensor:
+        """One optimiser step; gives loss, error and KL of what was learned from, [3].
+
+        It does not wait for a graphics card, which would stand still until the next one is ready.
+        """
         done, risen = step / self.total_steps, self.objective.risen(step)
         for group in self.optimiser.param_groups:
             group["lr"] = group["pace"] * self.settings.learning_rate * _learning_rate(done)
@@ -249,7 +198,7 @@ class Trainer:
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return loss.item(), error.mean().item(), kl.sum(-1).mean().item()
+        return torch.stack([loss, error.mean(), kl.sum(-1).mean()]).detach()
 
     def _hardest(self, items: Tensor, risen: float) -> Tensor:
         """Keep the items with the largest loss.

@@ -20,7 +20,8 @@ import torch
 from anomaly_vae.progress import Track
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
-from anomaly_vae.training.loop import EpochRecord, Items, Trainer
+from anomaly_vae.training.items import Items
+from anomaly_vae.training.loop import EpochRecord, Trainer
 from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.model import Parts
 

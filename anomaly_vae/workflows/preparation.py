@@ -22,7 +22,7 @@ from anomaly_vae.training.augmentation import draw_parts
 from anomaly_vae.training.dataset import ImageSet, read_images, refuse_unusable
 from anomaly_vae.training.extraction import Store
 from anomaly_vae.training.folds import Fold
-from anomaly_vae.training.loop import Items
+from anomaly_vae.training.items import Items, resident_on
 from anomaly_vae.training.split import CALIBRATION, Split
 from anomaly_vae.vae.maps import luminance, unit_range
 
@@ -116,7 +116,7 @@ class Extracted:
         groups = [images.chosen(split.of(name)) for name in names]
         stored, of_parts = store.extract(groups, device, track)
         features = store.detector.features
-        self.everything = Items(stored, features, device)
+        self.everything = Items(stored, features, device, resident=resident_on(device, stored))
         self.folds: list[Fold] = []
         if split.folds > 1:
             ends = np.cumsum([len(each) for each in of_parts])
@@ -131,7 +131,7 @@ class Extracted:
         """Let go of what lies on disk."""
         known = [fold.known for fold in self.folds]
         for items in (self.training, self.stopping, self.everything, *known):
-            items.stored = np.empty(0)
+            items.become(np.empty(0))
 
 
 def with_drawn_parts(

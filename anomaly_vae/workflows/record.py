@@ -27,7 +27,7 @@ from anomaly_vae.reporting.suspects import Suspect
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config
 from anomaly_vae.training.dataset import ImageSet
-from anomaly_vae.training.loop import Items
+from anomaly_vae.training.items import Items
 from anomaly_vae.training.split import Split
 from anomaly_vae.vae.trunk import TrunkFeatures
 from anomaly_vae.workflows.suspects import Exclusion

@@ -235,9 +235,10 @@ class TrainingSession:
         if self.config.training.samples:
             # Not before the start: one from both finds far fewer defects (reports/augmentation.md).
             training, stopping = self.trainer.training, self.trainer.stopping
-            training.stored = with_drawn_parts(
+            drawn = with_drawn_parts(
                 training, stopping, self.store, self.config, resumed=resumed, track=self._track
             )
+            training.become(drawn)
 
     def _judged(self, findings: list[Finding]) -> tuple[list[Finding], ModelCard]:
         """Give what is said of the images that set the threshold, and the card with it."""
@@ -257,7 +258,7 @@ class TrainingSession:
             self._report(files, outcome)
             settled(files, outcome.card, "train")
             # Windows does not move files that are open: the items may lie on disk.
-            self.trainer.training.stored = np.empty(0)
+            self.trainer.training.become(np.empty(0))
             self.items.forget()
             files.commit({*RUN.own, LOG} - {STATE})
         self.out = self.run

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anomaly_vae.latent.collapse import LatentUse, latent_use, mutual_information, remedies
 from anomaly_vae.settings.schema import Config, ModelSettings, TrainingSettings
-from anomaly_vae.training.loop import Items
+from anomaly_vae.training.items import Items
 from anomaly_vae.vae.model import VAE, Posterior, kl_divergence
 
 from ..small import Given

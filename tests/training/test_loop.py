@@ -13,10 +13,10 @@ from anomaly_vae.latent.collapse import LatentUse, latent_use
 from anomaly_vae.settings.images import ImageSettings
 from anomaly_vae.settings.schema import Config, FeatureSettings, ModelSettings
 from anomaly_vae.settings.schema import TrainingSettings as Settings
+from anomaly_vae.training.items import Items, resident_on
 from anomaly_vae.training.loop import (
     ACTIVE_VARIANCE,
     EpochRecord,
-    Items,
     Trainer,
     _learning_rate,
     select_device,
@@ -52,7 +52,7 @@ def trainer(path: Path, *, beta: float = 1.0, training: NDArray[np.float16] | No
 class Before(Trainer):
     """The loop as it was before cycles, free bits and capacity, for comparison."""
 
-    def _step(self, step: int) -> tuple[float, float, float]:
+    def _step(self, step: int) -> torch.Tensor:
         done = step / self.total_steps
         beta = self.objective.beta * min(
             1.0, done / self.settings.kl_warmup if self.settings.kl_warmup else 1
@@ -71,7 +71,7 @@ class Before(Trainer):
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        return loss.item(), error.mean().item(), kl.mean().item()
+        return torch.stack([loss, error.mean(), kl.mean()]).detach()
 
     def _both(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         posterior = self.model.encode(items)
@@ -167,7 +167,7 @@ def test_many_items_to_stop_by_are_judged_by_the_same_share_of_them(
 ) -> None:
     session = trainer(tmp_path, hardest=1.0)
     everything = session._evaluate()
-    monkeypatch.setattr("anomaly_vae.training.loop._SAMPLED_ITEMS", 100)
+    monkeypatch.setattr("anomaly_vae.training.items._SAMPLED_ITEMS", 100)
     some = session._evaluate()
     assert some == session._evaluate() != everything
     assert some[0] == pytest.approx(everything[0], rel=0.2)
@@ -265,6 +265,16 @@ def test_items_are_standardised_when_they_are_drawn() -> None:
     features.mean.fill_(3.0)
     items = Items(np.full((3, 4), 5, np.float16), features, CPU)
     assert torch.equal(items.draw(np.array([0, 2])), torch.full((2, 4), 2.0))
+
+
+def test_items_on_the_device_are_those_that_are_stored() -> None:
+    stored, features = rows(50), Given((4,), (1, 1))
+    there = Items(stored, features, CPU, resident=torch.from_numpy(stored)).without(10, 30)
+    here = Items(stored, features, CPU).without(10, 30)
+    assert torch.equal(there.draw(np.arange(30)), here.draw(np.arange(30)))
+    there.become(stored[:5])
+    assert torch.equal(there.draw(np.arange(5)), Items(stored, features, CPU).draw(np.arange(5)))
+    assert resident_on(CPU, stored) is None
 
 
 def test_an_image_model_trains_on_whole_images(tmp_path: Path) -> None:

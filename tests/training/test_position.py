@@ -22,7 +22,8 @@ from anomaly_vae.settings.schema import (
     ScoringSettings,
     TrainingSettings,
 )
-from anomaly_vae.training.loop import Items, Trainer
+from anomaly_vae.training.items import Items
+from anomaly_vae.training.loop import Trainer
 from anomaly_vae.training.position import settle_position
 from anomaly_vae.vae.architectures import build_model
 from anomaly_vae.vae.features import FeatureExtractor

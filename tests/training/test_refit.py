@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from anomaly_vae.progress import untracked
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.settings.schema import Config, ModelSettings, ScoringSettings, TrainingSettings
-from anomaly_vae.training.loop import Items, Trainer
+from anomaly_vae.training.items import Items
+from anomaly_vae.training.loop import Trainer
 from anomaly_vae.training.refit import refit
 from anomaly_vae.vae.architectures import build_model
 

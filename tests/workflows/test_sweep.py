@@ -28,6 +28,7 @@ from anomaly_vae.workflows.train import TrainingSession
 from ..conftest import QUICK, Command
 
 PIXELS = ["features.source=pixels"]
+_NAN = torch.full((3,), math.nan)
 
 
 def test_the_grid_is_all_combinations_times_seeds() -> None:
@@ -353,8 +354,8 @@ def test_a_training_that_diverges_is_a_row_and_the_others_go_on(
 ) -> None:
     step, out = Trainer._step, tmp_path / "s"
 
-    def diverging(self: Trainer, number: int) -> tuple[float, float, float]:
-        return (math.nan,) * 3 if self.settings.learning_rate > 1 else step(self, number)
+    def diverging(self: Trainer, number: int) -> torch.Tensor:
+        return _NAN if self.settings.learning_rate > 1 else step(self, number)
 
     monkeypatch.setattr(Trainer, "_step", diverging)
     varied = ("--vary", "training.learning_rate=100,1e-3", "--features", "pixels", *QUICK)
@@ -375,7 +376,7 @@ def test_a_training_that_diverges_is_a_row_and_the_others_go_on(
 def test_a_study_without_any_model_is_an_error(
     parts: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainer, "_step", lambda *_arguments: (math.nan,) * 3)
+    monkeypatch.setattr(Trainer, "_step", lambda *_arguments: _NAN)
     outcome = command(*arguments(parts, tmp_path / "s"))
     assert outcome.code == 2
     assert "none of 2 trainings gave a model: the loss of epoch 1" in outcome.err
