@@ -1,10 +1,12 @@
-"""What keeping proportions is worth: ``python reports/proportions.py DIR [WEIGHTS]``.
+"""What keeping proportions is worth: ``python reports/proportions.py DIR [--short]``.
 
 Draws long parts (500 x 2000 pixels) with scratches about 3 pixels wide, and parts of mixed shapes
-(1:3 to 3:1) beside the same in one shape; trains with proportions kept and stretched, and prints
-the AUROC of each; of long ones at ``--smallest-defect 3``, too. WEIGHTS are those of a ResNet-18.
+(1:3 to 3:1) beside others in one shape; trains with proportions kept and stretched, and prints the
+AUROC of each; of long ones with ``--detail 1.6``, too. ``--weights`` are those of a ResNet-18. Short
+trainings have 12 epochs and two folds.
 """
 
+import itertools
 import json
 import subprocess
 import sys
@@ -12,13 +14,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import typer
 from PIL import Image
 
 from anomaly_vae.images.samples import draw_sample
 
 _TRAIN, _TEST = 120, 40
 _PLAIN = ("--set", "training.sensitivity=false", "--set", "training.pictures=false")
-_WAYS = {"keep": (), "stretch": (), "keep, 3 pixels": ("--smallest-defect", "3")}
+_SHORT = ("--set", "training.epochs=12", "--set", "split.folds=2")
+_WAYS = {"keep": (), "stretch": (), "keep, detail 1.6": ("--detail", "1.6")}
 _OF = {"long": tuple(_WAYS), "mixed": ("keep", "stretch"), "square": ("keep",)}
 _SETS = {  # shorter side, width by height, kinds of defects
     "long": (500, (4.0, 4.0), ("scratch",)),
@@ -40,34 +44,38 @@ def draw(folder: Path, size: int, ratios: tuple[float, float], kinds: tuple[str,
         Image.fromarray(drawn.image).save(folder / place / f"{seed}.png", compress_level=1)
 
 
-def auroc(data: Path, way: str, weights: Path | None, seed: int) -> float:
-    """Train, evaluate, and give the AUROC of the test images."""
+def auroc(data: Path, way: str, weights: Path | None, seed: int, *, short: bool) -> str:
+    """Train, evaluate, and give the AUROC of the test images, with its interval."""
     fit = way.partition(",")[0]
     out = data.parent / f"{data.name}-{way}-{seed}"
     program = [str(Path(sys.executable).with_name("anomaly-vae")), "-q"]
     trained = [*program, "train", str(data / "train" / "good"), "--out", str(out), "--overwrite"]
     trained += ["--features", "resnet18", *(["--weights", str(weights)] if weights else [])]
     trained += ["--seed", str(seed), "--set", f"images.fit={fit}", *_PLAIN, *_WAYS[way]]
+    trained += _SHORT if short else ()
     subprocess.run(trained, check=True)
     tested = [*program, "evaluate", str(out / "model.onnx"), str(data / "test")]
     subprocess.run([*tested, "--out", str(out / "test"), "--overwrite"], check=True)
     metrics = json.loads((out / "test" / "metrics.json").read_text("utf-8"))
-    return float(metrics["images"]["auroc"])
+    low, high = metrics["images"]["auroc_interval"]
+    return f"{metrics['images']['auroc']:.3f} ({low:.3f} to {high:.3f})"
 
 
-def main(folder: Path, weights: Path | None) -> None:
+def main(folder: Path, weights: Path | None = None, *, short: bool = False, seeds: int = 1) -> None:
     """Draw what is not there yet, and print a row for each training."""
-    sys.stdout.write("| set | images.fit | seed | AUROC | seconds |\n|---|---|---|---|---|\n")
+    sys.stdout.write(
+        "| set | images.fit | seed | AUROC (95 %) | seconds |\n|---|---|---|---|---|\n"
+    )
     for name, (size, ratios, kinds) in _SETS.items():
         if not (folder / name).is_dir():
             draw(folder / name, size, ratios, kinds)
-        for way in _OF[name]:
+        for way, seed in itertools.product(_OF[name], range(seeds)):
             begin = time.monotonic()
-            found = auroc(folder / name, way, weights, 0)
-            row = f"| {name} | {way} | 0 | {found:.3f} | {time.monotonic() - begin:.0f} |"
+            found = auroc(folder / name, way, weights, seed, short=short)
+            row = f"| {name} | {way} | {seed} | {found} | {time.monotonic() - begin:.0f} |"
             sys.stdout.write(f"{row}\n")
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    typer.run(main)
