@@ -55,6 +55,20 @@ def place(text: str) -> Path:
     return cast(Path, Remote(text))
 
 
+def is_address(path: str) -> bool:
+    """Tell whether a path is an address."""
+    return "://" in path
+
+
+def at(folder: Path, path: str) -> Path:
+    """Give the file that a path names: an address, or what lies in ``folder``.
+
+    Raises:
+        FolderError: see ``place``.
+    """
+    return place(path) if is_address(path) else folder / path
+
+
 class Remote:
     """A file or folder in a store: what reading photographs and models needs of a ``Path``.
 

@@ -15,6 +15,7 @@ import pytest
 
 from anomaly_vae.errors import FolderError
 from anomaly_vae.images.files import list_images
+from anomaly_vae.images.slices import slices_of
 from anomaly_vae.remote import place
 
 from .conftest import Command
@@ -73,6 +74,15 @@ def test_s3_gives_and_takes_what_a_folder_does(
     names = [{path.relative_to(out).as_posix() for path in out.rglob("*.jpg")}
              for out in (here, tmp_path / "there")]  # fmt: skip
     assert names[0] == names[1] != set()
+
+    listed = "good/000.png\ns3://bucket/photos/dent/000.png\n"
+    s3.pipe_file("bucket/photos/list.txt", listed.encode())
+    told = command("inspect", model, f"{photos}/list.txt", "--out", tmp_path / "listed")
+    assert (told.code, told.err) == (1, "")
+    found = {row["path"]: row["score"] for row in rows(tmp_path / "listed" / "images.csv")}
+    known = {row["path"]: row["score"] for row in rows(here / "images.csv")}
+    assert found == {path: known[path.removeprefix(f"{photos}/")] for path in listed.split()}
+    s3.rm_file("bucket/photos/list.txt")
 
     again = ("inspect", model, photos, "--out", "s3://bucket/results")
     refused = command(*again)
@@ -158,6 +168,8 @@ def test_what_lies_in_a_store_is_found_by_the_same_rules(parts: Path, tmp_path: 
     found = list_images(place("memory://photos"))
     assert found == [path for path in list_images(folder) if path != "b.txt"]
     assert len(found) == 19
+    slices = slices_of(place("memory://photos/test/good/000.png"), "^")
+    assert [each.name for each in slices] == [f"{number:03d}.png" for number in range(8)]
     store.rm("/photos", recursive=True)
     with pytest.raises(FolderError, match="memory://photos"):
         list_images(place("memory://photos"))

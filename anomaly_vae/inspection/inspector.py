@@ -26,6 +26,7 @@ from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.reading import Read, read_known
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
+from anomaly_vae.remote import at
 
 T = TypeVar("T")
 Photograph = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -154,7 +155,7 @@ class Inspector:
         Files are decoded on threads while the model runs. One that cannot be read gives a
         finding with the verdict ``error``; it never stops the run.
         """
-        return self._inspect_ahead(paths, lambda path: self._known(folder / path, path), shown)
+        return self._inspect_ahead(paths, lambda path: self._known(at(folder, path), path), shown)
 
     def _known(self, file: Path, path: str) -> Read:
         (read,) = read_known(file, path, [self.card.images])

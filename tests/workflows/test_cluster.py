@@ -93,6 +93,12 @@ def test_the_files_are_those_of_one_machine(
     told = command(*line, tmp_path / "ray", "--engine", "ray", "--resume")
     assert "19 images were done before" in told.out
     assert len(rows(tmp_path / "ray" / "own")) == 20
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"photos/good/000.png\n{photos}/broken.png\n")
+    line = ("inspect", run / "model.onnx", listed, "--exit-zero", "--out")
+    assert command(*line, tmp_path / "here").code == 0
+    assert command(*line, tmp_path / "there", "--engine", "ray").code == 0
+    assert rows(tmp_path / "there") == rows(tmp_path / "here")
 
 
 def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_said(
