@@ -217,7 +217,7 @@ class Recorder:
     def _photo(self, finding: Finding, image: LoadedImage) -> Image.Image:
         """Give a photograph to look at; if it is gone, or another one by now, as it was seen."""
         file = at(self._folder, finding.path)
-        with suppress(ImageReadError):
+        with suppress(ImageReadError, FolderError):
             photo = shown_photo(file, self._inspector.card.images)
             now = stamp_in_time(file)
             if now and finding.stamp and now.facts == finding.stamp.facts:
