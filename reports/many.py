@@ -1,13 +1,12 @@
 """Whether ``train-many`` gives the models of ``train``: ``python reports/many.py OUT [ENGINE]``.
 
-Draws eight parts into OUT and trains each alone, and all of them with two workers: without a stop,
-and ended with SIGKILL to all processes, SIGKILL to the first one and SIGINT, each time when two
-more models are there, and resumed. Prints a table: how many files of the models differ from those
-trained alone, and how many of the models that were there at an end were made again. A training is
-12 epochs on one thread; with ENGINE ray they are tasks of Ray.
+Draws eight parts into OUT and trains each alone; then all of them with two workers, ended with
+SIGKILL to all processes, SIGKILL to the first one and SIGINT, each time when two more models are
+there, and gone on with. Prints how many models there were at each end, and at last how many files
+differ from those trained alone, and how many of those models were made again. A training is 12
+epochs on one thread; with ENGINE ray they are tasks of Ray.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pandas as pd
 
 from anomaly_vae.images.samples import write_samples
 
@@ -26,8 +27,8 @@ _ENDS = {"SIGKILL to all": (signal.SIGKILL, True), "SIGKILL to the first": (sign
          "SIGINT": (signal.SIGINT, False)}  # fmt: skip
 _PROGRAM = str(Path(sys.executable).with_name("anomaly-vae"))
 
-Known = dict[Path, int]
-"""Models, and when each was written."""
+Known = dict[str, int]
+"""Parts, and when the model of each was written."""
 
 
 def options() -> list[str]:
@@ -45,8 +46,12 @@ def begun(*line: str) -> subprocess.Popen[bytes]:
 
 
 def models(out: Path) -> Known:
-    """Give the models that are there."""
-    return {each: each.stat().st_mtime_ns for each in out.glob("*/model.onnx")}
+    """Give the models that the table has."""
+    table = out / "parts.csv"
+    if not table.exists():
+        return {}
+    names = pd.read_csv(table).part
+    return {each: (out / each / "model.onnx").stat().st_mtime_ns for each in names}
 
 
 def differing(out: Path, alone: Path) -> int:
@@ -85,28 +90,26 @@ def main() -> None:
             good, out = part / "train" / "good", alone / part.name
             begun("train", str(good), "--out", str(out), *options()).wait()
     many = folder / f"many-{engine[0]}"
+    shutil.rmtree(many, ignore_errors=True)
     line = ["train-many", str(folder / "parts"), "--out", str(many), "--workers", "2",
             "--engine", engine[0]]  # fmt: skip
-    say("| ended by | files that differ of "
-        f"{_PARTS * len(_SAME)} | models there at an end | of them made again | exit codes | s |\n"
-        "|---|---|---|---|---|---|\n")  # fmt: skip
-    ways: list[tuple[str, list[tuple[signal.Signals, bool]]]] = [
-        ("nothing", []), ("all of these", list(_ENDS.values())),
-    ]  # fmt: skip
-    for name, ends in ways:
-        shutil.rmtree(many, ignore_errors=True)
-        begin, kept, codes = time.perf_counter(), Known(), list[int]()
-        for number, how in enumerate(ends):
-            known, code = stopped([*line, *(["--resume"] if number else options())], many, how)
-            kept.update(known)
-            codes.append(code)
-            time.sleep(3)  # for those that end with the first
-        codes.append(begun(*line, *(["--resume"] if ends else options())).wait())
-        again = sum(models(many)[each] != when for each, when in kept.items())
-        seconds = time.perf_counter() - begin
-        say(f"| {name} | {differing(many, alone)} | {len(kept)} | {again} | {json.dumps(codes)} | "
-            f"{seconds:.0f} |\n")  # fmt: skip
+    say("| ended by | exit code | models there |\n|---|---|---|\n")
+    kept = Known()
+    for number, (name, how) in enumerate(_ENDS.items()):
+        known, code = stopped([*line, *(["--resume"] if number else options())], many, how)
+        kept.update(known)
+        say(f"| {name} | {code} | {len(known)} |\n")
         sys.stdout.flush()
+        time.sleep(3)  # for those that end with the first
+    code = begun(*line, "--resume").wait()
+    now = models(many)
+    again = sum(now[each] != when for each, when in kept.items())
+    say(f"| nothing | {code} | {len(now)} |\n\n")
+    files = len(now) * len(_SAME)
+    say(
+        f"{differing(many, alone)} of {files} files differ from those trained alone; {again} of "
+        f"{len(kept)} models were made again.\n"
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Draws parts into DIR (once), inspects N files of them with the local engine and 
 processor time of all processes per image, and how many rows differ from the local engine's. Workers
 beyond the cores share them. No pictures are made.
 
-PART ``half``: the cluster has two nodes of a core each, and at half of the files a worker is killed,
+PART ``half``: a cluster of two nodes, a core each; at half of the files a worker is killed,
 or a node leaves: seconds of both halves, and how many rows differ, are missing or double. PART
 ``shards``: the same files in tar archives of 500 each, in turn with the loose ones.
 """
@@ -133,7 +133,6 @@ def main() -> None:
 
 def half(model: Path, folder: Path, paths: list[Wanted]) -> None:
     """Take something away from a cluster of two nodes at half of the files."""
-    import psutil  # noqa: PLC0415
     import ray  # noqa: PLC0415
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
@@ -157,8 +156,7 @@ def half(model: Path, folder: Path, paths: list[Wanted]) -> None:
                 if what == "a node leaves":
                     nodes.remove_node(second, allow_graceful=False)
                 elif what != "nothing":
-                    started = psutil.Process().children(recursive=True)
-                    next(each for each in started if "_Judge" in each.cmdline()[0]).kill()
+                    kill_worker()
         times.append(time.perf_counter())
         ray.shutdown()
         nodes.shutdown()
@@ -169,6 +167,14 @@ def half(model: Path, folder: Path, paths: list[Wanted]) -> None:
             f"{len(known) - len(rows)} | {len(found) - len(rows)} |\n"
         )
         sys.stdout.flush()
+
+
+def kill_worker() -> None:
+    """End one of the workers that this process has started."""
+    import psutil  # noqa: PLC0415 - Ray brings it
+
+    started = psutil.Process().children(recursive=True)
+    next(each for each in started if "_Judge" in "".join(each.cmdline())).kill()
 
 
 def shards(model: Path, folder: Path, paths: list[Wanted]) -> None:
