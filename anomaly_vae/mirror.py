@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from anomaly_vae.errors import AnomalyVAEError, OutputError
+from anomaly_vae.outputs import MARKER
 from anomaly_vae.remote import Remote, reason
 
 _PROBE = ".probe"
@@ -47,7 +48,7 @@ def mirrored(out: Path | None, *, known: bool) -> Iterator[Path | None]:
     except AnomalyVAEError as error:
         raise type(error)(str(error).replace(str(here), str(out))) from error
     finally:
-        with _spoken(out, f"; they are kept in {here}"):
+        with _spoken(out, f"; they are kept in {here}: copy them, or go on there with --resume"):
             _bring(here, out, before)
         shutil.rmtree(here)
 
@@ -79,15 +80,16 @@ def _bring(here: Path, out: Remote, before: _Facts) -> None:
     """Write what is new or has changed, and remove what is gone."""
     store, path = _store(out)
     now = _facts(here)
-    new = sorted((each for each in now if now[each] != before.get(each)), key=_last)
+    new = sorted((each for each in now if now[each] != before.get(each)), key=_order)
     for each in new:
         store.put_file(str(here / each), f"{path}/{each}")
     for each in before.keys() - now.keys():
         store.rm_file(f"{path}/{each}")
 
 
-def _last(name: str) -> bool:
-    return "/.state/" in f"/{name}"
+def _order(name: str) -> int:
+    """Bring first what says whose folder it is, and last what says that all else is there."""
+    return 0 if name.endswith(MARKER) else 2 if "/.state/" in f"/{name}" else 1
 
 
 def _facts(folder: Path) -> _Facts:

@@ -9,8 +9,7 @@ import importlib
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -28,6 +27,16 @@ _KINDS: dict[type[Exception], int] = {
     FileNotFoundError: errno.ENOENT,
     PermissionError: errno.EACCES,
     IsADirectoryError: errno.EISDIR,
+}
+# Of others, what a store says of one file only; the rest is trouble with all of it.
+_OF_ONE = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENOTSUP)
+_REFUSED = re.compile("ExpiredToken|InvalidToken|InvalidAccessKeyId|SignatureDoesNotMatch")
+# Seconds between attempts where a store does not answer. Those of Amazon's own client are turned
+# off: all of it takes 52 seconds at most, and a photograph is waited for a minute.
+_PAUSES = (1, 2, 4, 8)
+_RETRIES = {"max_attempts": 0}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 6, "retries": _RETRIES}}
 }
 # Listings of so many folders are kept in memory.
 _LISTINGS = 16
@@ -55,10 +64,25 @@ def place(text: str) -> Path:
     return cast(Path, Remote(text))
 
 
+def is_address(path: str) -> bool:
+    """Tell whether a path is an address."""
+    return "://" in path
+
+
+def at(folder: Path, path: str) -> Path:
+    """Give the file that a path names: an address, or what lies in ``folder``.
+
+    Raises:
+        FolderError: see ``place``.
+    """
+    return place(path) if is_address(path) else folder / path
+
+
 class Remote:
     """A file or folder in a store: what reading photographs and models needs of a ``Path``.
 
-    What goes wrong is an ``OSError`` with a reason of one line.
+    What is wrong with it is an ``OSError`` with a reason of one line, what is wrong with its store
+    a ``FolderError``.
     """
 
     def __init__(self, address: str) -> None:
@@ -96,23 +120,20 @@ class Remote:
 
     def exists(self) -> bool:
         """Whether there is a file, or something below it."""
-        with self._spoken() as (store, path):
-            return bool(store.exists(path))
+        return bool(self._asked("exists"))
 
     def is_dir(self) -> bool:
         """Whether there is something below it."""
-        with self._spoken() as (store, path):
-            return bool(store.isdir(path))
+        return bool(self._asked("isdir"))
 
     def is_file(self) -> bool:
         """Whether it is a file."""
-        with self._spoken() as (store, path):
-            return bool(store.isfile(path))
+        return bool(self._asked("isfile"))
 
     def names(self) -> list[str]:
         """Give the sorted names of what lies in a folder; those of folders end with ``/``."""
-        with self._spoken() as (store, path):
-            found = [each for each in store.ls(path, detail=True) if _bare(each) != path.strip("/")]
+        own = str(self._pure).strip("/")
+        found = [each for each in self._asked("ls", detail=True) if _bare(each) != own]
         return sorted(
             PurePosixPath(_bare(each)).name + ("/" if each["type"] == "directory" else "")
             for each in found
@@ -120,10 +141,9 @@ class Remote:
 
     def stat(self) -> SimpleNamespace:
         """Give size and time of the last change, in whole seconds: not all answers have more."""
-        with self._spoken() as (store, path):
-            facts = store.info(path)
-            if facts["type"] == "directory":
-                raise IsADirectoryError(errno.EISDIR, "is a folder")
+        facts = self._asked("info")
+        if facts["type"] == "directory":
+            raise IsADirectoryError(errno.EISDIR, "is a folder", self._address)
         seconds = int(_written(facts))
         return SimpleNamespace(
             st_size=facts["size"], st_mtime=seconds, st_mtime_ns=seconds * 10**9, st_ino=0
@@ -135,32 +155,67 @@ class Remote:
 
     def read_bytes(self, length: int | None = None) -> bytes:
         """Read the file, or its first bytes."""
-        with self._spoken() as (store, path):
-            return bytes(store.cat_file(path, start=None if length is None else 0, end=length))
+        start = None if length is None else 0
+        return bytes(self._asked("cat_file", start=start, end=length))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Read a file of text."""
         return self.read_bytes().decode(encoding)
 
-    @contextmanager
-    def _spoken(self) -> Iterator[tuple[Any, str]]:
-        """Give the store and the path there; whatever it raises becomes an ``OSError``."""
+    def _asked(self, what: str, **how: Any) -> Any:
+        """Ask the store something of the path; whatever it raises becomes an ``OSError``.
+
+        Raises:
+            FolderError: the store itself does not answer, or not to these credentials: what is
+                asked next would not be known, either.
+        """
         import fsspec  # noqa: PLC0415
 
-        try:
-            yield fsspec.core.url_to_fs(self._address, max_paths=_LISTINGS)
-        except Exception as error:  # each store has exceptions of its own
-            number = next((n for kind, n in _KINDS.items() if isinstance(error, kind)), errno.EIO)
-            said = reason(error)
-            if number == errno.ENOENT and " " not in said:  # a path, which is no reason
-                said = os.strerror(number)
-            raise OSError(number, said, self._address) from error
+        scheme, pauses = self._address.partition("://")[0], iter(_PAUSES)
+        while True:
+            try:
+                options = _OPTIONS.get(scheme, {})
+                store, path = fsspec.core.url_to_fs(self._address, max_paths=_LISTINGS, **options)
+                if scheme == "s3":
+                    store.retries = 1
+                return getattr(store, what)(path, **how)
+            except Exception as error:  # each store has exceptions of its own
+                said, refused = reason(error), _is_refused(error)
+                if not (refused or _concerns_all(error)):
+                    raise self._of_file(error, said) from error
+                pause = None if refused else next(pauses, None)
+                if pause is None:
+                    raise FolderError(
+                        f"{self._address}: its store {'refuses' if refused else 'does not answer'} "
+                        f"({said}); try again when it does, with --resume to go on"
+                    ) from error
+            time.sleep(pause)
+
+    def _of_file(self, error: Exception, said: str) -> OSError:
+        number = next((n for kind, n in _KINDS.items() if isinstance(error, kind)), errno.EIO)
+        return OSError(number, said, self._address)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether a store knows nobody of these credentials, or none are there."""
+    answer = getattr(error.__cause__, "response", {})
+    code = answer.get("Error", {}).get("Code", "") if isinstance(answer, dict) else ""
+    return bool(_REFUSED.search(code)) or "Credentials" in type(error).__name__
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether what a store raises is about more than one file: about the way to it, or itself."""
+    if isinstance(error, OSError):
+        return not isinstance(error, tuple(_KINDS)) and error.errno not in _OF_ONE
+    return not isinstance(error, LookupError | TypeError | ValueError | NotImplementedError)
 
 
 def reason(error: BaseException) -> str:
     """Say in one line what a store has said, without what may be a signature in an address."""
     said = getattr(error, "strerror", None) or str(error).strip()
     first = re.sub(r"\?\S+", "?…", said.partition("\n")[0])
+    if isinstance(error, FileNotFoundError) and " " not in first:  # a path, which is no reason
+        return os.strerror(errno.ENOENT)
     return first or type(error).__name__
 
 

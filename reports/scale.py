@@ -1,29 +1,37 @@
-"""What a Ray cluster of this machine costs and gives: ``python reports/scale.py MODEL DIR N``.
+"""What a cluster of this machine costs and bears: ``python reports/scale.py MODEL DIR N [PART]``.
 
 Draws parts into DIR (once), inspects N files of them with the local engine and with Ray, with 1, 2,
 4 and 8 workers, and prints a table: seconds until the first result, images per second after it,
 processor time of all processes per image, and how many rows differ from the local engine's. Workers
 beyond the cores share them. No pictures are made.
+
+PART ``half``: a cluster of two nodes, a core each; at half of the files a worker is killed,
+or a node leaves: seconds of both halves, and how many rows differ, are missing or double. PART
+``shards``: the same files in tar archives of 500 each, in turn with the loose ones.
 """
 
 import os
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from typing import IO, cast
 
 from anomaly_vae.images.samples import write_samples
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
-from anomaly_vae.inspection.several import Several
+from anomaly_vae.inspection.several import Several, Wanted
 from anomaly_vae.workflows.cluster import _FILES, OnCluster
 from anomaly_vae.workflows.connecting import Wish
 
 _DRAWN, _SIZE = 100, 512
 _READERS = 4  # as a worker has
 _CORES = 8
+_SHARD, _TURNS = 500, 3
+_MEMORY = 100 * 2**20  # bytes between the processes of a node
 _LOOKED = 100  # images between looks at processor time
 
 Row = tuple[str, float, int]
@@ -39,6 +47,11 @@ def files(folder: Path, count: int) -> list[str]:
         ):
             (folder / f"{name.stem}-{number:04d}.png").hardlink_to(name)
     return sorted(each.name for each in folder.glob("*.png"))[:count]
+
+
+def row_of(finding: Finding) -> Row:
+    """Give what is compared of an image."""
+    return finding.verdict, finding.score, len(finding.regions)
 
 
 class Work:
@@ -71,7 +84,7 @@ def timed(
     for _, finding in found:
         if not first:
             first, before = time.perf_counter(), work.since()
-        rows[finding.path] = (finding.verdict, finding.score, len(finding.regions))
+        rows[finding.path] = row_of(finding)
         if len(rows) % _LOOKED == 0:
             used = work.since()
     later = len(rows) - known
@@ -82,7 +95,10 @@ def timed(
 def main() -> None:
     """Measure."""
     model, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    paths = [(path, [0]) for path in files(folder, count)]
+    paths: list[Wanted] = [(path, [0]) for path in files(folder, count)]
+    if sys.argv[4:]:
+        {"half": half, "shards": shards}[sys.argv[4]](model, folder, paths)
+        return
     said = sys.stdout.write
     said(f"{count} images of {_SIZE} x {_SIZE} pixels, {os.cpu_count()} cores\n\n")
     said(
@@ -112,6 +128,82 @@ def main() -> None:
         differ = sum(rows.get(path) != row for path, row in known.items())
         what = "workers" if engine == "Ray" else "threads of the model"
         said(f"| {engine}, {workers} {what} | {cells} | {differ} |\n")
+        sys.stdout.flush()
+
+
+def half(model: Path, folder: Path, paths: list[Wanted]) -> None:
+    """Take something away from a cluster of two nodes at half of the files."""
+    import ray  # noqa: PLC0415
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+    inspector = Inspector(model, device="cpu")
+    here = Several([inspector]).inspect_files(folder, iter(paths), [lambda _: False])
+    known = {found.path: row_of(found) for _, found in here}
+    sys.stdout.write(
+        "| at half | first half, s | second half, s | rows that differ | missing | double |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    for what in ("nothing", "a worker is killed", "a node leaves"):
+        one = {"num_cpus": 1, "object_store_memory": _MEMORY}
+        nodes = Cluster(initialize_head=True, head_node_args={**one, "include_dashboard": False})
+        second = nodes.add_node(**one)
+        cluster = OnCluster([inspector], "", [model], Wish(nodes.address), ("none", False))
+        found, times = list[Finding](), [time.perf_counter()]
+        for _, each in cluster.inspect_files(folder, iter(paths), [lambda _: False]):
+            found.append(each)
+            if len(found) == len(paths) // 2:
+                times.append(time.perf_counter())
+                if what == "a node leaves":
+                    nodes.remove_node(second, allow_graceful=False)
+                elif what != "nothing":
+                    kill_worker()
+        times.append(time.perf_counter())
+        ray.shutdown()
+        nodes.shutdown()
+        rows = {each.path: row_of(each) for each in found}
+        differ = sum(rows.get(path, row) != row for path, row in known.items())
+        sys.stdout.write(
+            f"| {what} | {times[1] - times[0]:.0f} | {times[2] - times[1]:.0f} | {differ} | "
+            f"{len(known) - len(rows)} | {len(found) - len(rows)} |\n"
+        )
+        sys.stdout.flush()
+
+
+def kill_worker() -> None:
+    """End one of the workers that this process has started."""
+    import psutil  # noqa: PLC0415 - Ray brings it
+
+    started = psutil.Process().children(recursive=True)
+    next(each for each in started if "_Judge" in "".join(each.cmdline())).kill()
+
+
+def shards(model: Path, folder: Path, paths: list[Wanted]) -> None:
+    """Inspect loose files, and the same from archives."""
+    names = [path for path, _ in paths]
+    archives = [folder / f"{begin:06d}.tar" for begin in range(0, len(names), _SHARD)]
+    for number, archive in enumerate(archives):
+        with tarfile.open(archive, "w") as written:
+            for name in names[number * _SHARD : (number + 1) * _SHARD]:
+                written.add(folder / name, name)
+
+    def packed() -> Iterator[bytes]:
+        for archive in archives:
+            with tarfile.open(archive) as read:
+                for member in read:
+                    yield cast(IO[bytes], read.extractfile(member)).read()
+
+    inspector = Inspector(model, device="cpu", workers=_READERS)
+    sys.stdout.write("| from | images/s | scores that differ |\n|---|---|---|\n")
+    known: list[float] = []
+    for turn in range(2 * _TURNS):
+        begin = time.perf_counter()
+        from_what = (folder / name for name in names) if turn % 2 == 0 else packed()
+        scores = [each.score for each in inspector.inspect(from_what)]
+        known = known or scores
+        rate = len(scores) / (time.perf_counter() - begin)
+        differ = sum(one != other for one, other in zip(scores, known, strict=True))
+        what = "archives" if turn % 2 else "loose files"
+        sys.stdout.write(f"| {what} | {rate:.1f} | {differ} |\n")
         sys.stdout.flush()
 
 

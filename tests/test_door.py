@@ -130,6 +130,9 @@ def test_what_cannot_be_read_is_a_finding_and_stops_nothing(
     assert found[1].verdict != "error"
     assert "min_size" in found[2].error
     assert inspector.inspect(tmp_path / "gone.png").error == "the file no longer exists"
+    assert inspector.inspect(b"no image").error.startswith("not a PNG, JPEG")
+    assert inspector.inspect(b"").error == "the file is empty"
+    assert same(inspector.inspect(photographs[0].read_bytes()), found[1])
 
 
 @pytest.mark.parametrize(("given", "message"), [
@@ -137,9 +140,8 @@ def test_what_cannot_be_read_is_a_finding_and_stops_nothing(
     (np.zeros((2, 8, 8, 3), np.uint8), "2 x 8 x 8 x 3: expected"),
     (np.zeros((8, 8, 3)), "array of float64, 8 x 8 x 3: expected uint8"),
     (np.zeros((0, 8), np.uint8), "without a pixel, 0 x 8"),
-    (b"bytes", "bytes: expected a photograph"),
     ({"a": 1}, "dict: expected a photograph"),
-    (3, "int: expected a photograph: a path, a PIL.Image, or an array, or several"),
+    (3, "int: expected a photograph: a path, bytes, a PIL.Image, or an array, or several"),
 ])  # fmt: skip
 def test_what_is_no_photograph_is_refused(
     inspector: Inspector, given: object, message: str

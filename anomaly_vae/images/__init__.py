@@ -1,8 +1,9 @@
 """From files to arrays, and back to places in the photograph: the one pre-processing.
 
 ``formats`` says which files are images, ``rules`` what holds no photographs; ``files`` finds those
-that do, ``sources`` takes them from a folder or a list, ``ahead`` reads them in advance,
-``reading`` each once, known by its digest, ``many`` keeps more of them than fit into memory.
+that do, ``lists`` reads what names them, ``sources`` takes them from either, ``ahead`` reads them
+in advance, ``reading`` each once, known by its digest, ``many`` keeps more of them than fit into
+memory.
 ``opening`` decodes a file, within a budget of ``memory``;
 ``levels`` says what its numbers mean; ``proportions`` finds the shape of the frame that the model
 sees, ``detail`` how fine it must be, and ``decoding`` makes that of a file or a picture, ``arrays``

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from anomaly_vae.errors import ImageReadError
+from anomaly_vae.errors import AnomalyVAEError, ImageReadError
 from anomaly_vae.images.formats import DECODERS, DEVELOP, is_raw, refusal_of
 from anomaly_vae.images.levels import Levels, check_levels, highest_level, levels_of
 from anomaly_vae.images.memory import DECODING, needed
@@ -169,7 +169,7 @@ def explained(path: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except ImageReadError:
+    except AnomalyVAEError:
         raise
     except UnidentifiedImageError as error:
         raise ImageReadError(refusal_of(path) if path else "no image") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anomaly_vae.images.formats import is_image
 from anomaly_vae.images.rules import LeftOut, why_no_photograph
+from anomaly_vae.remote import Remote
 
 _NUMBER = re.compile(r"(\d+)")
 
@@ -36,7 +37,8 @@ def slices_of(file: Path, pattern: str) -> list[Path]:
     if stack is None:
         return [file]
     try:
-        names = os.listdir(file.parent)  # noqa: PTH208
+        above = file.parent
+        names = above.names() if isinstance(above, Remote) else os.listdir(above)  # noqa: PTH208
     except OSError:
         return [file]
     lower = {name.lower() for name in names}

@@ -9,6 +9,7 @@ from anomaly_vae.errors import FolderError
 from anomaly_vae.images.ahead import on_thread
 from anomaly_vae.images.files import Counting, at_least_one, find_images
 from anomaly_vae.images.levels import said_narrow
+from anomaly_vae.images.lists import Listed, is_list
 from anomaly_vae.images.rules import LeftOut
 from anomaly_vae.images.slices import one_of_each
 from anomaly_vae.progress import Total
@@ -32,6 +33,8 @@ class Source:
     """What was passed over so far, since it holds no photographs."""
     narrow: list[str] = field(default_factory=list)
     """Photographs that use little of their range so far."""
+    listed: Listed | None = None
+    """The list that names them."""
 
     def has_at_most(self, count: int) -> bool:
         """Tell whether there are so many images, or fewer; finds that many."""
@@ -60,7 +63,8 @@ class Source:
     def notes(self) -> list[str]:
         """What a person should know of the images so far, each a line."""
         left_out = str(self.left_out) if self.left_out else ""
-        return [note for note in (left_out, said_narrow(self.narrow)) if note]
+        listed = self.listed.notes if self.listed else []
+        return [note for note in (left_out, *listed, said_narrow(self.narrow)) if note]
 
 
 def images_below(folder: Path, *, skip: Path | None = None) -> Source:
@@ -78,15 +82,17 @@ def images_below(folder: Path, *, skip: Path | None = None) -> Source:
 
 
 def images_at(places: Sequence[Path], *, skip: Path | None = None) -> Source:
-    """Give the images of a folder, or of files and folders, in the order in which they are named.
+    """Give the images of a folder or a list, or of files and folders as they are named.
 
     Raises:
         FolderError: one is missing, or all of them hold no images.
     """
-    remote = next((each for each in places if isinstance(each, Remote)), None)
-    if remote is not None and len(places) > 1:
-        raise FolderError(f"{remote}: stands beside other places; expected it alone")
-    if len(places) == 1 and (remote is not None or not places[0].is_file()):
+    alone = next((each for each in places if isinstance(each, Remote) or is_list(each)), None)
+    if alone is not None and len(places) > 1:
+        raise FolderError(f"{alone}: stands beside other places; expected it alone")
+    if alone is not None and is_list(alone):
+        return images_in_list(alone)
+    if len(places) == 1 and (alone is not None or not places[0].is_file()):
         return images_below(places[0], skip=skip)
     missing = next((each for each in places if not each.exists()), None)
     if missing:
@@ -104,6 +110,17 @@ def images_at(places: Sequence[Path], *, skip: Path | None = None) -> Source:
     total = len(places) if all(each.is_file() for each in places) else None
     here = Path()
     return Source(f"files, in {here.resolve()}", here, paths, lambda: total, unlisted)
+
+
+def images_in_list(file: Path) -> Source:
+    """Give the images that a list names, relative to its folder; see ``Listed``.
+
+    Raises:
+        FolderError: it cannot be read, or names none.
+    """
+    folder, listed = file.parent, Listed(file)
+    paths = on_thread(listed.first_ones())
+    return Source(f"a list, in {folder.resolve()}", folder, paths, lambda: None, listed=listed)
 
 
 def images_named(pieces: Iterable[bytes]) -> Source:

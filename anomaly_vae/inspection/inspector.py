@@ -20,17 +20,18 @@ from PIL import Image
 from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
 from anomaly_vae.images.ahead import PATIENCE, read_ahead, usable_cores
 from anomaly_vae.images.arrays import Order, picture_from
-from anomaly_vae.images.decoding import LoadedImage, load_picture
+from anomaly_vae.images.decoding import LoadedImage, load_image, load_picture
 from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.reading import Read, read_known
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
+from anomaly_vae.remote import at
 
 T = TypeVar("T")
-Photograph = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
+Photograph = str | Path | bytes | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
 
-_PHOTOGRAPHS = "expected a photograph: a path, a PIL.Image, or an array"
+_PHOTOGRAPHS = "expected a photograph: a path, bytes, a PIL.Image, or an array"
 
 Shown = Callable[[float], bool]
 """Whether anybody will look at the anomaly map of an image that passes with this score."""
@@ -117,23 +118,23 @@ class Inspector:
     ) -> Finding | Iterator[Finding]:
         """Inspect one photograph, or any number of them in their order.
 
-        A photograph is a path, a ``PIL.Image``, or an array: uint8 or uint16, H x W (grey) or
-        H x W x 3, whose channels are red, green, blue, or as ``order`` ``bgr`` says, OpenCV's.
-        Values of 16 bits are brought to 8 by the model's ``images.white_level``. Files are decoded
-        ahead on threads, and the model runs on batches. What an iterable gives is taken when the
-        findings are asked for, and some of it ahead of them: give the frames of a live camera one
-        by one.
+        A photograph is a path, the bytes of a file, a ``PIL.Image``, or an array: uint8 or uint16,
+        H x W (grey) or H x W x 3, whose channels are red, green, blue, or as ``order`` ``bgr``
+        says, OpenCV's. Values of 16 bits are brought to 8 by the model's ``images.white_level``.
+        Files are decoded ahead on threads, and the model runs on batches. What an iterable gives is
+        taken when the findings are asked for, and some of it ahead of them: give the frames of a
+        live camera one by one.
 
-        A file that cannot be read gives a finding with the verdict ``error``.
+        What cannot be read of a file gives a finding with the verdict ``error``.
 
         Raises:
             InputError: something is no photograph; of an iterable, when its turn comes.
         """
-        if isinstance(photographs, str | Path | Image.Image | np.ndarray):
+        if isinstance(photographs, str | Path | bytes | Image.Image | np.ndarray):
             read = [self._read(photographs, order)]
             (finding,) = self._judge(read, self._outputs(read), always)
             return replace(finding, image=None)
-        if isinstance(photographs, bytes | Mapping) or not isinstance(photographs, Iterable):
+        if isinstance(photographs, Mapping) or not isinstance(photographs, Iterable):
             raise InputError(f"{type(photographs).__name__}: {_PHOTOGRAPHS}, or several")
         findings = self._inspect_ahead(photographs, lambda each: self._read(each, order), always)
         return (replace(finding, image=None) for finding in findings)
@@ -154,7 +155,7 @@ class Inspector:
         Files are decoded on threads while the model runs. One that cannot be read gives a
         finding with the verdict ``error``; it never stops the run.
         """
-        return self._inspect_ahead(paths, lambda path: self._known(folder / path, path), shown)
+        return self._inspect_ahead(paths, lambda path: self._known(at(folder, path), path), shown)
 
     def _known(self, file: Path, path: str) -> Read:
         (read,) = read_known(file, path, [self.card.images])
@@ -172,9 +173,11 @@ class Inspector:
             )
         if isinstance(photograph, np.ndarray):
             photograph = picture_from(photograph, order, settings)
-        if not isinstance(photograph, Image.Image):
+        if not isinstance(photograph, bytes | Image.Image):
             raise InputError(f"{type(photograph).__name__}: {_PHOTOGRAPHS}")
         try:
+            if isinstance(photograph, bytes):
+                return Read("", None, load_image(Path(), settings, photograph))
             return Read("", None, load_picture(photograph, settings))
         except ImageReadError as error:
             return Read("", None, error)

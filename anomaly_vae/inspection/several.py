@@ -17,6 +17,7 @@ from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector, Shown
 from anomaly_vae.inspection.reading import Read, read_known
+from anomaly_vae.remote import at
 from anomaly_vae.settings.images import ImageSettings
 
 Wanted = tuple[str, Sequence[int]]
@@ -41,7 +42,7 @@ class Ways:
         """Read a file below ``folder`` once, and decode it in each way that it is wanted."""
         path, numbers = each
         ways = sorted({self.of(number) for number in numbers})
-        reads = read_known(folder / path, path, [self._different[way] for way in ways])
+        reads = read_known(at(folder, path), path, [self._different[way] for way in ways])
         return dict(zip(ways, reads, strict=True))
 
 

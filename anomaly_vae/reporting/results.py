@@ -18,6 +18,7 @@ from anomaly_vae.images.files import Stamp, digest, digest_in_time, stamp
 from anomaly_vae.images.quality import STATISTICS
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.outputs import Made, make_folder, refuse_folder, remove
+from anomaly_vae.remote import at
 from anomaly_vae.reporting.gallery import Gallery, Picture
 from anomaly_vae.reporting.journal import FILE as JOURNAL
 from anomaly_vae.reporting.journal import Done, Journal
@@ -251,14 +252,15 @@ class Results:
         changed = []
         compared = read_ahead(
             self._journal.all(),
-            lambda each: self._is_same(each, stamp(self.folder / each.path)),
+            lambda each: self._is_same(each, stamp(at(self.folder, each.path))),
             workers=1,
             ahead=_COMPARED,
         )
         for each, same in compared:
             if isinstance(same, ImageReadError):
+                file = at(self.folder, each.path)
                 raise OutputError(
-                    f"{self.folder / each.path}: {same}, so nobody knows whether it has changed; "
+                    f"{file}: {same}, so nobody knows whether it has changed; "
                     "give --resume again when its drive answers"
                 )
             changed += [] if same else [each.id]
@@ -277,7 +279,7 @@ class Results:
             return True
         known = done.stamp.sha256
         same = now.facts[:2] == done.stamp.facts[:2] and known
-        return bool(same) and sha256(self.folder / done.path) == known
+        return bool(same) and sha256(at(self.folder, done.path)) == known
 
     def _replace(self) -> None:
         self._kind.replace(self.out)

@@ -22,6 +22,7 @@ from anomaly_vae.images.ahead import read_ahead
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector, Shown
 from anomaly_vae.inspection.several import Several, Wanted, Ways
+from anomaly_vae.remote import is_address
 from anomaly_vae.reporting.gallery import Gallery
 from anomaly_vae.workflows.connecting import ATTEMPTS, Wish, connect, explained, room
 from anomaly_vae.workflows.recorder import Heatmaps, Pictures
@@ -151,7 +152,7 @@ class _Judge:
         shown = [each.show for each in self._pictures]
         if "files" in row:
             wanted = pickle.loads(row["files"])  # noqa: S301 - as is this
-            _refuse_missing(self._folder)
+            _refuse_missing(self._folder, wanted)
             found = self._several.inspect_files(self._folder, wanted, shown)
         else:
             found = self._several.judge(pickle.loads(row["read"]), shown)  # noqa: S301
@@ -174,14 +175,16 @@ class _Judge:
 
 def _read(folder: Path, ways: Ways, row: Row) -> Row:
     """Read and decode files for a worker with a graphics card."""
-    _refuse_missing(folder)
     wanted = pickle.loads(row["files"])  # noqa: S301
+    _refuse_missing(folder, wanted)
     reading = read_ahead(wanted, partial(ways.read, folder), workers=_READERS, ahead=_READERS)
     return {"read": pickle.dumps(list(reading))}
 
 
-def _refuse_missing(folder: Path) -> None:
-    if isinstance(folder, Path) and not folder.is_dir():
+def _refuse_missing(folder: Path, wanted: Sequence[Wanted]) -> None:
+    """Refuse to look for files in a folder that is not there: none of them would be."""
+    within = any(not is_address(path) and not Path(path).is_absolute() for path, _ in wanted)
+    if within and isinstance(folder, Path) and not folder.is_dir():
         import socket  # noqa: PLC0415
 
         raise FolderError(

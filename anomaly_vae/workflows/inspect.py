@@ -12,6 +12,7 @@ from anomaly_vae.images.sources import Source
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.inspection.several import Several, Wanted
 from anomaly_vae.progress import Track, untracked
+from anomaly_vae.remote import at
 from anomaly_vae.reporting.summary import Summary
 from anomaly_vae.workflows.recorder import Recorder
 
@@ -39,7 +40,7 @@ def take_stacks(inspectors: Sequence[Inspector], source: Source, volumes: str | 
             raise InputError(f"--volumes {volumes!r}: no regular expression") from error
         of_stacks.card = replace(of_stacks.card, images=images)
     source.group(images.volumes)
-    first = source.folder / source.first()
+    first = at(source.folder, source.first())
     with suppress(ImageReadError):  # then its row says so
         if slices_in(first, images)[1] == 1:
             raise InputError(
@@ -111,7 +112,7 @@ def _looked_at(source: Source) -> Iterator[tuple[str, Stamp | None]]:
     """Give the images with their stamps; those that cannot be looked at in time have none."""
     folder = source.folder
     # A drive may stall here, too; of what cannot be looked at in time, the reading is tried.
-    seen = read_ahead(source.paths, lambda path: stamp(folder / path), workers=1, ahead=1)
+    seen = read_ahead(source.paths, lambda path: stamp(at(folder, path)), workers=1, ahead=1)
     return ((path, None if isinstance(now, ImageReadError) else now) for path, now in seen)
 
 

@@ -22,6 +22,7 @@ from anomaly_vae.images.stacks import side_by_side
 from anomaly_vae.inspection.finding import Finding
 from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.outputs import write_json
+from anomaly_vae.remote import at
 from anomaly_vae.reporting.gallery import Gallery, Picture, draw_picture, seen
 from anomaly_vae.reporting.heatmaps import (
     LARGEST,
@@ -215,8 +216,8 @@ class Recorder:
 
     def _photo(self, finding: Finding, image: LoadedImage) -> Image.Image:
         """Give a photograph to look at; if it is gone, or another one by now, as it was seen."""
-        file = self._folder / finding.path
-        with suppress(ImageReadError):
+        file = at(self._folder, finding.path)
+        with suppress(ImageReadError, FolderError):
             photo = shown_photo(file, self._inspector.card.images)
             now = stamp_in_time(file)
             if now and finding.stamp and now.facts == finding.stamp.facts:

@@ -5,13 +5,14 @@ machine threads wait for these processes, on a cluster Ray does. No two parts sh
 there are no features to share; trunk weights are read from one file.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -88,17 +89,31 @@ class Many:
         refuse_folder(self.out, MANY, overwrite=self.overwrite, resume=self.resume)
         settings, asked = self.out / SETTINGS, self.out / ASKED
         if self.resume and settings.is_file():
-            if self.config is not None and load_config(settings, ()) != self.config:
-                raise ConfigError(
-                    f"{self.out}: was begun with other settings; give --resume without settings, "
-                    "or --overwrite"
-                )
+            self._go_on(settings, asked)
         else:
-            refuse_weights(self.config or load_config(None, ()), self.weights)
+            config = self.config or load_config(None, ())
+            refuse_weights(config, self.weights)
             prepare_folder(self.out, MANY, overwrite=self.overwrite, resume=self.resume)
-            write_text(settings, config_to_yaml(self.config or load_config(None, ())))
-            write_json(asked, {"weights": str(self.weights) if self.weights else None})
+            weights = self.weights and self.weights.absolute()
+            # The settings last: where they are, the other is.
+            write_json(asked, {"weights": str(weights) if weights else None})
+            write_text(settings, config_to_yaml(config))
         self._asked = Asked(settings.absolute(), self.weights, self.device, asked.stat().st_mtime)
+
+    def _go_on(self, settings: Path, asked: Path) -> None:
+        """Take what it was begun with; what is given again must be the same."""
+        begun = json.loads(asked.read_text(encoding="utf-8"))["weights"]
+        if self.config is not None and load_config(settings, ()) != self.config:
+            raise ConfigError(
+                f"{self.out}: was begun with other settings; give --resume without settings, "
+                "or --overwrite"
+            )
+        if self.weights and str(self.weights.absolute()) != begun:
+            raise ConfigError(
+                f"--weights {self.weights}: {self.out} was begun with {begun or 'none'}; leave it "
+                "out, or give --overwrite"
+            )
+        self.weights = Path(begun) if begun else None
 
     def train(self, wish: Wish | None, workers: int | None) -> Iterator[dict[str, Any]]:
         """Train, in this machine's processes or a cluster's; gives the row of each part.
@@ -144,8 +159,12 @@ class Many:
         task = ray.remote(num_cpus=cores, num_gpus=wish.gpus, max_calls=1, max_retries=ATTEMPTS)(
             train_part
         )
-        waiting = {task.remote(part, self._asked, cores): part for part in parts}
-        while waiting:
+        left, waiting = iter(parts), dict[Any, Part]()
+        while True:
+            for part in islice(left, at_once - len(waiting)):
+                waiting[task.remote(part, self._asked, cores)] = part
+            if not waiting:
+                return
             (done,), _ = ray.wait(list(waiting))
             try:
                 error = ray.get(done)

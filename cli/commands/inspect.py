@@ -42,6 +42,7 @@ EXAMPLES = """
 anomaly-vae inspect run/model.onnx photos/today --out report
 anomaly-vae inspect run/model.onnx photos/today --out report --resume
 anomaly-vae inspect run/model.onnx part.png other.png --out two
+anomaly-vae inspect run/model.onnx wanted.csv --out report
 anomaly-vae inspect run/model.onnx photos/today --out report --engine ray --workers 8
 anomaly-vae inspect top.onnx photos --model side.onnx --route 'top|side' --out report
 """
@@ -63,8 +64,9 @@ def inspect(
         typer.Argument(
             parser=place,
             metavar="PHOTOGRAPHS",
-            help="Folders, searched recursively, or files; -: paths on standard input. Or a folder "
-            "in a store: s3://BUCKET/…, gs://… or az://…",
+            help="Folders, searched recursively, or files; -: paths on standard input. Or a list "
+            "of paths: .txt, .csv or .parquet. Or a folder in a store: s3://BUCKET/…, gs://… or "
+            "az://…",
         ),
     ],
     out: Annotated[

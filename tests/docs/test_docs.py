@@ -148,12 +148,16 @@ def test_the_python_blocks_run_in_their_order(
 ) -> None:
     shutil.copytree(run, photos / "run")
     anomaly_vae.export("run", "press-7-any.onnx", any_size=True)
+    shutil.make_archive("shards/000", "tar", "photos", "today")
     lines = [block for block in PYTHON if "train(" not in block]
     assert len(lines) >= 5
     run_python(lines)
     said = capsys.readouterr().out
     assert "000.png" in said
     assert "missing.onnx" in said
+    found = Path("shards/000.csv").read_text()
+    assert found.count("\n") == 19
+    assert found.count("today/good/000.png,") == 1
 
 
 @pytest.mark.slow

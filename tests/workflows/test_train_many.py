@@ -79,6 +79,13 @@ def test_what_cannot_be_gone_on_with_is_refused(folder: Path, tmp_path: Path) ->
     assert Many(folder, out, None, resume=True).notes
     with pytest.raises(ConfigError, match="other settings"):
         Many(folder, out, load_config(None, ["training.epochs=3"]), resume=True)
+    begun = tmp_path / "begun"
+    Many(folder, begun, None, weights=Path("trunk.safetensors"))
+    assert Many(folder, begun, None, resume=True).weights == Path("trunk.safetensors").absolute()
+    with pytest.raises(ConfigError, match=r"other\.pth: .* was begun with .*trunk\.safetensors;"):
+        Many(folder, begun, None, weights=Path("other.pth"), resume=True)
+    with pytest.raises(ConfigError, match="was begun with none"):
+        Many(folder, out, None, weights=Path("other.pth"), resume=True)
     (tmp_path / "none").mkdir()
     with pytest.raises(FolderError, match="one for each part"):
         Many(tmp_path / "none", out, None)
