@@ -63,13 +63,21 @@ class Kinds:
 
     def named(self, described: Floats) -> tuple[str, float]:
         """Name the kind of a region, [C], and its probability among all; NaN of ``unknown``."""
-        means, counts = np.array(self.means), np.array(self.examples)
-        distances = _distances(described[None], means, counts, self.spread)[0]
+        distances = self._from(described[None])[0]
         nearest = int(distances.argmin())
         if distances[nearest] > self.limit:
             return UNKNOWN, float("nan")
         weights = np.exp(-self.sharpness * (distances - distances[nearest]))
         return self.names[nearest], float(1 / weights.sum())
+
+    def nearest(self, described: Floats) -> NDArray[np.str_]:
+        """Give the nearest kind of each region, [m, C], however far it is, [m]."""
+        names: NDArray[np.str_] = np.array(self.names)[self._from(described).argmin(1)]
+        return names
+
+    def _from(self, described: Floats) -> NDArray[np.float64]:
+        means, counts = np.array(self.means), np.array(self.examples)
+        return _distances(described, means, counts, self.spread)
 
 
 def directions(described: Floats) -> NDArray[np.float64]:
