@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow test-faults lint docs wheel bundle report-detection report-calibration report-precision report-sensitivity report-speed report-gpu report-page report-detail report-vae report-diffusion report-volumes report-augmentation distil clean
+.PHONY: demo test test-all test-slow test-faults lint docs wheel bundle report-detection report-calibration report-precision report-sensitivity report-kinds report-speed report-gpu report-page report-detail report-vae report-diffusion report-volumes report-augmentation distil clean
 
 demo: .venv/ready
 	$(BIN)/anomaly-vae demo --out demo --overwrite
@@ -65,6 +65,10 @@ report-precision: .venv/ready
 # DATA: as above, RUNS: run folders called NAME or NAME_anything, for the data set NAME.
 report-sensitivity: .venv/ready
 	$(BIN)/python reports/sensitivity.py $(DATA) $(RUNS)
+
+# RUNS: pairs RUN=DATA of a run folder and its data set.
+report-kinds: .venv/ready
+	$(BIN)/python reports/kinds.py $(RUNS)
 
 # DATA: as above, RUN_PIXELS: a run of pixels on bottle. Needs Chromium.
 report-page: .venv/ready

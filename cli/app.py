@@ -21,6 +21,7 @@ from .commands import (
     info,
     inspect,
     interpolate,
+    kinds,
     latents,
     plan,
     promote,
@@ -38,7 +39,7 @@ from .console import talk
 
 # In the order of the help. Each file has a function of its own name, and EXAMPLES.
 _COMMANDS = (
-    *(check, train, train_many, export, inspect, watch, benchmark, calibrate, refine),
+    *(check, train, train_many, export, inspect, watch, benchmark, calibrate, refine, kinds),
     *(evaluate, plan, improve, promote, verify_log),
     *(generate, interpolate, traverse, latents, decode, restore, sweep),
     *(distill, demo, samples, info, doctor),

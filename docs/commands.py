@@ -19,7 +19,7 @@ HEAD = """# Commands and options
 EXPLAINED = {
     "first-model.md": ("check", "train", "distill", "samples", "doctor", "config show"),
     "threshold.md": ("calibrate", "evaluate", "plan", "info"),
-    "better.md": ("refine", "improve", "promote", "verify-log"),
+    "better.md": ("refine", "kinds", "improve", "promote", "verify-log"),
     "many-images.md": ("inspect", "watch", "benchmark"),
     "cluster.md": ("train-many",),
     "gpu.md": ("export",),

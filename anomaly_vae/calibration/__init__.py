@@ -4,6 +4,6 @@
 good images that ``conformal`` sets limits from, ``days`` whether it holds on another; ``goals`` and
 ``roc`` the one from both kinds; ``metrics`` how good that is, ``comparison`` of two models,
 ``tradeoff`` of many; ``profile`` what good images look like, ``drift`` whether today's still do;
-``seen`` which images a model knows; ``likeness`` to marked defects; ``sensitivity`` how much it
-finds of what is drawn; ``metadata`` its card.
+``seen`` which images a model knows; ``likeness`` to marked defects, ``kinds`` of them;
+``sensitivity`` how much it finds of what is drawn; ``metadata`` its card.
 """

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from anomaly_vae.calibration.kinds import Kinds
 from anomaly_vae.calibration.profile import GoodProfile
 from anomaly_vae.calibration.seen import packed
 from anomaly_vae.errors import ModelFileError
@@ -22,6 +23,8 @@ ANY_SIZE_KEY = "anomaly_vae.any_size"
 """The same of a model for other programs, which takes photographs instead of frames."""
 RECONSTRUCTION = "reconstruction"
 """Output of models of pixels beside those that all have: what they expect to see."""
+RESIDUAL = "residual"
+"""Output of most models of trunk features beside those: in which direction a place is unusual."""
 SCHEMA_VERSION = 2
 Precision = Literal["fp32", "fp16", "int8"]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -133,6 +136,8 @@ class ModelCard:
     """Of trunk and VAE; what makes scores of their outputs always computes in 32 bits."""
     agreement: Agreement | None = None
     """With the same model in single precision, where ``precision`` is lower."""
+    kinds: Kinds | None = None
+    """The kinds of defects that it tells apart, where it was shown some."""
 
     def calibrated(
         self,

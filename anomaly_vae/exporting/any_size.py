@@ -6,7 +6,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
-from anomaly_vae.calibration.metadata import ANY_SIZE_KEY, ModelCard, card_to_json
+from anomaly_vae.calibration.metadata import ANY_SIZE_KEY, RESIDUAL, ModelCard, card_to_json
 from anomaly_vae.errors import ExportError
 from anomaly_vae.exporting.nodes import UINT8, Graph
 from anomaly_vae.exporting.resizing import framed
@@ -18,8 +18,9 @@ INPUT = "image"
 def for_any_size(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
     """Put before ``model`` what makes its frame of a photograph, uint8 [H, W, 3] RGB.
 
-    Its outputs are those of ``model``, for this one photograph. Its metadata have the limits as
-    plain numbers: ``threshold``, ``review`` (where there is one) and ``map_threshold``.
+    Its outputs are those of ``model``, but for the residual, for this one photograph. Its metadata
+    have the limits as plain numbers: ``threshold``, ``review`` (where there is one) and
+    ``map_threshold``.
     """
     graph = Graph("photograph/")
     frame = framed(graph, graph.named(INPUT), card.images)
@@ -27,8 +28,12 @@ def for_any_size(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
     taken = helper.make_tensor_value_info(INPUT, UINT8, ["H", "W", 3])
     made = onnx.ModelProto()
     made.CopyFrom(model)
+    told = [
+        each for each in model.graph.output if each.name != RESIDUAL
+    ]  # large, and of no use there
     for old, new in (
         (made.graph.input, [taken]),
+        (made.graph.output, told),
         (made.graph.node, [*graph.nodes, joint, *model.graph.node]),
         (made.graph.initializer, [*model.graph.initializer, *graph.constants]),
     ):

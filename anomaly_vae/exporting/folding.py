@@ -19,14 +19,15 @@ Letters: N images, S x S pixels, C channels, h x w places.
 
 import copy
 from functools import reduce
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from anomaly_vae.scoring.detector import Detector, Scores
+from anomaly_vae.scoring.detector import Detector
+from anomaly_vae.vae.alignment import inverse, warp
 from anomaly_vae.vae.maps import local_mean, without_border
 from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior, bounded
 from anomaly_vae.vae.patch import PatchVAE
@@ -59,6 +60,17 @@ def folded(detector: Detector) -> nn.Module:
         and _first_convolution(features.trunk) is not None
     )
     return FoldedPatch(detector, features).eval() if usual else detector
+
+
+class Told(NamedTuple):
+    """``Scores``, and what they are made of."""
+
+    score: Tensor
+    reconstruction_error: Tensor
+    kl: Tensor
+    anomaly_map: Tensor
+    residual: Tensor
+    """[N, C, h + 2 b, w + 2 b], how far each component is from what is expected, in its spread."""
 
 
 class FoldedPatch(nn.Module):
@@ -100,16 +112,20 @@ class FoldedPatch(nn.Module):
         self.shift, self.half_precision = self.shift.half(), True
         return self
 
-    def forward(self, images: Tensor) -> Scores:
+    def forward(self, images: Tensor) -> Told:
         """Score images, uint8 [N, S, S, 3] RGB."""
         pixels, pose = self.viewed(images.permute(0, 3, 1, 2)), None
         if self.detector.alignment:
             pixels, pose = self.detector.aligned(images)
-        parts = self.parts(pixels.half() if self.half_precision else pixels.float())
-        return self.detector.join(*(self.detector.placed(each, pose) for each in parts))
+        residual, *parts = self.parts(pixels.half() if self.half_precision else pixels.float())
+        scores = self.detector.join(*(self.detector.placed(each, pose) for each in parts))
+        return Told(*scores, self._laid(residual, pose))
 
     def parts(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Give ``Detector.parts``, [N, h, w], of pixels, [N, 3, S, S]; aligned: in [0, 1]."""
+        """Give residuals, [N, C, h, w], and ``Detector.parts``, [N, h, w] each.
+
+        Takes pixels, [N, 3, S, S]; aligned ones in [0, 1].
+        """
         pixels = pixels - self.shift if self.shifted else pixels
         maps = in_strips(self.features["trunk"], pixels, self.reach)
         layers = zip(self.layers, self.features["whitening"].children(), strict=True)
@@ -118,10 +134,16 @@ class FoldedPatch(nn.Module):
         rest = (items + self.model["decoder"](mean)).float()
         posterior = Posterior(mean.float(), bounded(log_variance.float(), *POSTERIOR_RANGE))
         kl = self.detector.model.divergences(posterior).sum(1)
-        error = rest.square().sum(1) + self.constant
+        error, residual = rest.square().sum(1) + self.constant, 2**0.5 * rest
         if self.detector.likeness is None:
-            return error, kl
-        return error, kl, self.detector.likeness(2**0.5 * rest.movedim(1, -1))
+            return residual, error, kl
+        return residual, error, kl, self.detector.likeness(residual.movedim(1, -1))
+
+    def _laid(self, maps: Tensor, pose: Tensor | None) -> Tensor:
+        """Lay maps, [N, C, h, w], where they are in the photograph, with their border."""
+        features = self.detector.features
+        maps = pad(features.whole(maps), (features.border,) * 4, mode="replicate")
+        return maps if pose is None else warp(maps, inverse(pose))
 
     def _whitened(self, maps: Tensor, whiten: nn.Module) -> Tensor:
         """Give what a layer adds to the items, [N, C, h, w]."""

@@ -98,7 +98,8 @@ def _run(data: bytes, images: NDArray[np.uint8]) -> list[Outputs]:
         session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions have no common base
         raise ExportError(f"ONNX Runtime does not take the exported model ({error})") from error
-    return _in_both_batches(lambda x: session.run(None, {"images": x}), images)
+    names = list(Scores._fields)
+    return _in_both_batches(lambda x: session.run(names, {"images": x}), images)
 
 
 def _play(

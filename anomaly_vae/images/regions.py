@@ -42,6 +42,10 @@ class Region:
     those of its shadow on a slice. 0 of a photograph."""
     depth: int = 0
     """Of a stack: how many slices it reaches through."""
+    kind: str = ""
+    """What it is, or ``unknown``, by a model that was shown kinds of defects."""
+    kind_probability: float = math.nan
+    """Among the kinds that it was shown; of an ``unknown`` one there is none."""
 
     @property
     def equivalent_diameter(self) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anomaly_vae.calibration.metadata import RECONSTRUCTION, RESIDUAL
 from anomaly_vae.errors import ImageReadError, InputError, ModelFileError
 from anomaly_vae.images.ahead import PATIENCE, read_ahead, usable_cores
 from anomaly_vae.images.arrays import Order, picture_from
@@ -24,6 +25,7 @@ from anomaly_vae.images.decoding import LoadedImage, load_image, load_picture
 from anomaly_vae.images.files import Stamp
 from anomaly_vae.images.regions import Region, find_regions
 from anomaly_vae.inspection.finding import Finding
+from anomaly_vae.inspection.kinds import described
 from anomaly_vae.inspection.reading import Read, read_known
 from anomaly_vae.inspection.runtime import LoadedModel, Outputs, Row, model_name
 from anomaly_vae.remote import at
@@ -145,7 +147,18 @@ class Inspector:
 
     def expected(self, image: LoadedImage) -> NDArray[np.uint8] | None:
         """Give what the model expects to see, [S, S, 3]; None if it cannot draw."""
-        return self.model.draw(image.pixels[None])[0] if self.model.draws else None
+        return self._told(RECONSTRUCTION, image)
+
+    def residual(self, image: LoadedImage) -> NDArray[np.float32] | None:
+        """Give how far each place is from what is expected, [C, h, w]; None if it cannot say."""
+        return self._told(RESIDUAL, image)
+
+    def _told(self, name: str, image: LoadedImage) -> NDArray[Any] | None:
+        """Give what the model computes of an image only where it is asked for, if it can."""
+        if name not in self.model.outputs:
+            return None
+        array: NDArray[Any] = self.model.output(name, image.pixels[None])[0]
+        return array
 
     def inspect_files(
         self, folder: Path, paths: Iterable[str], shown: Shown = always
@@ -254,6 +267,7 @@ class Inspector:
         regions: list[Region] = []
         if unusual and anomaly_map is not None:
             regions = find_regions(anomaly_map, image, limit.anomaly_map, self.min_area)
+            regions = self._named(regions, image, anomaly_map)
         return Finding(
             path,
             limit.verdict(score, quality),
@@ -270,3 +284,16 @@ class Inspector:
             stamp=seen,
             highest=math.nan if anomaly_map is None else float(anomaly_map.max()),
         )
+
+    def _named(
+        self, regions: list[Region], image: LoadedImage, anomaly_map: NDArray[np.float32]
+    ) -> list[Region]:
+        """Say of which kind each region is, if the model was shown kinds."""
+        kinds, limit = self.card.kinds, self.card.threshold.anomaly_map
+        residual = self.residual(image) if kinds else None
+        if kinds is None or residual is None:
+            return regions
+        told = [kinds.named(described(each, image, anomaly_map, residual, limit))
+                for each in regions]  # fmt: skip
+        return [replace(each, kind=kind, kind_probability=probability)
+                for each, (kind, probability) in zip(regions, told, strict=True)]  # fmt: skip

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from anomaly_vae.calibration.metadata import (
     ANY_SIZE_KEY,
     METADATA_KEY,
-    RECONSTRUCTION,
     ModelCard,
     card_from_json,
 )
@@ -182,10 +181,9 @@ class LoadedModel:
             each.result()
 
     @cached_property
-    def draws(self) -> bool:
-        """Whether it can say what it expects to see."""
-        session = self._loaded[0].result().session
-        return RECONSTRUCTION in (each.name for each in session.get_outputs())
+    def outputs(self) -> frozenset[str]:
+        """The names of all that it can say."""
+        return frozenset(each.name for each in self._loaded[0].result().session.get_outputs())
 
     def score(self, images: NDArray[np.uint8]) -> Outputs:
         """Score images, uint8 [N, S, S, 3] RGB; any number of threads may do so."""
@@ -197,13 +195,13 @@ class LoadedModel:
                 (sums,) = _bound(loaded.finite, "x", maps, {"y": _HERE})
         return Outputs([each.numpy() for each in numbers], np.isfinite(sums.numpy()), maps)
 
-    def draw(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Give what a model that draws expects to see, alike."""
+    def output(self, name: str, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """Give one of its ``outputs`` alone for images, uint8 [N, S, S, 3]."""
         with self._least_busy() as loaded:
             given = _on(loaded.place, images)
-            (drawn,) = _bound(loaded.session, "images", given, {RECONSTRUCTION: _HERE})
-        pictures: NDArray[np.uint8] = drawn.numpy()
-        return pictures
+            (value,) = _bound(loaded.session, "images", given, {name: _HERE})
+        array: NDArray[Any] = value.numpy()
+        return array
 
     @contextmanager
     def _least_busy(self) -> Iterator[_Loaded]:

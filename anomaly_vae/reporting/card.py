@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import TemplateError
 from PIL import Image, ImageOps
 
+from anomaly_vae.calibration.intervals import rate
 from anomaly_vae.calibration.metadata import ModelCard
 from anomaly_vae.errors import ModelFileError
 from anomaly_vae.images.decoding import without_padding
@@ -54,12 +55,14 @@ def write_card(run: Path, card: ModelCard, model_id: str, files: Transaction | N
         for name, title in PICTURES.items()
         if (path := files.current(name)).is_file()
     }
+    kinds = card.kinds
     pieces = render(
         "card.html",
         title=spelled(run.resolve().name),
         card=card,
         model_id=model_id,
         pictures=pictures,
+        kinds_right=kinds and rate(kinds.right, sum(kinds.examples)),
         calibration=_json(files.current("calibration.json")),
         training=_json(files.current("training.json")),
         suspicious=_suspicious(files.current("suspicious.csv")),

@@ -48,8 +48,9 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
     """
     shown = _worst(results.images(), card.threshold.score)
     slices = card.images.stacked if card.images.slices else 0
-    columns = (*_REGION, *(("slice", "depth") if slices else ()))
-    regions = _regions_of({row["id"] for row in shown}, results.regions(), columns)
+    kinds = card.kinds.names if card.kinds else ()
+    told = ("slice", "depth") if slices else ("kind", "kind_probability") if kinds else ()
+    regions = _regions_of({row["id"] for row in shown}, results.regions(), (*_REGION, *told))
     left = summary.tally.verdicts - Counter(row["verdict"] for row in shown)
     data = {
         "key": results.key,
@@ -65,6 +66,7 @@ def write_page(results: Results, summary: Summary, card: ModelCard, model_id: st
         },
         "chunk": _CHUNK,
         "slices": [slices, columns_of(slices)] if slices else None,
+        "kinds": kinds,
     }  # fmt: skip
     pieces = render(
         "page.html",

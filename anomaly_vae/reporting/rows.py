@@ -22,7 +22,7 @@ from anomaly_vae.outputs import sync_folder
 Cell = str | int | float | None
 # Of both tables. A column is never renamed, removed or moved; one that is new stands at the end
 # of its table, and makes the version one higher.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 IMAGE_COLUMNS: dict[str, type] = {
     "path": str,
     "status": str,
@@ -46,7 +46,8 @@ IMAGE_COLUMNS: dict[str, type] = {
     "program_version": str,
     "id": str,
 }
-REGION_COLUMNS: dict[str, type] = {
+_KIND_COLUMNS: dict[str, type] = {"kind": str, "kind_probability": float}
+_REGION_COLUMNS: dict[str, type] = {
     "path": str,
     "region": int,
     "x": int,
@@ -64,7 +65,8 @@ REGION_COLUMNS: dict[str, type] = {
     "equivalent_diameter_mm": float,
     "id": str,
 }
-STACK_COLUMNS: dict[str, type] = {**REGION_COLUMNS, "slice": int, "depth": int}
+REGION_COLUMNS = _REGION_COLUMNS | _KIND_COLUMNS
+STACK_COLUMNS = _REGION_COLUMNS | {"slice": int, "depth": int} | _KIND_COLUMNS
 """Of regions, where parts are stacks of slices."""
 # What a spreadsheet would take for a formula at the start of a cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -140,6 +142,7 @@ def region_rows(finding: Finding, mm_per_pixel: float | None = None) -> Iterator
             region.area, region.centroid_x, region.centroid_y, region.peak, region.mean,
             diameter, region.elongation, _number(region.area * scale**2), _number(diameter * scale),
             name, *((region.slice, region.depth) if region.slice else ()),
+            spelled(region.kind), _number(region.kind_probability),
         ]  # fmt: skip
 
 

@@ -101,6 +101,8 @@ def improve_run(
     session.finish()
     refinement, notes = _taught(candidate, gathered, config.model.kind, track)
     result = _compared(run, present, gathered, refinement, track)
+    if present.card.kinds:
+        notes.append("the candidate knows no kinds of defects; give 'kinds' again after 'promote'")
     result = replace(result, notes=(*gathered.notes, *notes, *result.notes))
     _write(candidate, result, present)
     lock.release()

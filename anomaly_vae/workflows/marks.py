@@ -9,6 +9,7 @@ from anomaly_vae.texts import named, rows_of
 from anomaly_vae.workflows.labelled import Photographs
 
 MARKS = ("good", "defect")
+_EXPECTED = "the marks that report.html gives"
 
 
 def read_marks(table: Path, folder: Path) -> tuple[Photographs, Photographs | None]:
@@ -34,7 +35,7 @@ def marked(table: Path, folder: Path) -> tuple[Photographs | None, Photographs |
             another one now.
     """
     marks: dict[str, str] = {}
-    for row in rows_of(table, {"path", "mark"}, "the marks that report.html gives"):
+    for row in rows_of(table, {"path", "mark"}, _EXPECTED):
         path, mark = named(row["path"] or "", folder), (row["mark"] or "").strip().lower()
         if mark not in MARKS:
             raise FolderError(f"{table}: {path} is marked {mark!r}; expected {' or '.join(MARKS)}")
@@ -49,6 +50,25 @@ def marked(table: Path, folder: Path) -> tuple[Photographs | None, Photographs |
         Photographs(folder, good) if good else None,
         Photographs(folder, defective) if defective else None,
     )
+
+
+def names_of_marked(table: Path, folder: Path) -> dict[str, str]:
+    """Give what each image below ``folder`` that is marked as a defect shows, by its path.
+
+    The column ``kind`` says so; nothing where it is empty, or is not there.
+
+    Raises:
+        FolderError: see ``marked``; or none is a defect, or one has two kinds.
+    """
+    _, defective = marked(table, folder)
+    if defective is None:
+        raise FolderError(f"{table}: marks no image as defect; expected some")
+    kinds: dict[str, str] = {}
+    for row in rows_of(table, {"path", "mark"}, _EXPECTED):
+        path, kind = named(row["path"] or "", folder), (row.get("kind") or "").strip()
+        if kind and kinds.setdefault(path, kind) != kind:
+            raise FolderError(f"{table}: {path} is {kinds[path]!r} and {kind!r}; expected one kind")
+    return {path: kinds.get(path, "") for path in defective.listed()}
 
 
 def is_another(image: Path, row: Mapping[str, str | None]) -> bool:

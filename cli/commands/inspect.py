@@ -280,10 +280,11 @@ def _take_stacks(
 
 def _write_json(row: "list[Cell]", regions: "list[list[Cell]]") -> None:
     """Write an image as a line of JSON, its regions in it."""
-    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, STACK_COLUMNS
+    from anomaly_vae.reporting.rows import IMAGE_COLUMNS, REGION_COLUMNS, STACK_COLUMNS
 
     image = dict(zip(IMAGE_COLUMNS, row, strict=True))
-    # Regions of photographs have no more columns than the first of these.
-    found = [dict(zip(STACK_COLUMNS, region, strict=False)) for region in regions]
+    stacks = any(len(region) == len(STACK_COLUMNS) for region in regions)
+    columns = STACK_COLUMNS if stacks else REGION_COLUMNS
+    found = [dict(zip(columns, region, strict=True)) for region in regions]
     line = {**image, "defects": [{k: v for k, v in r.items() if k != "path"} for r in found]}
     typer.echo(json.dumps(line, allow_nan=False))

@@ -45,6 +45,7 @@ BEGIN = {
     "benchmark": "benchmark {run}/model.onnx {good}",
     "calibrate": "calibrate {run}",
     "refine": "refine {run}",
+    "kinds": "kinds {run}",
     "improve": "improve {run} --marks {marks} --images {good}",
     "promote": "promote {run}",
     "verify-log": "verify-log {run}",
@@ -123,6 +124,10 @@ OPTIONS = {
         *("--defective {test}/dent", "--good {good}; --defective {test}/dent"),
         *("--marks {defects}; --images {test}", "--images {test}; --marks {defects}"),
     ],
+    "kinds": [
+        "--defective {test}", "--marks {defects}; --images {test}",
+        "--images {test}; --marks {defects}",
+    ],
     "improve": ["--good {good}", "--device cpu"],
     "promote": ["--back"],
     "verify-log": ["--noted 0"],
@@ -187,6 +192,7 @@ EXCLUDED = {
         ("--target", "--defective"), ("--target", "--fit-kl-weight"),
     },
     "refine": {*itertools.product(("--marks", "--images"), ("--defective", "--good"))},
+    "kinds": {*itertools.product(("--marks", "--images"), ("--defective",))},
     "sweep": {("--resume", "--overwrite"), ("--features", "--weights")},
 }  # fmt: skip
 
@@ -282,6 +288,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     record(f"{vae}.outputs.prepare_folder", does=prepare_folder)
     record(*(f"{workflows}.api.export_{each}" for each in ("run", "lower", "any_size")))
     record(f"{workflows}.refine.refine_run", f"{workflows}.improve.improve_run")
+    record(f"{workflows}.kinds.learn_run_kinds")
     record(f"{workflows}.evaluate.evaluate_model", f"{cli}.demo.train")
     record(f"{workflows}.calibrate.calibrate_run", does=calibrate)
     record(f"{workflows}.train.TrainingSession", does=train)

@@ -22,7 +22,7 @@ for line in sys.stdin.read().splitlines():
 LEFT_OUT = {
     "demo",  # train, calibrate, evaluate and inspect, one after the other
     "distill",  # tests/training/test_distillation.py; torch takes long to begin
-    *("refine", "improve", "promote"),  # need a trunk: tests/workflows/test_improve.py
+    *("refine", "kinds", "improve", "promote"),  # need a trunk: tests/workflows/test_improve.py
     "train-many",  # train, in processes of its own
 }
 

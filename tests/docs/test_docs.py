@@ -52,6 +52,12 @@ def photos(
     (tmp_path / "photos" / "defective").mkdir()
     for path in defects:
         shutil.copy(path, tmp_path / "photos" / "defective" / f"{path.parent.name}-{path.name}")
+    for kind, level in (("black", 0), ("white", 255)):
+        (tmp_path / "photos" / "kinds" / kind).mkdir(parents=True)
+        for path in sorted((parts / "train" / "good").iterdir())[:6]:
+            spoilt = Image.open(path)
+            spoilt.paste((level,) * 3, (8, 8, 56, 56))
+            spoilt.save(tmp_path / "photos" / "kinds" / kind / path.name)
     (tmp_path / "photos" / "monday").mkdir()
     for path in (parts / "test" / "good").iterdir():
         darker = Image.open(path).point(lambda level: level * 0.8)

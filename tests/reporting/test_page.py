@@ -4,10 +4,12 @@ import base64
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
+from anomaly_vae.calibration.kinds import Kinds
 from anomaly_vae.calibration.metadata import ModelCard, Threshold
 from anomaly_vae.calibration.profile import good_profile
 from anomaly_vae.errors import FolderError
@@ -32,7 +35,7 @@ from anomaly_vae.reporting.page import _rates
 from anomaly_vae.reporting.results import Results
 from anomaly_vae.reporting.rows import row_id
 from anomaly_vae.settings.images import ImageSettings
-from anomaly_vae.workflows.marks import read_marks
+from anomaly_vae.workflows.marks import names_of_marked, read_marks
 from anomaly_vae.workflows.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -412,6 +415,54 @@ def test_known_defects_that_would_escape_are_counted(many: Path, opened: Any) ->
     tab.fill("#limit", "8.5")
     tab.wait_for_timeout(50)
     assert "2 of 3 known defects would not fail" in tab.text_content("#rates")
+
+
+def of_kinds(photos: Path, out: Path) -> Path:
+    """Write the results of a model that tells kinds apart."""
+    kinds = Kinds(
+        names=("dent", "scratch"), examples=(5, 5), means=((1.0, 0.0), (0.0, 1.0)), spread=1.0,
+        sharpness=1.0, limit=1.0, left_out=((5, 0, 0), (0, 5, 0)), right=10, strangers=(5, 5),
+    )  # fmt: skip
+    inspector: Any = SimpleNamespace(
+        card=replace(card(photos), kinds=kinds), name="press", model_id="abc123", min_area=0.0,
+        expected=expected,
+    )  # fmt: skip
+    with Results(out, photos, {}) as results:
+        recorder = Recorder(inspector, photos, results, heatmaps="none")
+        for path, kind, probability in (
+            ("b.png", "dent", 0.75), ("c.png", "scratch", 0.9), ("d.png", "unknown", math.nan),
+        ):  # fmt: skip
+            found = finding(photos, path, 7.0)
+            (region,) = found.regions
+            region = replace(region, kind=kind, kind_probability=probability)
+            recorder.record(replace(found, regions=(region,)))
+        recorder.finish()
+    return out / "report.html"
+
+
+def test_kinds_are_shown_filtered_and_named(tmp_path: Path, photos: Path, opened: Any) -> None:
+    tab = opened(of_kinds(photos, tmp_path / "out"))
+    for kind, path in (("dent", "b.png"), ("unknown", "d.png"), ("scratch", "c.png")):
+        tab.select_option("#kind", kind)
+        assert tab.locator(".card bdi").all_text_contents() == [path]
+    tab.locator(".card").click()
+    assert tab.locator("#regions td").all_text_contents()[-2:] == ["scratch", "0.9"]
+    assert not tab.is_visible("#kind-name")
+    tab.keyboard.press("f")
+    tab.fill("#kind-name", "crack, long")
+    tab.press("#kind-name", "Enter")
+    tab.press("#kind-name", "f")  # a letter of a name, and no mark taken back
+    tab.fill("#kind-name", "crack, long")
+    tab.click("#close")
+    assert tab.locator(".card .mark").text_content() == "crack, long"
+    offered = tab.locator("#kind-names option").evaluate_all("all => all.map(each => each.value)")
+    assert offered == ["crack, long", "dent", "scratch"]
+    with tab.expect_download() as download:
+        tab.click("#download")
+    download.value.save_as(tmp_path / "marks.csv")
+    assert names_of_marked(tmp_path / "marks.csv", photos) == {"c.png": "crack, long"}
+    tab.reload()
+    assert tab.locator(".card .mark").text_content() == "crack, long"
 
 
 def test_filters(many: Path, opened: Any) -> None:

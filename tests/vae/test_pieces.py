@@ -103,4 +103,4 @@ def test_a_region_of_interest_is_computed_alone(settings: tuple[str, ...]) -> No
         expected = model(torch.from_numpy(pictures(3)))
         torch.testing.assert_close(learned, model.raw_items(torch.from_numpy(pictures(2))))
     for given in alone:
-        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(tuple(given[:4]), tuple(expected), rtol=1e-4, atol=1e-3)

@@ -31,7 +31,7 @@ function filter() {
   const text = state.text.toLowerCase();
   const before = images[state.current];
   const apart = images.filter((image) =>
-    (!state.folder || image.folder === state.folder) && image.largest >= state.area && image.path.toLowerCase().includes(text));
+    (!state.folder || image.folder === state.folder) && (!state.kind || image.kinds.has(state.kind)) && image.largest >= state.area && image.path.toLowerCase().includes(text));
   const counts = Object.fromEntries(VERDICTS.map((name) => [name, 0]));
   for (const image of apart) counts[image.now] += 1;
   for (const button of $("verdicts").children) {
@@ -57,6 +57,9 @@ function listenToFilters() {
   $("class").append(make("option", { value: "" }, "all"), ...folders.map((name) => make("option", { value: name }, name)));
   const on = (id, key, read) => $(id).addEventListener("input", (event) => { state[key] = read(event.target); filter(); });
   on("class", "folder", (box) => box.value);
+  $("kinds").hidden = !data.kinds.length;
+  $("kind").append(make("option", { value: "" }, "all"), ...[...data.kinds, "unknown"].map((name) => make("option", { value: name }, name)));
+  on("kind", "kind", (box) => box.value);
   on("area", "area", (box) => box.valueAsNumber || 0);
   on("order", "order", (box) => box.value);
   on("search", "text", (box) => box.value);
@@ -108,7 +111,7 @@ function card(image) {
     make("span", {}, make("b", {}, `${SIGN[image.now]} ${image.now}`), make("b", {}, number(image.score))),
     make("small", { title: image.path }, make("bdi", {}, image.path)));
   const node = make("button", { class: `card ${image.now}${image.index === state.current ? " current" : ""}`, "aria-label": `${image.path}, ${image.now}, score ${number(image.score)}` }, frame, caption);
-  if (marks[image.id]) node.append(make("span", { class: "mark" }, marks[image.id]));
+  if (marks[image.id]) node.append(make("span", { class: "mark" }, (marks[image.id] === "defect" && kinds[image.id]) || marks[image.id]));
   node.addEventListener("click", () => { select(image); view(image); });
   return node;
 }

@@ -40,6 +40,7 @@ listenToThreshold();
 listenToFilters();
 listenToViewer();
 showMarks();
+showKinds();
 drawHistogram();
 update();
 document.addEventListener("keydown", onKey);

@@ -13,12 +13,13 @@ const images = data.images.map((row, index) => {
   image.index = index;
   image.regions = data.regions[index];
   image.area = image.regions.reduce((sum, region) => sum + region[4], 0);
+  image.kinds = new Set(data.kinds.length ? image.regions.map((region) => region[6]) : []);
   image.largest = Math.max(0, ...image.regions.map((region) => region[4]));
   image.folder = image.path.includes("/") ? image.path.slice(0, image.path.lastIndexOf("/")) : ".";
   return image;
 });
 const known = data.limit;
-const state = { limit: known.score, verdict: null, folder: "", area: 0, text: "", order: "worst", current: -1 };
+const state = { limit: known.score, verdict: null, folder: "", kind: "", area: 0, text: "", order: "worst", current: -1 };
 let shown = []; // the images of the gallery, in its order
 
 // ---------------------------------------------------------------- small helpers
@@ -99,18 +100,36 @@ function showRates() {
 
 // By row of this very report: in another one, the same name may be another photograph.
 const store = `anomaly-vae ${data.key}`;
-const marks = (() => {
-  try { return JSON.parse(localStorage.getItem(store)) || {}; } catch { return {}; }
-})();
+const kept = (name) => {
+  try { return JSON.parse(localStorage.getItem(name)) || {}; } catch { return {}; }
+};
+const keep = (name, what) => {
+  try { localStorage.setItem(name, JSON.stringify(what)); } catch { /* private windows keep nothing */ }
+};
+const marks = kept(store);
+const kinds = kept(`${store} kinds`); // of what is marked as defect: what a person calls it
 
 function mark(image, as) {
   if (marks[image.id] === as) delete marks[image.id]; else marks[image.id] = as;
-  try { localStorage.setItem(store, JSON.stringify(marks)); } catch { /* private windows keep nothing */ }
+  keep(store, marks);
   showMarks();
   showRates();
   drawGallery(true);
   focus();
   if ($("viewer").open) view(image);
+}
+
+function nameKind(image, name) {
+  if (name.trim()) kinds[image.id] = name.trim(); else delete kinds[image.id];
+  keep(`${store} kinds`, kinds);
+  showKinds();
+  drawGallery(true);
+}
+
+/** Offer the names that were given so far, and those that the model knows. */
+function showKinds() {
+  const names = [...new Set([...data.kinds, ...Object.values(kinds)])].sort();
+  $("kind-names").replaceChildren(...names.map((name) => make("option", { value: name })));
 }
 
 function showMarks() {
@@ -125,11 +144,12 @@ function cell(value) {
 }
 
 function download() {
-  const rows = [["path", "mark", "score", "verdict", "id", "sha256"]];
+  const rows = [["path", "mark", "score", "verdict", "id", "sha256", "kind"]];
   const known = new Map(images.map((image) => [image.id, image]));
   for (const [id, as] of Object.entries(marks)) {
     const image = known.get(id);
-    if (image) rows.push([image.path, as, image.score, image.verdict, id, image.sha256]);
+    const kind = as === "defect" ? kinds[id] : "";
+    if (image) rows.push([image.path, as, image.score, image.verdict, id, image.sha256, kind]);
   }
   const text = rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));

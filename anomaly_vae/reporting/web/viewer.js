@@ -15,6 +15,8 @@ function view(image) {
   $("regions").replaceChildren(...regionTable(image));
   $("mark-defect").setAttribute("aria-pressed", String(marks[image.id] === "defect"));
   $("mark-good").setAttribute("aria-pressed", String(marks[image.id] === "good"));
+  $("name-kind").hidden = marks[image.id] !== "defect";
+  $("kind-name").value = kinds[image.id] || "";
   $("details").textContent = [
     image.width ? `${image.width} × ${image.height} pixels${data.slices ? `, ${data.slices[0]} slices` : ""}` : "",
     image.p === null ? "" : `p-value among good images ${number(image.p, 3)}`,
@@ -88,8 +90,8 @@ function strip(value, good) {
 
 function regionTable(image) {
   if (!image.regions.length) return [];
-  const head = make("tr", {}, ...["region", "x", "y", "width", "height", "area px²", "peak", ...(data.slices ? ["slice", "slices"] : [])].map((name) => make("th", {}, name)));
-  const rows = image.regions.slice(0, 12).map((region, i) => make("tr", {}, make("td", {}, String(i + 1)), ...region.map((value) => make("td", {}, number(value)))));
+  const head = make("tr", {}, ...["region", "x", "y", "width", "height", "area px²", "peak", ...(data.slices ? ["slice", "slices"] : data.kinds.length ? ["kind", "probability"] : [])].map((name) => make("th", {}, name)));
+  const rows = image.regions.slice(0, 12).map((region, i) => make("tr", {}, make("td", {}, String(i + 1)), ...region.map((value) => make("td", {}, typeof value === "string" ? value : number(value)))));
   const rest = image.regions.length - rows.length;
   return [make("table", {}, head, ...rows), ...(rest > 0 ? [make("small", { class: "quiet" }, `and ${rest} more`)] : [])];
 }
@@ -184,6 +186,7 @@ function listenToViewer() {
   $("next").addEventListener("click", () => view(step(1)));
   $("mark-defect").addEventListener("click", () => mark(images[state.current], "defect"));
   $("mark-good").addEventListener("click", () => mark(images[state.current], "good"));
+  $("kind-name").addEventListener("change", (event) => nameKind(images[state.current], event.target.value));
   $("show-expected").addEventListener("input", showPhoto);
   for (const id of ["show-map", "opacity", "show-boxes"]) $(id).addEventListener("input", showLayers);
   drawScale();
