@@ -2,8 +2,8 @@
 
 Draws long parts (500 x 2000 pixels) with scratches about 3 pixels wide, and parts of mixed shapes
 (1:3 to 3:1) beside others in one shape; trains with proportions kept and stretched, and prints the
-AUROC of each; of long ones with ``--detail 1.6``, too. ``--weights`` are those of a ResNet-18. Short
-trainings have 12 epochs and two folds.
+AUROC of each; of long ones with ``--detail 1.6``, too. ``--weights`` are those of a ResNet-18.
+Short trainings have 12 epochs and two folds.
 """
 
 import itertools
