@@ -8,6 +8,7 @@ there are no features to share; trunk weights are read from one file.
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -37,6 +38,7 @@ TABLE, SETTINGS, ASKED = "parts.csv", "config.yaml", "asked.json"
 MANY = Made("train-many", (TABLE, SETTINGS, ASKED))
 _GOOD = (Path("train", "good"), Path("good"))
 """Where the good photographs of a part lie, if not in its folder itself."""
+_PAUSE = 0.1  # seconds between looks at processes that are to end
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,11 @@ class Many:
                     yield futures[future], future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(running.values()):
-                    process.terminate()
+                while not all(each.done() for each in futures):
+                    for process in list(running.values()):
+                        if process.pid:  # one that is about to start is met the next time
+                            process.terminate()
+                    time.sleep(_PAUSE)
                 raise
 
     def _on_ray(self, parts: list[Part], wish: Wish) -> Iterator[tuple[Part, str]]:

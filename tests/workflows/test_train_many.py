@@ -3,7 +3,9 @@
 import shutil
 import time
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -68,6 +70,34 @@ def test_a_process_that_dies_is_told_of_its_part(folder: Path, tmp_path: Path) -
     Thread(target=kill).start()
     assert _alone(many.parts[0], many._asked, 1, running) == "its process died (-9)"
     assert not running
+
+
+def test_an_interruption_ends_a_process_that_was_about_to_start(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomaly_vae.workflows import train_many
+
+    many = train_many.Many(folder, tmp_path / "runs", None)
+    begun, ended, process = Event(), Event(), SimpleNamespace(pid=None)
+    process.terminate = ended.set
+
+    def alone(part: Any, _asked: Any, _cores: int, running: dict[str, Any]) -> str:
+        if part.name == "4711":
+            assert begun.wait(30)
+            return ""
+        running[part.name] = process
+        begun.set()
+        time.sleep(0.3)
+        process.pid = 1
+        assert ended.wait(30)
+        return "ended"
+
+    monkeypatch.setattr(train_many, "_alone", alone)
+    rows = many._here(many.parts, 2)
+    assert next(rows)[0].name == "4711"
+    with pytest.raises(KeyboardInterrupt):
+        rows.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+    assert ended.is_set()
 
 
 def test_what_cannot_be_gone_on_with_is_refused(folder: Path, tmp_path: Path) -> None:
