@@ -30,7 +30,7 @@ def image(path: str, error: str = "") -> list[Cell]:
 
 def region(path: str) -> list[Cell]:
     return [path, 1, 1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125, 3.65636640, 1.5, None, None,
-            f"p-{path}"]  # fmt: skip
+            f"p-{path}", "", None]  # fmt: skip
 
 
 def book(folder: Path, *paths: str, error: str = "") -> Any:
