@@ -107,7 +107,7 @@ def test_any_text_makes_a_workbook_that_can_be_read(
 
 def test_the_header_is_bold_stays_in_sight_and_filters(tmp_path: Path) -> None:
     sheets = book(tmp_path, "a.png", "b.png")
-    for sheet, area in ((sheets["images"], "A1:U3"), (sheets["defects"], "A1:P3")):
+    for sheet, area in ((sheets["images"], "A1:U3"), (sheets["defects"], "A1:R3")):
         assert all(cell.font.bold for cell in sheet[1])
         assert not any(cell.font.bold for cell in sheet[2])
         assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", area)
