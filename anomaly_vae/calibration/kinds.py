@@ -2,9 +2,10 @@
 
 A region is described by the mean residual of its places, brought to length 1: in which direction it
 is unusual, however strongly. It has the kind of the nearest class mean (Mensink et al., TPAMI 35,
-2013; Snell et al., NeurIPS 2017), under one variance for all kinds and components: of five examples
-in hundreds of components a covariance was no better for others, and worse for those left out
-(reports/kinds.md). A mean of n examples lies by 1 / n of that variance too far from everything;
+2013; Snell et al., NeurIPS 2017), under one variance for all kinds and components. A shrunk
+covariance (Ledoit and Wolf 2004) names others slightly better (reports/kinds.md), but what it made
+of five examples fits these too well: left-out ones lie far off, and neither limit nor probability
+could be set by them. A mean of n examples lies by 1 / n of the variance too far from everything;
 that is taken off, so that kinds with few examples, and those with one left out, are judged alike.
 
 The probability of a kind is the softmax of the distances, as sharp as left-out examples support

@@ -28,9 +28,8 @@ def for_any_size(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
     taken = helper.make_tensor_value_info(INPUT, UINT8, ["H", "W", 3])
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    told = [
-        each for each in model.graph.output if each.name != RESIDUAL
-    ]  # large, and of no use there
+    # Large, and of no use there.
+    told = [each for each in model.graph.output if each.name != RESIDUAL]
     for old, new in (
         (made.graph.input, [taken]),
         (made.graph.output, told),

@@ -51,7 +51,7 @@ def test_what_is_folded_scores_alike(settings: tuple[str, ...]) -> None:
     assert residual.shape[2:] == scores[3].shape[1:]
     if pose is None:
         inner = without_border(residual, border)
-        torch.testing.assert_close(inner, expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(inner, expected, rtol=1e-3, atol=1e-2)
     assert all(map(torch.equal, before, model.state_dict().values()))
 
 

@@ -39,7 +39,7 @@ IMAGE_HEADER = (
 )
 REGION_HEADER = (
     "path,region,x,y,width,height,area,centroid_x,centroid_y,peak,mean,"
-    "equivalent_diameter,elongation,area_mm2,equivalent_diameter_mm,id"
+    "equivalent_diameter,elongation,area_mm2,equivalent_diameter_mm,id,kind,kind_probability"
 )
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
@@ -109,8 +109,8 @@ def test_a_fail_has_a_row_for_each_region(tmp_path: Path) -> None:
     assert (row["verdict"], row["regions"], row["defect_area"]) == ("fail", "2", "5610.5")
     assert (tmp_path / "defects.csv").read_text(encoding="utf-8").splitlines()[1:] == [
         # The diameters are 2 sqrt(area / pi).
-        f"b.png,1,1,2,3,4,10.5,2.25,3.75,9,6.125,3.6563664,1.5,,,{row['id']}",
-        f"b.png,2,5,6,70,80,5600,40,46,8,5,84.4401649,1,,,{row['id']}",
+        f"b.png,1,1,2,3,4,10.5,2.25,3.75,9,6.125,3.6563664,1.5,,,{row['id']},,",
+        f"b.png,2,5,6,70,80,5600,40,46,8,5,84.4401649,1,,,{row['id']},,",
     ]
 
 
@@ -123,7 +123,7 @@ def test_sizes_are_in_millimetres_too_if_it_is_known_how_long_a_pixel_is() -> No
 def test_what_others_build_upon_has_not_moved() -> None:
     # Schema versions 1 and 2; what came later stands behind it.
     assert list(IMAGE_COLUMNS)[:17] == IMAGE_HEADER.split(",")[:17]
-    assert list(REGION_COLUMNS)[:15] == REGION_HEADER.split(",")[:15]
+    assert list(REGION_COLUMNS)[:16] == REGION_HEADER.split(",")[:16]
 
 
 def test_what_is_not_asked_every_time_has_its_columns(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def image(path: str, error: str = "") -> list[Cell]:
 
 def region(path: str) -> list[Cell]:
     return [path, 1, 1, 2, 3, 4, 10.5, 2.25, 3.75, 9.0, 6.125, 3.65636640, 1.5, None, None,
-            f"p-{path}"]  # fmt: skip
+            f"p-{path}", "", None]  # fmt: skip
 
 
 def book(folder: Path, *paths: str, error: str = "") -> Any:
@@ -107,7 +107,7 @@ def test_any_text_makes_a_workbook_that_can_be_read(
 
 def test_the_header_is_bold_stays_in_sight_and_filters(tmp_path: Path) -> None:
     sheets = book(tmp_path, "a.png", "b.png")
-    for sheet, area in ((sheets["images"], "A1:U3"), (sheets["defects"], "A1:P3")):
+    for sheet, area in ((sheets["images"], "A1:U3"), (sheets["defects"], "A1:R3")):
         assert all(cell.font.bold for cell in sheet[1])
         assert not any(cell.font.bold for cell in sheet[2])
         assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", area)

@@ -88,10 +88,16 @@ function strip(value, good) {
   return svg;
 }
 
+/** What a region is, and how probable that is among the kinds the model knows. */
+function kindOf([, , , , , , kind, probability]) {
+  return probability === null ? kind : `${kind} ${number(probability, 2)}`;
+}
+
 function regionTable(image) {
   if (!image.regions.length) return [];
-  const head = make("tr", {}, ...["region", "x", "y", "width", "height", "area px²", "peak", ...(data.slices ? ["slice", "slices"] : data.kinds.length ? ["kind", "probability"] : [])].map((name) => make("th", {}, name)));
-  const rows = image.regions.slice(0, 12).map((region, i) => make("tr", {}, make("td", {}, String(i + 1)), ...region.map((value) => make("td", {}, typeof value === "string" ? value : number(value)))));
+  const head = make("tr", {}, ...["region", "x", "y", "width", "height", "area px²", "peak", ...(data.slices ? ["slice", "slices"] : data.kinds.length ? ["kind"] : [])].map((name) => make("th", {}, name)));
+  const told = (region) => data.kinds.length ? [...region.slice(0, 6).map((value) => number(value)), kindOf(region)] : region.map((value) => number(value));
+  const rows = image.regions.slice(0, 12).map((region, i) => make("tr", {}, make("td", {}, String(i + 1)), ...told(region).map((value) => make("td", {}, value))));
   const rest = image.regions.length - rows.length;
   return [make("table", {}, head, ...rows), ...(rest > 0 ? [make("small", { class: "quiet" }, `and ${rest} more`)] : [])];
 }
