@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from anomaly_vae.calibration.metadata import RECONSTRUCTION
 from anomaly_vae.errors import DeviceError, ModelFileError
 from anomaly_vae.images.files import list_images
 from anomaly_vae.images.sources import images_at
@@ -280,10 +281,10 @@ def test_a_cache_that_cannot_be_made_is_refused(gpu: None, run: Path, tmp_path: 
 
 def test_a_picture_is_drawn_alone_or_in_any_batch(model: LoadedModel) -> None:
     images = noise(3)
-    together = model.draw(images).astype(int)
+    together = model.output(RECONSTRUCTION, images).astype(int)
     assert together.shape == images.shape
     for index in range(3):
-        alone = model.draw(images[index : index + 1])[0]
+        alone = model.output(RECONSTRUCTION, images[index : index + 1])[0]
         assert np.abs(alone - together[index]).max() <= 1
 
 

@@ -252,7 +252,7 @@ def test_sizes_are_as_they_were_asked_for_in_every_format(
     lines = [region for line in said.splitlines() for region in json.loads(line)["defects"]]
     assert [each["elongation"] for each in lines] == pytest.approx(after.elongation.tolist())
     summary = json.loads((out / "summary.json").read_text())
-    assert (summary["schema_version"], summary["min_area"], summary["mm_per_pixel"]) == (3, 30, 0.5)
+    assert (summary["schema_version"], summary["min_area"], summary["mm_per_pixel"]) == (4, 30, 0.5)
 
 
 def test_rows_and_summary_say_when_with_what_and_how(

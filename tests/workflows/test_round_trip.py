@@ -197,7 +197,7 @@ def assert_same(
 def judged(score: float, error: float, kl: float, anomaly_map: NDArray[np.float32]) -> Finding:
     """What is said of an image for which the model gives these outputs."""
     inspector = Inspector.__new__(Inspector)
-    inspector.card = SimpleNamespace(threshold=LIMIT, good=None)  # type: ignore[assignment]
+    inspector.card = SimpleNamespace(threshold=LIMIT, good=None, kinds=None)  # type: ignore[assignment]
     inspector.min_area = 0.0
     numbers = [np.array([each], np.float32) for each in (score, error, kl)]
     maps = SimpleNamespace(numpy=lambda: anomaly_map[None])
