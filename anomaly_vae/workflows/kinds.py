@@ -65,7 +65,7 @@ def named_by_folder(folder: Path) -> Named:
     good = good_among(folder, above.values())
     kinds = {path: name for path, name in above.items() if name != good}
     return Named(
-        folder, kinds, _said(folder, len(paths) - len(kinds), "are in no folder of a kind")
+        folder, kinds, _said(folder, len(paths) - len(kinds), "are good, or in no folder of a kind")
     )
 
 

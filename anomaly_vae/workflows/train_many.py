@@ -104,7 +104,13 @@ class Many:
 
     def _go_on(self, settings: Path, asked: Path) -> None:
         """Take what it was begun with; what is given again must be the same."""
-        begun = json.loads(asked.read_text(encoding="utf-8"))["weights"]
+        try:
+            begun = json.loads(asked.read_text(encoding="utf-8"))["weights"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{asked}: missing or damaged ({type(error).__name__}), so that the weights it was "
+                "begun with are not known; give --overwrite"
+            ) from error
         if self.config is not None and load_config(settings, ()) != self.config:
             raise ConfigError(
                 f"{self.out}: was begun with other settings; give --resume without settings, "

@@ -52,7 +52,7 @@ def test_folders_name_kinds_and_regions_get_them(
     outcome = command("kinds", strict, "--defective", defects)
     assert outcome.code == 0, outcome.err
     assert "4 kinds: colour (5), dent (5), missing_feature (5), scratch (5)" in outcome.out
-    assert "2 images are in no folder of a kind; they are left out" in outcome.err
+    assert "2 images are good, or in no folder of a kind; they are left out" in outcome.err
     assert "fewer than 5 examples, left out: contamination (3)" in outcome.err
     after = inspected(command, strict, defects, tmp_path / "after")
     assert set(after.kind) <= {*KINDS, "unknown"}

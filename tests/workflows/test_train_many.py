@@ -72,6 +72,15 @@ def test_a_process_that_dies_is_told_of_its_part(folder: Path, tmp_path: Path) -
     assert not running
 
 
+def test_what_it_was_begun_with_must_be_known(folder: Path, tmp_path: Path) -> None:
+    from anomaly_vae.workflows.train_many import Many
+
+    Many(folder, tmp_path / "runs", None)
+    (tmp_path / "runs" / "asked.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"asked\.json: missing or damaged"):
+        Many(folder, tmp_path / "runs", None, resume=True)
+
+
 def test_an_interruption_ends_a_process_that_was_about_to_start(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
