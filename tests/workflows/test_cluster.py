@@ -12,7 +12,7 @@ import pytest
 
 from anomaly_vae.errors import FolderError, OutputError
 
-from ..conftest import Command
+from ..conftest import QUICK, Command
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +127,26 @@ def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_said(
     monkeypatch.setattr(cluster, "ATTEMPTS", 1)
     with pytest.raises(OutputError, match="--resume to go on. First that is not done: "):
         list(inspected(run / "model.onnx", photos))
+
+
+def test_a_training_on_a_cluster_is_that_of_one_machine_and_is_gone_on_with(
+    ray: Any, run: Path, parts: Path, command: Command, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "parts", tmp_path / "runs"
+    shutil.copytree(parts / "train", folder / "4711" / "train")
+    (folder / "empty").mkdir()
+    line = ("train-many", folder, "--out", out, "--engine", "ray", "--workers", 2)
+    told = command(*line, "--features", "pixels", *QUICK)
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "empty gave no model" in told.err
+    model = out / "4711" / "model.onnx"
+    made = model.stat().st_mtime_ns
+    shutil.copytree(folder / "4711", folder / "empty", dirs_exist_ok=True)
+    assert command(*line, "--resume").code == 0
+    assert model.stat().st_mtime_ns == made
+    for name in ("4711", "empty"):
+        weights = out / name / "vae.safetensors"
+        assert weights.read_bytes() == (run / "vae.safetensors").read_bytes()
 
 
 def test_a_machine_without_the_photographs_is_named(ray: Any, run: Path, photos: Path) -> None:
