@@ -112,16 +112,16 @@ class Listed:
 
     def _values(self, file: BinaryIO) -> Iterator[str]:
         """Yield the paths of a Parquet file."""
-        from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415
 
         try:
             table = parquet.ParquetFile(file)
-        except ArrowInvalid as error:
+            names = table.schema_arrow.names
+            name = names[self._number_of([each.lower() for each in names])]
+            for batch in table.iter_batches(columns=[name]):
+                yield from (each or "" for each in batch.column(0).cast("string").to_pylist())
+        except ArrowException as error:
             raise FolderError(f"{self._file}: cannot be read as Parquet: {error}") from error
-        names = table.schema_arrow.names
-        name = names[self._number_of([each.lower() for each in names])]
-        for batch in table.iter_batches(columns=[name]):
-            yield from (each or "" for each in batch.column(0).cast("string").to_pylist())
 
     def _number_of(self, names: list[str]) -> int:
         if COLUMN not in names:

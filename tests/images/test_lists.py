@@ -77,6 +77,12 @@ def test_what_is_no_list_is_refused(folder: Path, name: str, data: bytes, said: 
         images_at([folder / name])
 
 
+def test_a_column_of_something_else_is_refused(folder: Path) -> None:
+    parquet.write_table(pyarrow.table({"path": [["a.png"], ["b.png"]]}), folder / "l.parquet")
+    with pytest.raises(FolderError, match="cannot be read as Parquet: Unsupported cast"):
+        images_at([folder / "l.parquet"])
+
+
 def test_a_list_stands_alone(folder: Path) -> None:
     (folder / "l.txt").write_text("a.png")
     with pytest.raises(FolderError, match=r"l\.txt: stands beside other places"):
