@@ -17,6 +17,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
+from tables import with_interval
 
 from anomaly_vae.calibration.kinds import UNKNOWN, learn_kinds
 from anomaly_vae.inspection.inspector import Inspector
@@ -106,7 +107,7 @@ def told_apart(each: Set) -> str:
             (kinds.right / len(y), (kinds.nearest(others) == true).mean(), (~known).mean(),
              (called == true)[known].mean(), sure.mean(), *ways)
         )  # fmt: skip
-    cells = " | ".join(with_interval(column) for column in np.array(rows).T)
+    cells = " | ".join(with_interval(column, 3) for column in np.array(rows).T)
     return f"| `{each.name}` | {len(each.kinds)} of {len(each.kinds) + each.passed} | {cells} |"
 
 
@@ -122,9 +123,9 @@ def left_out(each: Set) -> list[str]:
             unknown = named(each.described[shown], each.kinds[shown], both) == UNKNOWN
             rows.append((unknown[: this.sum()].mean(), unknown[this.sum() :].mean()))
         all_unknown.append(rows)
-        cells = " | ".join(with_interval(column) for column in np.array(rows).T)
+        cells = " | ".join(with_interval(column, 3) for column in np.array(rows).T)
         lines.append(f"| `{each.name}` | {name} | {cells} |")
-    means = " | ".join(with_interval(column) for column in np.mean(all_unknown, 0).T)
+    means = " | ".join(with_interval(column, 3) for column in np.mean(all_unknown, 0).T)
     return [*lines, f"| `{each.name}` | **mean** | {means} |"]
 
 
@@ -145,11 +146,6 @@ def confusion(each: Set) -> list[str]:
         *(f"| {name} | {' | '.join(f'{share:.2f}' for share in row)} |"
           for name, row in zip(each.names, shares, strict=True)),
     ]  # fmt: skip
-
-
-def with_interval(values: Floats) -> str:
-    """Write a mean over draws and half of its 95 % interval."""
-    return f"{np.mean(values):.3f} ± {1.96 * np.std(values) / len(values) ** 0.5:.3f}"
 
 
 def main(

@@ -10,6 +10,7 @@ descriptions, and joined with the score alike.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,6 +19,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
+from tables import with_interval
 from torch import Tensor
 
 from anomaly_vae.calibration.conformal import good_only_limit
@@ -39,6 +41,7 @@ REPORT = Path(__file__).with_suffix(".md")
 DRAWS, TAUGHT = 20, 10
 Floats = NDArray[np.floating]
 Way = Callable[[Floats, Floats], Callable[[Floats], Floats]]
+change = partial(with_interval, sign="+")
 """Learns from good and defective descriptions what gives a number for others."""
 
 
@@ -175,7 +178,7 @@ def ranking(each: Set) -> Iterator[str]:
                 each.good_scores + added(each.good), (each.bad_scores + added(each.bad))[others]
             )
             gains.append(after - auroc(each.good_scores, each.bad_scores[others]))
-        yield f"| `{each.name}` | {name} | {with_interval(gains, 4)} |"
+        yield f"| `{each.name}` | {name} | {change(gains, 4)} |"
 
 
 def limits(each: Set) -> str:
@@ -204,8 +207,8 @@ def limits(each: Set) -> str:
         )  # fmt: skip
     found, more, alarms, alarms_now, kept, gain = np.array(rows, float).T
     return (
-        f"| `{each.name}` | {found.mean():.3f} | {with_interval(more, 3)} | {alarms.mean():.3f} | "
-        f"{alarms_now.mean():.3f} | {kept.mean():.0%} | {with_interval(gain, 4)} |"
+        f"| `{each.name}` | {found.mean():.3f} | {change(more, 3)} | {alarms.mean():.3f} | "
+        f"{alarms_now.mean():.3f} | {kept.mean():.0%} | {change(gain, 4)} |"
     )
 
 
@@ -221,13 +224,7 @@ def left_out_kinds(each: Set) -> Iterator[str]:
             good = each.good_scores + direction.added(each.good)
             bad = each.bad_scores + direction.added(each.bad)
             changes.append(auroc(good, bad[this]) - before)
-        yield f"| `{each.name}` | {kind} | {before:.4f} | {with_interval(changes, 4)} |"
-
-
-def with_interval(values: "Floats | list[float]", digits: int) -> str:
-    """Write a mean over draws and half of its 95 % interval."""
-    half = 1.96 * np.std(values) / len(values) ** 0.5
-    return f"{np.mean(values):+.{digits}f} ± {half:.{digits}f}"
+        yield f"| `{each.name}` | {kind} | {before:.4f} | {change(changes, 4)} |"
 
 
 def main(

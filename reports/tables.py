@@ -10,6 +10,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 HERE = Path(__file__).parent
 SETS = ("bottle", "screw", "elpv", "drawn")
 DEFAULT = "VAE on a trunk (default)"
@@ -174,6 +177,12 @@ def kl_weights(cells: Cells) -> str:
         if each
     ]
     return markdown(["", *(f"w = {w}" if w != "alone" else "KL alone" for w in weights)], rows)
+
+
+def with_interval(values: NDArray[np.floating] | list[float], digits: int, sign: str = "") -> str:
+    """Write a mean over draws and half of its 95 % interval; ``sign`` ``+`` shows that, too."""
+    half = 1.96 * np.std(values) / len(values) ** 0.5
+    return f"{np.mean(values):{sign}.{digits}f} ± {half:.{digits}f}"
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

@@ -19,7 +19,7 @@ Letters: N images, S x S pixels, C channels, h x w places.
 
 import copy
 from functools import reduce
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,17 +62,6 @@ def folded(detector: Detector) -> nn.Module:
     return FoldedPatch(detector, features).eval() if usual else detector
 
 
-class Told(NamedTuple):
-    """``Scores``, and what they are made of."""
-
-    score: Tensor
-    reconstruction_error: Tensor
-    kl: Tensor
-    anomaly_map: Tensor
-    residual: Tensor
-    """[N, C, h + 2 b, w + 2 b], how far each component is from what is expected, in its spread."""
-
-
 class FoldedPatch(nn.Module):
     """From pixels to scores; ``detector`` makes these of error and KL."""
 
@@ -112,14 +101,18 @@ class FoldedPatch(nn.Module):
         self.shift, self.half_precision = self.shift.half(), True
         return self
 
-    def forward(self, images: Tensor) -> Told:
-        """Score images, uint8 [N, S, S, 3] RGB."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Score images, uint8 [N, S, S, 3] RGB.
+
+        Gives ``Scores``, and behind them how far each component is from what is expected, in its
+        spread, [N, C, h + 2 b, w + 2 b].
+        """
         pixels, pose = self.viewed(images.permute(0, 3, 1, 2)), None
         if self.detector.alignment:
             pixels, pose = self.detector.aligned(images)
         residual, *parts = self.parts(pixels.half() if self.half_precision else pixels.float())
         scores = self.detector.join(*(self.detector.placed(each, pose) for each in parts))
-        return Told(*scores, self._laid(residual, pose))
+        return *scores, self._laid(residual, pose)
 
     def parts(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Give residuals, [N, C, h, w], and ``Detector.parts``, [N, h, w] each.

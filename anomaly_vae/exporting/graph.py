@@ -15,9 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from anomaly_vae.calibration.metadata import METADATA_KEY, RECONSTRUCTION, ModelCard, card_to_json
+from anomaly_vae.calibration.metadata import (
+    METADATA_KEY,
+    RECONSTRUCTION,
+    RESIDUAL,
+    ModelCard,
+    card_to_json,
+)
 from anomaly_vae.errors import ExportError, ModelFileError
-from anomaly_vae.exporting.folding import FoldedPatch, Told, folded
+from anomaly_vae.exporting.folding import FoldedPatch, folded
 from anomaly_vae.exporting.parity import Parity, check_parity
 from anomaly_vae.outputs import write_bytes
 from anomaly_vae.scoring.detector import Detector, Scores
@@ -68,7 +74,7 @@ def to_onnx(detector: Detector | FoldedPatch, image: tuple[int, ...]) -> onnx.Mo
     It is folded, if it is not yet.
 
     A model of pixels has a further output, uint8 [N, S, T, 3]: what it expects to see. One that is
-    folded has ``Told.residual``. Inspection computes neither but where it asks for it.
+    folded has the residual. Inspection computes neither but where it asks for it.
 
     Raises:
         ExportError: torch cannot export it.
@@ -78,7 +84,7 @@ def to_onnx(detector: Detector | FoldedPatch, image: tuple[int, ...]) -> onnx.Mo
     model: nn.Module = detector
     if isinstance(detector, Detector):
         model = Drawing(detector).eval() if draws else folded(detector)
-    names = list(Told._fields if isinstance(model, FoldedPatch) else Scores._fields)
+    besides = [RECONSTRUCTION] if draws else [RESIDUAL] if isinstance(model, FoldedPatch) else []
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's notes concern its own developers
@@ -88,7 +94,7 @@ def to_onnx(detector: Detector | FoldedPatch, image: tuple[int, ...]) -> onnx.Mo
                 (example,),
                 dynamo=True,
                 input_names=["images"],
-                output_names=[*names, *([RECONSTRUCTION] if draws else [])],
+                output_names=[*Scores._fields, *besides],
                 dynamic_shapes=({0: torch.export.Dim("N")},),
                 opset_version=OPSET,
                 external_data=False,

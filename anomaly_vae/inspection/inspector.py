@@ -290,7 +290,7 @@ class Inspector:
     ) -> list[Region]:
         """Say of which kind each region is, if the model was shown kinds."""
         kinds, limit = self.card.kinds, self.card.threshold.anomaly_map
-        residual = self.residual(image) if kinds else None
+        residual = self.residual(image) if kinds and regions else None
         if kinds is None or residual is None:
             return regions
         told = [kinds.named(described(each, image, anomaly_map, residual, limit))

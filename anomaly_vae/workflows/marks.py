@@ -52,17 +52,27 @@ def marked(table: Path, folder: Path) -> tuple[Photographs | None, Photographs |
     )
 
 
+def marked_defects(table: Path, folder: Path) -> tuple[Photographs | None, Photographs]:
+    """Give what ``marked`` does, where something is marked as a defect.
+
+    Raises:
+        FolderError: see ``marked``; or nothing is.
+    """
+    normal, defective = marked(table, folder)
+    if defective is None:
+        raise FolderError(f"{table}: marks no image as defect; expected some")
+    return normal, defective
+
+
 def names_of_marked(table: Path, folder: Path) -> dict[str, str]:
     """Give what each image below ``folder`` that is marked as a defect shows, by its path.
 
     The column ``kind`` says so; nothing where it is empty, or is not there.
 
     Raises:
-        FolderError: see ``marked``; or none is a defect, or one has two kinds.
+        FolderError: see ``marked_defects``; or one has two kinds.
     """
-    _, defective = marked(table, folder)
-    if defective is None:
-        raise FolderError(f"{table}: marks no image as defect; expected some")
+    _, defective = marked_defects(table, folder)
     kinds: dict[str, str] = {}
     for row in rows_of(table, {"path", "mark"}, _EXPECTED):
         path, kind = named(row["path"] or "", folder), (row.get("kind") or "").strip()

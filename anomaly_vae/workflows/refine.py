@@ -34,6 +34,7 @@ from anomaly_vae.outputs import write_bytes, write_json, write_text
 from anomaly_vae.progress import Track, untracked
 from anomaly_vae.reporting import figures
 from anomaly_vae.reporting.sensitivity import FILES as SENSITIVITY
+from anomaly_vae.reporting.trained import NORMALS
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.likeness import Likeness
 from anomaly_vae.settings.schema import Config
@@ -203,11 +204,11 @@ def _findings(unseen: UnseenGood, added: NDArray[np.float64], detector: Detector
 
 def _write_normals(files: Transaction, findings: dict[str, Finding]) -> None:
     """Write down what is said now of good photographs, by their SHA-256, as ``train`` did."""
-    table = pd.read_csv(files.current("normals.csv"), dtype={"path": "str", "sha256": "str"})
+    table = pd.read_csv(files.current(NORMALS), dtype={"path": "str", "sha256": "str"})
     for name in ("score", "reconstruction_error"):
         now = table.sha256.map({key: getattr(each, name) for key, each in findings.items()})
         table[name] = now.fillna(table[name])
-    write_text(files.path("normals.csv"), table.to_csv(index=False, float_format="%.9g"))
+    write_text(files.path(NORMALS), table.to_csv(index=False, float_format="%.9g"))
 
 
 def _record(files: Transaction, result: Refinement, lesson: Lesson) -> None:

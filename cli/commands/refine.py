@@ -44,15 +44,13 @@ def _given(
     """Find out which images are defective and which are good: by folders, or by marks."""
     from anomaly_vae.errors import FolderError
     from anomaly_vae.workflows.labelled import Photographs
-    from anomaly_vae.workflows.marks import marked
+    from anomaly_vae.workflows.marks import marked_defects
 
     if defective and not (marks or images):
         return Photographs(defective), Photographs(good) if good else None
     if defective or good or not (marks and images):
         raise FolderError("expected --defective DIR (and --good DIR), or --marks FILE --images DIR")
-    normal, bad = marked(marks, images)
-    if bad is None:
-        raise FolderError(f"{marks}: marks no image as defect; expected some")
+    normal, bad = marked_defects(marks, images)
     return bad, normal
 
 

@@ -51,10 +51,8 @@ function drawHistogram() {
   svg.append(make("line", { id: "review-line", y1: 0, y2: height, class: "line review-line" }));
   svg.append(make("line", { id: "line", y1: -4, y2: height, class: "line" }));
   svg.append(make("path", { id: "grip", class: "grip" }));
-  const legend = document.createElement("p");
-  legend.textContent = "Square roots of counts" +
-    (known.good.length ? `; bars: these images; dashed: ${known.good.length} held-out good ones` : "");
-  $("histogram").replaceChildren(svg, legend);
+  const good = known.good.length ? `; bars: these images; dashed: ${known.good.length} held-out good ones` : "";
+  $("histogram").replaceChildren(svg, make("p", {}, `Square roots of counts${good}`));
   moveLine();
 }
 
