@@ -57,10 +57,14 @@ ConfigFile = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")]
 Features = Annotated[
-    str | None, typer.Option(help="pixels, embedded, or a torchvision model such as resnet18.")
+    str | None,
+    typer.Option(help="embedded (default), pixels, or a torchvision model such as resnet18."),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="Weights of the trunk; default: torchvision's download.")
+    Path | None,
+    typer.Option(
+        help="Weights of the trunk; default: what it comes with, or torchvision's download."
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, as in training.epochs=5.")

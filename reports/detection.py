@@ -100,7 +100,7 @@ def vae(settings: tuple[str, ...], keep: Path | None, data: Path, seed: int, wei
             str(Path(sys.executable).with_name("anomaly-vae")), "train", str(data / "train/good"),
             "--out", str(run), "--overwrite", "--seed", str(seed), "--device", "cpu",
         ]  # fmt: skip
-        command += [] if pixels else ["--weights", str(weights)]
+        command += [] if pixels else ["--features", "resnet18", "--weights", str(weights)]
         command += [word for setting in settings for word in ("--set", setting)]
         begin = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
@@ -241,7 +241,7 @@ def cost(model: Path, run: Path, data: Path) -> float:
 
 def nearest_neighbour(data: Path, seed: int, weights: Path) -> Cell:
     """Distance to the nearest of 2 % of all locations of good images, drawn at random."""
-    config = load_config(None, ["features.components=0"])
+    config = load_config(None, ["features.source=resnet18", "features.components=0"])
     features = build_features(config.features, config.images.shape)
     if isinstance(features, TrunkFeatures):
         load_trunk_weights(features, weights)

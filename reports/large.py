@@ -59,7 +59,9 @@ def one(shape: tuple[int, int], model: Path, strip: int) -> None:
         from anomaly_vae.vae import pieces  # noqa: PLC0415
 
         pieces.STRIP_PIXELS = strip
-        detector = build_detector(load_config(None, [f"images.frame={list(shape)}"]))
+        detector = build_detector(
+            load_config(None, ["features.source=resnet18", f"images.frame={list(shape)}"])
+        )
         graph = to_onnx(detector.eval(), picture.shape[1:])
         model.write_bytes(graph.SerializeToString())
         return

@@ -228,15 +228,22 @@ def stub(photographs: Path) -> str:
         json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
         for _ in range(TURNS)
     ]
+    *_, decoding, files = turns[0]
+    rates = {
+        name: np.array([turn[name]["images_per_second"] for turn in turns]) for name in turns[0]
+    }
+    shares = {files: f"{np.median(rates[files] / rates[decoding]):.2f}"}
     rows = [
         [
             name,
-            f"{np.median([turn[name]['images_per_second'] for turn in turns]):.0f}",
+            f"{np.median(rates[name]):.0f}",
             f"{np.median([turn[name]['processor_us'] for turn in turns]):.0f}",
+            shares.get(name, ""),
         ]
         for name in turns[0]
     ]
-    return tables.markdown(["", "images/s", "µs of the processor for an image"], rows)
+    head = ["", "images/s", "µs of the processor for an image", "share of decoding"]
+    return tables.markdown(head, rows)
 
 
 def starts(runs: Mapping[str, Path], good: Path, defective: Path) -> str:

@@ -179,7 +179,9 @@ def opened(run: Path, part: str = CALIBRATION) -> tuple[Detector, Pictures]:
 
 def seen_by_trunk(weights: Path) -> See:
     """Give a function that describes pictures by the mean of each channel of a trunk, [N, F]."""
-    config = load_config(None, ["features.components=0", f"images.size={_SIDE}"])
+    config = load_config(
+        None, ["features.source=resnet18", "features.components=0", f"images.size={_SIDE}"]
+    )
     features = build_features(config.features, (_SIDE, _SIDE))
     assert isinstance(features, TrunkFeatures)  # noqa: S101 - the default is one
     load_trunk_weights(features, weights)

@@ -80,6 +80,7 @@ def more_good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # training of a part of the images: workflows/test_folds.py has the others.
 SHORT = ("--set", "images.size=64", "--set", "training.epochs=2", "--set", "features.align=false",
          "--set", "training.sensitivity=false")  # fmt: skip
+RESNET = ("--features", "resnet18", "--weights")
 QUICK = (*SHORT, "--set", "split.folds=1", "--set", "training.refit=false")
 
 
@@ -134,9 +135,9 @@ def patch_run(parts: Path, trunk_weights: Path, tmp_path_factory: pytest.TempPat
     from anomaly_vae_cli import run as command_line
 
     out = tmp_path_factory.mktemp("runs") / "patch"
-    line = ["-q", "train", parts / "train" / "good", "--out", out, "--features", "resnet18",
-            "--weights", trunk_weights, *SHORT, "--set", "split.folds=2",
-            "--set", "features.components=8", "--set", "model.hidden_size=16"]  # fmt: skip
+    line = ["-q", "train", parts / "train" / "good", "--out", out, *RESNET, trunk_weights, *SHORT,
+            "--set", "split.folds=2", "--set", "features.components=8",
+            "--set", "model.hidden_size=16"]  # fmt: skip
     assert command_line([str(each) for each in line]) == 0
     return out
 

@@ -9,7 +9,9 @@ What is computed is the same, but for rounding:
 - the minus of (item - reconstruction) is in the last layer of the decoder;
 - all layers of the VAE are 1 x 1 convolutions, so that nothing is transposed;
 - what the VAE makes of the codes of places is a constant, in the place of a bias;
-- layers of the size of the grid are averaged where they are judged only, not on its border.
+- layers of the size of the grid are averaged where they are judged only, not on its border;
+- the linear head of our own trunk is in whitening, which is linear, too;
+- the soft bounds of the variance of a latent are one formula.
 
 Whitening is not folded into the encoder's first layer: its result is what is reconstructed, so that
 it is needed in any case, and from raw channels that layer would take more products, not fewer.
@@ -18,8 +20,9 @@ Letters: N images, S x S pixels, C channels, h x w places.
 """
 
 import copy
+import math
 from functools import reduce
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +32,11 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.vae.alignment import inverse, warp
 from anomaly_vae.vae.maps import local_mean, without_border
-from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior, bounded
+from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior
+from anomaly_vae.vae.networks import cut_network
 from anomaly_vae.vae.patch import PatchVAE
 from anomaly_vae.vae.pieces import in_strips
-from anomaly_vae.vae.student import EMBEDDED
+from anomaly_vae.vae.student import EMBEDDED, HEADED, LAYERS, WINDOW
 from anomaly_vae.vae.trunk import TrunkFeatures
 
 _WHITE = 255
@@ -72,20 +76,20 @@ class FoldedPatch(nn.Module):
     def __init__(self, detector: Detector, features: TrunkFeatures) -> None:
         super().__init__()
         self.detector, model = detector, detector.model
-        self.layers, self.window = features.layers, features.window
         self.grid, self.border = features.grid, features.border
         self.reach = features.reach
         self.resampled, self.viewed = features.resampled, features.viewed  # they have no weights
         self.half_precision, self.shifted = False, features.source != EMBEDDED
-        trunk = copy.deepcopy(features.trunk)
-        self.register_buffer("shift", self._taken_into(trunk, features))
         log_variance = model._gaussian(torch.zeros(features.item_shape))[1]
         log_variance = log_variance.expand(features.item_shape)
         self.constant = float(0.5 * (log_variance + torch.tensor(2 * torch.pi).log()).sum())
         # Half of the squares over the variances is the sum of squares of what is measured in these.
         unit = (-0.5 * log_variance).exp() / 2**0.5
+        seen = _without_head(features) or _Seen.of(features)
+        self.layers, self.window = seen.layers, seen.window
+        self.register_buffer("shift", self._taken_into(seen.trunk, features))
         # Called as in the detector: so the graph says which of its nodes are whose.
-        self.features = nn.ModuleDict({"trunk": trunk, "whitening": _whitening(features, unit)})
+        self.features = nn.ModuleDict({"trunk": seen.trunk, "whitening": seen.whitened(unit)})
         codes = features.inner_codes if model.told else None
         self.model = nn.ModuleDict(
             {
@@ -125,7 +129,7 @@ class FoldedPatch(nn.Module):
         items = reduce(torch.add, [self._whitened(maps[name], layer) for name, layer in layers])
         mean, log_variance = self.model["encoder"](items).chunk(2, 1)
         rest = (items + self.model["decoder"](mean)).float()
-        posterior = Posterior(mean.float(), bounded(log_variance.float(), *POSTERIOR_RANGE))
+        posterior = Posterior(mean.float(), _bounded(log_variance.float(), *POSTERIOR_RANGE))
         kl = self.detector.model.divergences(posterior).sum(1)
         error, residual = rest.square().sum(1) + self.constant, 2**0.5 * rest
         if self.detector.likeness is None:
@@ -158,6 +162,11 @@ class FoldedPatch(nn.Module):
         return white * features.image_mean
 
 
+def _bounded(values: Tensor, low: float, high: float) -> Tensor:
+    """Give what ``model.bounded`` gives, whose two Softplus are the slowest kernels of a CPU."""
+    return low + (1 + math.exp(high - low) / (1 + (high - values).exp())).log()
+
+
 def _enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     """Bring maps to the grid; by a whole number where it is one, which needs no look at a shape."""
     factors = [wanted // side for wanted, side in zip(grid, maps.shape[2:], strict=True)]
@@ -182,12 +191,47 @@ def _first_convolution(trunk: nn.Module) -> nn.Conv2d | None:
     return first if isinstance(first, nn.Conv2d) and first.groups == 1 else None
 
 
-def _whitening(features: TrunkFeatures, unit: Tensor) -> nn.ModuleList:
-    """Give a 1 x 1 convolution for each layer; their sum are the items, measured in ``unit``."""
-    weights = unit[:, None] * (features.components / features.std[:, None]).T
-    first, *others = torch.split(weights, features.widths, 1)
-    bias = -(weights @ features.mean)
-    return nn.ModuleList([_convolution(first, bias), *map(_convolution, others)])
+class _Seen(NamedTuple):
+    """Maps of which the items are sums, [N, channels, ...], and what makes items of them."""
+
+    trunk: nn.Module
+    layers: tuple[str, ...]
+    window: int
+    weights: tuple[Tensor, ...]
+    """Of each layer, [C, channels]."""
+    bias: Tensor
+    """[C]."""
+
+    @classmethod
+    def of(cls, features: TrunkFeatures) -> "_Seen":
+        """Give the layers that ``features`` join, and whitening."""
+        weights = (features.components / features.std[:, None]).T
+        return cls(
+            copy.deepcopy(features.trunk), features.layers, features.window,
+            torch.split(weights, features.widths, 1), -(weights @ features.mean),
+        )  # fmt: skip
+
+    def whitened(self, unit: Tensor) -> nn.ModuleList:
+        """Give a 1 x 1 convolution for each layer; items, their sum, are measured in ``unit``."""
+        first, *others = (unit[:, None] * each for each in self.weights)
+        return nn.ModuleList([_convolution(first, unit * self.bias), *map(_convolution, others)])
+
+
+def _without_head(features: TrunkFeatures) -> _Seen | None:
+    """Give what the head of our own trunk sees, and head and whitening as one.
+
+    None where there is no such head, or where its result is averaged once more.
+    """
+    if features.source != EMBEDDED or features.layers != LAYERS or features.window > 1:
+        return None
+    whole = _Seen.of(features)
+    heads = [whole.trunk.get_submodule(f"head.{each}") for each in HEADED]
+    (weights,), bias = whole.weights, cast(Tensor, heads[0].bias)
+    return _Seen(
+        cut_network(whole.trunk, EMBEDDED, HEADED), HEADED, WINDOW,
+        tuple(weights @ cast(Tensor, each.weight)[..., 0, 0] for each in heads),
+        whole.bias + weights @ bias,
+    )  # fmt: skip
 
 
 def _as_convolutions(

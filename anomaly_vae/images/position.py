@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_vae.images.quality import LUMINANCE
+from anomaly_vae.images.quality import luminance
 
 
 def centre(pixels: NDArray[np.uint8]) -> tuple[float, float]:
@@ -13,7 +13,7 @@ def centre(pixels: NDArray[np.uint8]) -> tuple[float, float]:
     moves with the part by the share of the edges that are the part's. An image without edges has
     its centre in the middle.
     """
-    light = pixels[..., :3] @ (np.array(LUMINANCE, dtype=np.float32) / 255)
+    light = luminance(pixels)
     edges = np.hypot(light[1:, 1:] - light[:-1, 1:], light[1:, 1:] - light[1:, :-1])
     total = float(edges.sum())
     if total <= 0:

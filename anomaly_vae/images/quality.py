@@ -27,7 +27,7 @@ def image_statistics(
     pixels: NDArray[np.uint8], inspected: NDArray[np.bool_] | None = None
 ) -> ImageStatistics:
     """Measure an image, uint8 RGB [S, T, 3], or those pixels of it that are inspected, [S, T]."""
-    light = pixels @ (np.array(LUMINANCE, dtype=np.float32) / 255)
+    light = luminance(pixels)
     inner = light[1:-1, 1:-1]
     laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
     if inspected is not None:
@@ -43,6 +43,19 @@ def image_statistics(
         float(laplacian.std()) if laplacian.size else 0.0,
         not grey,
     )
+
+
+def luminance(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give the luminance, [S, T] in [0, 1], of RGB, uint8 [S, T, 3 or more].
+
+    Not as a product of matrices: that would be computed on threads of its own, for which all
+    threads that decode photographs would wait in turn.
+    """
+    red, green, blue = np.array(LUMINANCE, dtype=np.float32) / 255
+    light: NDArray[np.float32] = pixels[..., 0] * red
+    light += pixels[..., 1] * green
+    light += pixels[..., 2] * blue
+    return light
 
 
 def _surrounded(inspected: NDArray[np.bool_]) -> NDArray[np.bool_]:

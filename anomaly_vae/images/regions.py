@@ -231,7 +231,8 @@ def _elongation(xs: NDArray[np.intp], ys: NDArray[np.intp], place: Placement) ->
     A pixel is no point: its own second moment, 1/12, keeps the minor axis of a line above zero.
     """
     dx, dy = xs - xs.mean(), ys - ys.mean()
-    xx, yy, xy = (float(one @ other) / len(xs) for one, other in ((dx, dx), (dy, dy), (dx, dy)))
+    # Not as products of vectors: for those of many pixels threads are started.
+    xx, yy, xy = (float((one * other).mean()) for one, other in ((dx, dx), (dy, dy), (dx, dy)))
     xx, yy = xx + 1 / 12, yy + 1 / 12
     across, down = 1 / place.scale_x, 1 / place.scale_y  # pixels of the photograph per pixel
     # Of moments that are scaled unlike, this difference would have no digits left.

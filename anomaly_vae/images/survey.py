@@ -15,7 +15,7 @@ from anomaly_vae.errors import ImageReadError
 from anomaly_vae.images.ahead import read_ahead, usable_cores
 from anomaly_vae.images.decoding import LoadedImage, load_image
 from anomaly_vae.images.opening import explained, header
-from anomaly_vae.images.quality import LUMINANCE, ImageStatistics
+from anomaly_vae.images.quality import ImageStatistics, luminance
 from anomaly_vae.images.reading import with_digest
 from anomaly_vae.settings.images import ImageSettings
 
@@ -70,8 +70,7 @@ def _look(folder: Path, path: str, settings: ImageSettings) -> Look:
     (image, kind, camera), sha256 = with_digest(file, make)
     pixels = image.pixels
     red, green, blue = (float(pixels[..., channel].mean()) for channel in range(3))
-    light = (pixels @ np.array(LUMINANCE, dtype=np.float32)) / 255
-    small = Image.fromarray(light).resize((SIDE, SIDE), Image.Resampling.BOX)
+    small = Image.fromarray(luminance(pixels)).resize((SIDE, SIDE), Image.Resampling.BOX)
     return Look(
         path=path,
         width=image.width,

@@ -1,8 +1,8 @@
 """Settings from files, names and ``KEY=VALUE``: joined, checked, and written with their meaning.
 
-The defaults of ``settings`` are for features of a frozen trunk. What differs for other sources of
-features stands in a preset file (``configs/pixels.yaml``); a user's file and then ``--set`` come on
-top.
+Where nothing else is said, features are those of our own trunk. The defaults of ``settings`` are
+for trunks of torchvision. What differs for other sources of features stands in a preset file
+(``configs/embedded.yaml``, ``pixels.yaml``); a user's file and then ``--set`` come on top.
 """
 
 import ast
@@ -67,9 +67,9 @@ def load_config(
     for assignment in assignments:
         given = _merged(given, _parse_assignment(assignment))
     features = given.get("features")
-    usual = settings.FeatureSettings.source
+    usual = settings.USUAL_SOURCE
     source = features.get("source", usual) if isinstance(features, dict) else usual
-    joined = _merged(_preset(source), given)
+    joined = _merged(_merged({"features": {"source": usual}}, _preset(source)), given)
     model = joined.get("model")
     if isinstance(model, dict) and isinstance(beta := model.get("beta"), int | float):
         joined = _merged({"scoring": {"kl_weight": min(float(beta), 1.0)}}, joined)

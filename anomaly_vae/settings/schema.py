@@ -1,6 +1,7 @@
 """Settings: frozen dataclasses, one sentence and one unit per field, checked when made.
 
-The values written here are the defaults for features of a frozen trunk; ``config`` reads others.
+The values written here are the defaults for features of a trunk of torchvision; ``files`` reads
+others.
 pydantic checks the types and reports all mistakes at once, which is what a person editing a file by
 hand needs. It does so when the first settings are made: inspection starts sooner with those alone
 that a model holds.
@@ -20,6 +21,8 @@ from anomaly_vae.settings.values import OddNumber, Pattern
 _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq", "volume"]
+USUAL_SOURCE = "embedded"
+"""Source of features where none is named: it needs no download, and is fast without a GPU."""
 OLDER = {"images": {"filter": "bilinear"}, "model": {"position": False}}
 """What settings of earlier versions meant that do not say it: there was no choice."""
 CONVOLUTIONAL = ("image", "ladder", "vq", "volume")

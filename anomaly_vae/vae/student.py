@@ -25,7 +25,10 @@ COMPONENTS = 192
 """Number of components of the teacher that are predicted."""
 LAYERS = ("components",)
 """What a VAE sees of it."""
-_WINDOW = 3  # as that over which a teacher's maps are averaged
+HEADED = ("fine", "coarse")
+"""What its head sees, averaged over ``WINDOW`` x ``WINDOW`` places; the bias is of the first."""
+WINDOW = 3
+"""As that over which a teacher's maps are averaged."""
 
 
 class Convolution(nn.Module):
@@ -117,8 +120,8 @@ class Student(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Give the components, [N, K, H / 8, W / 8], of images, [N, 3, H, W]."""
         fine = self.fine(self.stem(images))
-        coarse = self.head["coarse"](local_mean(self.coarse(fine), _WINDOW))
-        fine = self.head["fine"](local_mean(fine, _WINDOW))
+        coarse = self.head["coarse"](local_mean(self.coarse(fine), WINDOW))
+        fine = self.head["fine"](local_mean(fine, WINDOW))
         made: Tensor = self.components(fine + interpolate(coarse, fine.shape[2:], mode="bilinear"))
         return made
 

@@ -48,7 +48,11 @@ def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
         if names
     ]
     if problems:
-        raise WeightsError(f"{origin} does not fit {features.source}: {'; '.join(problems)}")
+        ours = features.source == EMBEDDED
+        remedy = "; name the network of torchvision that it is of: --features resnet18, say"
+        raise WeightsError(
+            f"{origin} does not fit {features.source}: {'; '.join(problems)}{remedy if ours else ''}"
+        )
     features.trunk.load_state_dict(
         {n: state[n] for n in wanted.keys() & state.keys()}, strict=False
     )

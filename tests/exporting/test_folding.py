@@ -6,20 +6,24 @@ import onnxruntime
 import pytest
 import torch
 
-from anomaly_vae.exporting.folding import FoldedPatch, folded
+from anomaly_vae.exporting.folding import FoldedPatch, _bounded, folded
 from anomaly_vae.exporting.graph import to_onnx
 from anomaly_vae.exporting.precision import in_half_precision
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.scoring.factory import build_detector
 from anomaly_vae.settings.files import load_config
 from anomaly_vae.vae.maps import without_border
+from anomaly_vae.vae.model import POSTERIOR_RANGE, bounded
 
 from ..small import detector, pictures
+
+EMBEDDED = ("features.source=embedded",)
 
 
 def learned(*settings: str) -> Detector:
     """A detector all of whose weights are drawn, as if it had learned something."""
-    config = load_config(None, ["images.size=64", "model.latent_size=3", *settings])
+    usual = ["features.source=resnet18", "images.size=64", "model.latent_size=3"]
+    config = load_config(None, [*usual, *settings])
     model, generator = build_detector(config).eval(), torch.Generator().manual_seed(0)
     components = [model.features.components] if model.features.whitened else []
     with torch.no_grad():
@@ -33,7 +37,8 @@ def learned(*settings: str) -> Detector:
 @pytest.mark.parametrize("settings", [
     (), ("features.align=true",), ("model.variance=unit",), ("model.variance=shared",),
     ("model.position=true",), ("features.border=0", "model.position=true"),
-    ("features.local_mean=1",), ("features.source=embedded",),
+    ("features.local_mean=1",), EMBEDDED, (*EMBEDDED, "features.border=0"),
+    (*EMBEDDED, "features.border=2"), (*EMBEDDED, "features.local_mean=3"),
     ("features.source=mobilenet_v2", "features.local_mean=5"),
 ])  # fmt: skip
 def test_what_is_folded_scores_alike(settings: tuple[str, ...]) -> None:
@@ -53,6 +58,24 @@ def test_what_is_folded_scores_alike(settings: tuple[str, ...]) -> None:
         inner = without_border(residual, border)
         torch.testing.assert_close(inner, expected, rtol=1e-3, atol=1e-2)
     assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+@pytest.mark.parametrize(("mean", "maps"), [(1, ("fine", "coarse")), (3, ("components",))])
+def test_the_head_of_our_trunk_is_whitened_away_unless_it_is_averaged(
+    mean: int, maps: tuple[str, ...]
+) -> None:
+    same = folded(learned(*EMBEDDED, f"features.local_mean={mean}"))
+    assert isinstance(same, FoldedPatch)
+    assert same.layers == maps
+    heads = [name for name, _ in same.features.named_modules() if "head" in name]
+    assert bool(heads) == (mean == 3)
+
+
+@pytest.mark.parametrize("value", [-200.0, -12.0, -3.0, 0.0, 4.9, 5.0, 200.0])
+def test_the_soft_bounds_are_those_of_the_model(value: float) -> None:
+    values = torch.tensor([value])
+    expected = bounded(values.double(), *POSTERIOR_RANGE).float()
+    torch.testing.assert_close(_bounded(values, *POSTERIOR_RANGE), expected, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize("settings", [

@@ -1,6 +1,7 @@
 """Settings: what wins over what, and that every mistake is named, all at once."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -16,7 +17,13 @@ from anomaly_vae.settings.files import (
     preset_names,
 )
 from anomaly_vae.settings.images import ImageSettings
-from anomaly_vae.settings.schema import Config, ModelSettings, SplitSettings, TrainingSettings
+from anomaly_vae.settings.schema import (
+    Config,
+    FeatureSettings,
+    ModelSettings,
+    SplitSettings,
+    TrainingSettings,
+)
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PIXELS = yaml.safe_load((PRESETS[0].parent / "pixels.yaml").read_text(encoding="utf-8"))
@@ -41,13 +48,16 @@ def refusal(tmp_path: Path, text: str, *assignments: str) -> str:
 
 def test_nothing_given_gives_the_defaults() -> None:
     config = load_config()
-    assert config == Config()
-    expected = (320, "resnet18", 40)
+    assert config == load_config(None, ["features.source=embedded"])
+    trunk = FeatureSettings("embedded", local_mean=1, components=160)
+    assert config == replace(Config(), features=trunk, model=ModelSettings(hidden_size=256))
+    assert load_config(None, ["features.source=resnet18"]) == Config()
+    expected = (320, "embedded", 40)
     assert (config.images.size, config.features.source, config.training.epochs) == expected
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
-    assert load_config(written(tmp_path, "# nothing yet\n")) == Config()
+    assert load_config(written(tmp_path, "# nothing yet\n")) == load_config()
 
 
 def test_the_source_of_features_chooses_the_preset(tmp_path: Path) -> None:
@@ -267,7 +277,7 @@ def test_an_even_window_is_reported_together_with_everything_else() -> None:
 
 
 def test_a_section_whose_settings_are_all_commented_out_changes_nothing(tmp_path: Path) -> None:
-    assert load_config(written(tmp_path, "training:\n  # epochs: 3\n")) == Config()
+    assert load_config(written(tmp_path, "training:\n  # epochs: 3\n")) == load_config()
 
 
 def test_a_date_is_named_as_any_other_mistyped_value(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from anomaly_vae.training.dataset import read_images
 from anomaly_vae.workflows.log import LOG
 from anomaly_vae.workflows.runs import RESULTS, load_detector, saved_config
 
-from ..conftest import QUICK, SHARED, Command, shell
+from ..conftest import QUICK, RESNET, SHARED, Command, shell
 
 
 def table(path: Path) -> pd.DataFrame:
@@ -449,7 +449,7 @@ def test_a_trunk_with_streamed_features_gives_the_same_model(
         if name == "disk":  # the images, too
             monkeypatch.setattr("anomaly_vae.images.many.IN_MEMORY", 0)
         outcome = command("train", parts / "train" / "good", "--out", tmp_path / name, *QUICK,
-                          "--weights", trunk_weights, "--set", f"training.cache_gib={cache}",
+                          *RESNET, trunk_weights, "--set", f"training.cache_gib={cache}",
                           "--set", "training.batch_size=256")  # fmt: skip
         assert outcome.code == 0, outcome.err
         assert not (tmp_path / name / "epochs").exists()  # there are no pixels to draw
@@ -468,7 +468,7 @@ def refitted(
     out = tmp_path_factory.mktemp("refit")
     for refit in (False, True):
         arguments = ("train", parts / "train/good", "--out", out / str(refit), *QUICK,
-                     "--weights", trunk_weights, "--set", "training.batch_size=256",
+                     *RESNET, trunk_weights, "--set", "training.batch_size=256",
                      "--set", f"training.refit={refit}")  # fmt: skip
         assert command_line([str(argument) for argument in arguments]) == 0
     return {refit: out / str(refit) for refit in (False, True)}
@@ -533,11 +533,11 @@ def test_a_second_training_that_was_interrupted_goes_on(
             return record
 
         patch.setattr(Trainer, "_epoch", interrupted)
-        stopped = command(*arguments, *QUICK, "--weights", trunk_weights, "--set",
+        stopped = command(*arguments, *QUICK, *RESNET, trunk_weights, "--set",
                           "training.batch_size=256", "--set", "training.refit=true")  # fmt: skip
     assert stopped.code == 130
     assert (tmp_path / "r" / ".state" / "refit.safetensors").is_file()
-    other = command(*arguments, "--resume", "--weights", trunk_weights)
+    other = command(*arguments, "--resume", *RESNET, trunk_weights)
     assert other.code == 2
     assert "goes on with its own; leave it out" in other.err
     resumed = command(*arguments, "--resume")
@@ -592,7 +592,7 @@ def test_real_parts_with_a_real_trunk(tmp_path: Path) -> None:
         pytest.skip("needs the real images and trunk weights of ../shared")
     quick = ("--set", "training.epochs=4", "--set", "training.sensitivity=false")
     run = tmp_path / "r"
-    trained = shell("train", bottle / "train/good", "--out", run, "--weights", weights, *quick)
+    trained = shell("train", bottle / "train/good", "--out", run, *RESNET, weights, *quick)
     assert trained.returncode == 0, trained.stderr
     evaluated = shell("evaluate", run, bottle / "test", "--out", tmp_path / "e")
     assert evaluated.returncode == 0, evaluated.stderr

@@ -18,12 +18,14 @@ from anomaly_vae.inspection.inspector import Inspector
 from anomaly_vae.reporting.heatmaps import draw_heatmap
 from anomaly_vae.workflows.runs import load_detector, saved_config
 
+from ..conftest import RESNET
+
 SMALL = ("images.size=96", "training.epochs=1", "training.steps_per_epoch=5", "training.refit=false",
          "split.folds=1", "features.components=8", "model.hidden_size=8")  # fmt: skip
 
 
 def trained(parts: Path, out: Path, weights: Path | None, *settings: str) -> Path:
-    source = ["--features", "pixels"] if weights is None else ["--weights", weights]
+    source = ["--features", "pixels"] if weights is None else [*RESNET, weights]
     given = [word for each in (*SMALL, *settings) for word in ("--set", each)]
     command = ["-q", "train", parts / "train" / "good", "--out", out, *source, *given]
     assert command_line([str(word) for word in command]) == 0
@@ -133,7 +135,7 @@ def test_a_training_goes_on_in_the_frame_that_it_began_with(
     from anomaly_vae.settings.files import load_config
     from anomaly_vae.workflows.train import TrainingSession
 
-    config = load_config(None, SMALL)
+    config = load_config(None, ("features.source=resnet18", *SMALL))
     good, out = mixed / "train" / "good", tmp_path / "run"
     begun = TrainingSession(good, out, config, weights=trunk_weights, device="cpu")
     next(begun.epochs())

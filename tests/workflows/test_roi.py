@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from ..conftest import QUICK, Command
+from ..conftest import QUICK, RESNET, Command
 
 RIGHT_HALF = "[[[0.5,0],[1,0],[1,1],[0.5,1]]]"
 
@@ -77,7 +77,7 @@ def test_polygons_and_a_trunk_do_the_same(
     parts: Path, photos: Path, trunk_weights: Path, command: Command, tmp_path: Path
 ) -> None:
     outcome = command("train", parts / "train" / "good", "--out", tmp_path / "run", *QUICK,
-                      "--weights", trunk_weights, "--set", f"images.ignore={RIGHT_HALF}",
+                      *RESNET, trunk_weights, "--set", f"images.ignore={RIGHT_HALF}",
                       "--set", "training.batch_size=256")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert "inspected: 50.0% of each photograph" in outcome.out

@@ -25,7 +25,7 @@ from anomaly_vae.workflows.runs import load_detector, saved_config
 from anomaly_vae.workflows.study import MEASURES
 from anomaly_vae.workflows.train import TrainingSession
 
-from ..conftest import QUICK, Command
+from ..conftest import QUICK, RESNET, Command
 
 PIXELS = ["features.source=pixels"]
 _NAN = torch.full((3,), math.nan)
@@ -397,7 +397,7 @@ def test_a_trunk_is_studied_too(
     out = tmp_path / "s"
     outcome = command("sweep", parts / "train" / "good", "--out", out, "--vary",
                       "model.latent_size=3", "--vary", "features.local_mean=1,3", *QUICK,
-                      "--weights", trunk_weights, "--set", "training.batch_size=256",
+                      *RESNET, trunk_weights, "--set", "training.batch_size=256",
                       "--set", "training.epochs=1")  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert "others count other things" in outcome.out
