@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 SETS = ("bottle", "screw", "elpv", "drawn")
-DEFAULT = "VAE on a trunk (default)"
+DEFAULT = "VAE on ResNet-18"
 ONCE = "trained once"
 AUTOENCODER = f"autoencoder (beta = 0), {ONCE}"
 COMPARED = (

@@ -48,11 +48,9 @@ def load_trunk_weights(features: TrunkFeatures, file: Path | None) -> None:
         if names
     ]
     if problems:
-        ours = features.source == EMBEDDED
-        remedy = "; name the network of torchvision that it is of: --features resnet18, say"
-        raise WeightsError(
-            f"{origin} does not fit {features.source}: {'; '.join(problems)}{remedy if ours else ''}"
-        )
+        if features.source == EMBEDDED:
+            problems.append("name the network that they are of, as in --features resnet18")
+        raise WeightsError(f"{origin} does not fit {features.source}: {'; '.join(problems)}")
     features.trunk.load_state_dict(
         {n: state[n] for n in wanted.keys() & state.keys()}, strict=False
     )

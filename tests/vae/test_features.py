@@ -136,6 +136,11 @@ def test_weights_of_another_model_are_refused_by_name(trunk_weights: Path) -> No
         load_trunk_weights(trunk(source="mobilenet_v2"), trunk_weights)
 
 
+def test_weights_of_a_network_that_is_not_named_say_so(trunk_weights: Path) -> None:
+    with pytest.raises(WeightsError, match="name the network that they are of"):
+        load_trunk_weights(trunk(source="embedded"), trunk_weights)
+
+
 def test_weights_of_another_shape_are_refused_by_name(trunk_weights: Path, tmp_path: Path) -> None:
     state = load_file(trunk_weights)
     state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
