@@ -66,10 +66,10 @@ def load_config(
         given = _merged(OLDER, given)
     for assignment in assignments:
         given = _merged(given, _parse_assignment(assignment))
-    features = given.get("features")
-    usual = settings.USUAL_SOURCE
-    source = features.get("source", usual) if isinstance(features, dict) else usual
-    joined = _merged(_merged({"features": {"source": usual}}, _preset(source)), given)
+    given = _merged({"features": {"source": settings.USUAL_SOURCE}}, given)
+    features = given["features"]
+    source = features["source"] if isinstance(features, dict) else settings.USUAL_SOURCE
+    joined = _merged(_preset(source), given)
     model = joined.get("model")
     if isinstance(model, dict) and isinstance(beta := model.get("beta"), int | float):
         joined = _merged({"scoring": {"kl_weight": min(float(beta), 1.0)}}, joined)

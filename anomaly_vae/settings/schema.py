@@ -1,10 +1,9 @@
 """Settings: frozen dataclasses, one sentence and one unit per field, checked when made.
 
 The values written here are the defaults for features of a trunk of torchvision; ``files`` reads
-others.
-pydantic checks the types and reports all mistakes at once, which is what a person editing a file by
-hand needs. It does so when the first settings are made: inspection starts sooner with those alone
-that a model holds.
+others. pydantic checks the types and reports all mistakes at once, which is what a person editing a
+file by hand needs. It does so when the first settings are made: inspection starts sooner with those
+alone that a model holds.
 """
 
 from collections.abc import Iterator
@@ -23,7 +22,11 @@ _STRICT = ConfigDict(extra="forbid", strict=True, defer_build=True)
 ModelKind = Literal["patch", "linear", "image", "dense", "ladder", "vq", "volume"]
 USUAL_SOURCE = "embedded"
 """Source of features where none is named: it needs no download, and is fast without a GPU."""
-OLDER = {"images": {"filter": "bilinear"}, "model": {"position": False}}
+OLDER = {
+    "images": {"filter": "bilinear"},
+    "features": {"source": "resnet18"},
+    "model": {"position": False},
+}
 """What settings of earlier versions meant that do not say it: there was no choice."""
 CONVOLUTIONAL = ("image", "ladder", "vq", "volume")
 """Kinds whose convolutions halve the image, so that its side must be a multiple."""
