@@ -11,7 +11,7 @@ What is computed is the same, but for rounding:
 - what the VAE makes of the codes of places is a constant, in the place of a bias;
 - layers of the size of the grid are averaged where they are judged only, not on its border;
 - the linear head of our own trunk is in whitening, which is linear, too;
-- the soft bounds of the variance of a latent are one formula.
+- the soft bounds of the variance of a latent are one formula, in single precision.
 
 Whitening is not folded into the encoder's first layer: its result is what is reconstructed, so that
 it is needed in any case, and from raw channels that layer would take more products, not fewer.
@@ -32,7 +32,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from anomaly_vae.scoring.detector import Detector
 from anomaly_vae.vae.alignment import inverse, warp
 from anomaly_vae.vae.maps import local_mean, without_border
-from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior
+from anomaly_vae.vae.model import POSTERIOR_RANGE, Posterior, bounded
 from anomaly_vae.vae.networks import cut_network
 from anomaly_vae.vae.patch import PatchVAE
 from anomaly_vae.vae.pieces import in_strips
@@ -129,7 +129,9 @@ class FoldedPatch(nn.Module):
         items = reduce(torch.add, [self._whitened(maps[name], layer) for name, layer in layers])
         mean, log_variance = self.model["encoder"](items).chunk(2, 1)
         rest = (items + self.model["decoder"](mean)).float()
-        posterior = Posterior(mean.float(), _bounded(log_variance.float(), *POSTERIOR_RANGE))
+        # In half precision, which TensorRT may choose for all of such a file, the formula overflows.
+        bound = bounded if self.half_precision else _bounded
+        posterior = Posterior(mean.float(), bound(log_variance.float(), *POSTERIOR_RANGE))
         kl = self.detector.model.divergences(posterior).sum(1)
         error, residual = rest.square().sum(1) + self.constant, 2**0.5 * rest
         if self.detector.likeness is None:
