@@ -110,7 +110,8 @@ def trunk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anomaly_vae.settings.files import config_to_yaml, load_config
 
     out = tmp_path_factory.mktemp("trunk_run")
-    config = load_config(None, ["images.size=64", "model.latent_size=3", "model.hidden_size=256"])
+    settings = ("images.size=64", "model.latent_size=3", "model.hidden_size=256")
+    config = load_config(None, ["features.source=resnet18", *settings])
     (out / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
     save_file(build_detector(config).state_dict(), out / "vae.safetensors")
     return out

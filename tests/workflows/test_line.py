@@ -537,7 +537,7 @@ def test_a_second_training_that_was_interrupted_goes_on(
                           "training.batch_size=256", "--set", "training.refit=true")  # fmt: skip
     assert stopped.code == 130
     assert (tmp_path / "r" / ".state" / "refit.safetensors").is_file()
-    other = command(*arguments, "--resume", *RESNET, trunk_weights)
+    other = command(*arguments, "--resume", "--weights", trunk_weights)
     assert other.code == 2
     assert "goes on with its own; leave it out" in other.err
     resumed = command(*arguments, "--resume")
