@@ -129,7 +129,7 @@ class FoldedPatch(nn.Module):
         items = reduce(torch.add, [self._whitened(maps[name], layer) for name, layer in layers])
         mean, log_variance = self.model["encoder"](items).chunk(2, 1)
         rest = (items + self.model["decoder"](mean)).float()
-        # In half precision, which TensorRT may choose for all of such a file, it overflows.
+        # The formula overflows in half precision, which TensorRT may choose for all of such a file.
         bound = bounded if self.half_precision else _bounded
         posterior = Posterior(mean.float(), bound(log_variance.float(), *POSTERIOR_RANGE))
         kl = self.detector.model.divergences(posterior).sum(1)
